@@ -1,0 +1,72 @@
+# make demo: sets everything up and runs the main job. make test: sets everything up and runs all tests.
+# uv is used when it is there, else venv and pip; what is installed is what requirements*.txt pins, by hash.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= build/demo
+UV := $(shell command -v uv 2>/dev/null)
+
+# Waiting numba threads otherwise spin and take the cores away from the one that works.
+export OMP_WAIT_POLICY = passive
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types format bench lock clean
+
+help:  ## these lines
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+ifdef UV
+VENV_MAKE = uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+INSTALL = uv pip install --quiet --python $(BIN)/python
+else
+VENV_MAKE = $(PYTHON) -m venv $(VENV)
+INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+endif
+
+# Hashes bind the project's dependencies and its build tool; the project itself is this folder.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "Setting up $(VENV) from $(1)"
+	@$(VENV_MAKE)
+	@$(INSTALL) --require-hashes -r $(1)
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(VENV)/.runtime: requirements.txt pyproject.toml
+	$(call install,requirements.txt)
+
+$(VENV)/.dev: requirements-dev.txt pyproject.toml
+	$(call install,requirements-dev.txt)
+	@touch $(VENV)/.runtime
+
+setup: $(VENV)/.dev  ## everything that tests, lint and types need, in .venv
+
+demo: $(VENV)/.runtime  ## a crash at a seeded exchange: recording, decisions and forced trades in build/demo, summary
+	@$(BIN)/adl demo --out $(DEMO_OUT)
+
+test: $(VENV)/.dev  ## all tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev  ## ruff, writing
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
+	@$(BIN)/python -m tests.bench
+
+lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header pyproject.toml --group build -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header pyproject.toml --group build --all-extras -c requirements.txt -o requirements-dev.txt
+
+clean:  ## removes what make made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find schemas solver worker tests -name __pycache__ -type d -prune -exec rm -rf {} +

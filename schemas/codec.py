@@ -1,0 +1,171 @@
+"""Bytes to messages and back; decoders and encoders are built once, at import.
+
+What passes `decode` has known fields of the right types, integers that fit int64 and names within their limits. Decimal
+texts are judged later, by `units.py`, where the instrument's scale is known.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from schemas import limits
+from schemas.messages import (
+    Account,
+    AccountUpdate,
+    Bankruptcy,
+    Control,
+    ForcedTradeResult,
+    InputMessage,
+    Instrument,
+    InsuranceFund,
+    MarkPrice,
+    OutputMessage,
+)
+from schemas.rejections import Reason, Refused, shown
+
+_INPUT: msgspec.json.Decoder[InputMessage | list[InputMessage]] = msgspec.json.Decoder(
+    InputMessage | list[InputMessage]
+)
+_OUTPUT: msgspec.json.Decoder[OutputMessage] = msgspec.json.Decoder(OutputMessage)
+_decode_input = _INPUT.decode
+# Fields stand in the struct's order and keys of dictionaries sorted, so equal messages are equal bytes.
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def decode(value: bytes) -> list[InputMessage]:
+    """The messages of one record, which holds one or an array; Refused DECODE, FIELD or RANGE."""
+    try:
+        decoded = _decode_input(value)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Refused(Reason.DECODE, f"a record must be one of our input messages: {str(error)[:300]}") from None
+    if isinstance(decoded, list):
+        if len(decoded) > limits.MESSAGES_PER_RECORD_MAX:
+            most = limits.MESSAGES_PER_RECORD_MAX
+            raise Refused(Reason.RANGE, f"a record must hold at most {most} messages, was {len(decoded)}")
+        for message in decoded:
+            _CHECKS[type(message)](message)
+        return decoded
+    _CHECKS[type(decoded)](decoded)
+    return [decoded]
+
+
+def decode_output(value: bytes) -> OutputMessage:
+    """One of our own messages, read back; msgspec's error is passed on, for bytes of ours that fail are our bug."""
+    return _OUTPUT.decode(value)
+
+
+def encode(message: InputMessage | OutputMessage) -> bytes:
+    """The one JSON text of a message: equal messages give equal bytes."""
+    return _encode(message)
+
+
+# --- what no type says ------------------------------------------------------------------------------------------------
+
+
+_LARGEST = limits.SEQUENCE_MAX
+_NAME_BYTES_MAX = limits.NAME_BYTES_MAX
+
+
+def _name(text: str, field: str, bytes_max: int = limits.NAME_BYTES_MAX) -> None:
+    """Refuse a name that is empty, too long as UTF-8, or has a character that does not print (NUL, line ends)."""
+    if 0 < len(text) <= bytes_max and text.isprintable() and (text.isascii() or len(text.encode()) <= bytes_max):
+        return
+    raise Refused(Reason.FIELD, f"{field} must be 1 to {bytes_max} bytes of printable characters, was {shown(text)}")
+
+
+def _optional_name(text: str | None, field: str, bytes_max: int = limits.NAME_BYTES_MAX) -> None:
+    if text is not None:
+        _name(text, field, bytes_max)
+
+
+def _free_text(text: str | None, field: str) -> None:
+    """An operator may write line ends and nothing at all, but not a book."""
+    size = len((text or "").encode())
+    if size > limits.REASON_BYTES_MAX:
+        raise Refused(Reason.FIELD, f"{field} must be at most {limits.REASON_BYTES_MAX} bytes, was {size}")
+
+
+def _integer(value: int, field: str, largest: int = limits.SEQUENCE_MAX) -> None:
+    if not 0 <= value <= largest:
+        raise Refused(Reason.RANGE, f"{field} must be between 0 and {largest}, was {shown(str(value))}")
+
+
+def _check_instrument(message: Instrument) -> None:
+    _name(message.symbol, "symbol")
+    _name(message.settlement_currency, "settlement_currency")
+    _name(message.fund_id, "fund_id")
+
+
+def _check_account(message: Account) -> None:
+    _name(message.account, "account")
+    _optional_name(message.beneficial_owner, "beneficial_owner")
+
+
+def _check_account_update(message: AccountUpdate) -> None:
+    # The hot path: plain comparisons; the sentence is only looked for when one of them fails.
+    account, positions = message.account, message.positions
+    if not (account.isascii() and account.isprintable() and 0 < len(account) <= _NAME_BYTES_MAX):
+        _name(account, "account")
+    if not (0 <= message.seq <= _LARGEST and 0 <= message.epoch <= _LARGEST and 0 <= message.adl_seq <= _LARGEST):
+        _integer(message.seq, "seq")
+        _integer(message.epoch, "epoch")
+        _integer(message.adl_seq, "adl_seq")
+    if len(positions) > limits.POSITIONS_PER_ACCOUNT_MAX:
+        most = limits.POSITIONS_PER_ACCOUNT_MAX
+        raise Refused(Reason.RANGE, f"positions must be at most {most}, was {len(positions)}")
+    for position in positions:  # an unknown symbol is refused by the book, so its length needs no look here
+        if not 0 <= position.adl_seq <= _LARGEST:
+            _integer(position.adl_seq, "adl_seq of a position")
+
+
+def _check_mark_price(message: MarkPrice) -> None:
+    _integer(message.event_time_ms, "event_time_ms", limits.TIME_MS_MAX)
+
+
+def _check_bankruptcy(message: Bankruptcy) -> None:
+    _name(message.id, "id", limits.ID_BYTES_MAX)
+    _name(message.account, "account")
+    _integer(message.event_time_ms, "event_time_ms", limits.TIME_MS_MAX)
+    _optional_name(message.fund_id, "fund_id")
+    if len(message.lines) > limits.BANKRUPTCY_LINES_MAX:
+        most = limits.BANKRUPTCY_LINES_MAX
+        raise Refused(Reason.RANGE, f"lines must be at most {most}, was {len(message.lines)}")
+    for line in message.lines:
+        _name(line.symbol, "symbol of a line")
+
+
+def _check_insurance_fund(message: InsuranceFund) -> None:
+    _name(message.fund_id, "fund_id")
+    _integer(message.decision_sequence, "decision_sequence")
+
+
+def _check_forced_trade_result(message: ForcedTradeResult) -> None:
+    _name(message.trade_id, "trade_id", limits.ID_BYTES_MAX)
+    _name(message.account, "account")
+    _free_text(message.reason, "reason")
+    _integer(message.seq or 0, "seq")
+
+
+def _check_control(message: Control) -> None:
+    _name(message.id, "id", limits.ID_BYTES_MAX)
+    _name(message.operator, "operator")
+    _free_text(message.reason, "reason")
+    _optional_name(message.decision_id, "decision_id", limits.ID_BYTES_MAX)
+    _optional_name(message.policy, "policy")
+    for action, field in (("RELEASE", "decision_id"), ("POLICY", "policy"), ("TRIGGER", "bankruptcy")):
+        if (message.action == action) != (getattr(message, field) is not None):
+            raise Refused(Reason.FIELD, f"{field} must come with action {action} and no other, was {message.action}")
+    if message.bankruptcy is not None:
+        _check_bankruptcy(message.bankruptcy)
+
+
+_CHECKS: dict[type, Callable[..., None]] = {
+    Instrument: _check_instrument,
+    Account: _check_account,
+    AccountUpdate: _check_account_update,
+    MarkPrice: _check_mark_price,
+    Bankruptcy: _check_bankruptcy,
+    InsuranceFund: _check_insurance_fund,
+    ForcedTradeResult: _check_forced_trade_result,
+    Control: _check_control,
+}

@@ -1,0 +1,54 @@
+"""Every limit on a number or a name, and the proof that no int64 overflows.
+
+Numbers are checked where they become integers (`units.py`, `codec.py`) and where they meet (the book); behind that door
+kernels add and multiply int64 without looking. What the checks must establish:
+
+1. *Texts.* `scaled()` returns only integers of magnitude below 2**63.
+2. *Price x numerator.* `value(q, p) = floor(q * p * num / den)`, `num/den` reduced. A scale is refused unless
+   num <= VALUE_NUM_MAX and den <= VALUE_DEN_MAX, and a price unless p <= price_max(num), hence p * num <= 2**63 - 2.
+3. *Value.* Write p * num = A * den + B, 0 <= B < den, and q = high * 2**31 + low with 0 <= low < 2**31. Then
+   value = q * A + floor(q * B / den), and the second part goes by digits: |high| <= 2**22, so |high * B| < 2**53; its
+   remainder r < den < 2**31, so r * 2**31 + low * B <= (2**31 - 2) * (2**31 + 2**31 - 1) < 2**63.
+   q * A is formed only after |q| <= POSITION_VALUE_MINOR_MAX // (A + 1), where A + 1 <= p * num + 1 < 2**63; then
+   |value| <= |q| * (A + 1) <= POSITION_VALUE_MINOR_MAX. Every value beyond the limit is refused by this; a refused one
+   is beyond POSITION_VALUE_MINOR_MAX - |q|, so only lots worth less than a few minor units are refused too early.
+4. *Equity.* balance + loose + sum over positions of (value - entry value + held quote) has magnitude at most
+   BALANCE_MINOR_MAX + LOOSE_QUOTE_MINOR_MAX
+   + POSITIONS_PER_ACCOUNT_MAX * (POSITION_VALUE_MINOR_MAX + ENTRY_VALUE_MINOR_MAX + HELD_QUOTE_MINOR_MAX) < 2**63,
+   as has every partial sum, in any order. (A change of one value is at most twice the largest: 2**52.)
+5. *Lots.* |q| <= QUANTITY_LOTS_MAX = 2**53 is exact as a float, and 2**10 of them add up within int64; totals over a
+   whole book (open interest, demands) are Python integers or are bounded by 2**63 / 2**53 = 2**10 entries of that size.
+"""
+
+INT64_MAX = 2**63 - 1
+
+NUMBER_CHARS_MAX = 48  # of a decimal text, sign and point included
+DECIMALS_MAX = 24  # of a price scale
+CURRENCY_DECIMALS_MAX = 18
+
+QUANTITY_LOTS_MAX = 2**53  # one position
+PRICE_SCALED_MAX = 2**62
+VALUE_NUM_MAX = 2**31 - 1
+VALUE_DEN_MAX = 2**31 - 1
+
+POSITION_VALUE_MINOR_MAX = 2**51  # 2.25e9 of a currency with 6 decimals
+ENTRY_VALUE_MINOR_MAX = 2**51
+HELD_QUOTE_MINOR_MAX = 2**51  # quote of the forced legs one position still has to show
+LOOSE_QUOTE_MINOR_MAX = 2**59  # the same of an account's legs whose position is gone
+BALANCE_MINOR_MAX = 2**60  # 1.15e12 of a currency with 6 decimals
+ISOLATED_MARGIN_MINOR_MAX = 2**60
+POSITIONS_PER_ACCOUNT_MAX = 1024
+
+SEQUENCE_MAX = 2**62  # epoch, seq, adl_seq, decision_sequence
+TIME_MS_MAX = 2**53  # exact in every JSON reader; the year 287396
+
+NAME_BYTES_MAX = 64  # accounts, symbols, currencies, fund ids; UTF-8, printable
+ID_BYTES_MAX = 128  # ids of bankruptcies, trades, decisions, controls
+REASON_BYTES_MAX = 1024  # an operator's or an exchange's free text
+BANKRUPTCY_LINES_MAX = 2 * POSITIONS_PER_ACCOUNT_MAX
+MESSAGES_PER_RECORD_MAX = 65536
+
+
+def price_max(value_num: int) -> int:
+    """The largest scaled price whose product with the value's numerator is at most 2**63 - 2."""
+    return min(PRICE_SCALED_MAX, (INT64_MAX - 1) // value_num)

@@ -1,0 +1,273 @@
+"""The words on the wire: one struct per message, tagged with `type`.
+
+Prices, quantities and amounts are decimal text; scaled integers are made of them in `units.py`, never floats.
+Quantities are signed, long > 0. Fields are only ever added, with a default.
+"""
+
+from typing import Literal
+
+import msgspec
+
+PositionSide = Literal["NET", "LONG", "SHORT"]
+MarginMode = Literal["cross", "isolated"]
+AccountRole = Literal["TRADER", "LIQUIDATION", "INSURANCE", "CLEARING"]
+AdlClass = Literal["NORMAL", "LAST", "EXEMPT"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of everything on the wire."""
+
+
+# --- in ---------------------------------------------------------------------------------------------------------------
+
+
+class MarginTier(Message, frozen=True):
+    notional_max: str
+    maintenance_margin_fraction: str
+
+
+class Instrument(Message, frozen=True, tag_field="type", tag=True):
+    symbol: str
+    tick_size: str
+    lot_size: str  # contracts in one lot
+    settlement_currency: str
+    maintenance_margin_fraction: str
+    multiplier: str = "1"  # underlying units per contract
+    price_decimals: int | None = None  # scale of marks and entry prices; default: decimals of the tick + 6
+    contract_type: Literal["linear", "inverse"] = "linear"
+    margin_tiers: list[MarginTier] | None = None
+    fund_id: str = "default"
+    status: Literal["TRADING", "HALTED", "DELISTED"] = "TRADING"
+
+
+class Account(Message, frozen=True, tag_field="type", tag=True):
+    account: str
+    role: AccountRole = "TRADER"
+    adl: AdlClass = "NORMAL"
+    beneficial_owner: str | None = None
+
+
+class Balance(Message, frozen=True):
+    currency: str
+    amount: str
+    collateral_weight: str = "1"
+
+
+class Position(Message, frozen=True):
+    symbol: str
+    quantity: str  # contracts, signed
+    position_side: PositionSide = "NET"
+    entry_price: str | None = None
+    entry_value: str | None = None  # signed quote amount paid for the whole position; wins over entry_price
+    margin_mode: MarginMode = "cross"
+    isolated_margin: str | None = None
+    adl_seq: int = 0  # newest forced leg of the account contained in this position
+
+
+class AccountUpdate(Message, frozen=True, tag_field="type", tag=True):
+    account: str
+    epoch: int
+    seq: int
+    adl_seq: int = 0  # newest forced leg of the account contained in the balances
+    full: bool = False
+    balances: list[Balance] = []
+    positions: list[Position] = []
+    maintenance_margin: str | None = None
+
+
+class MarkPrice(Message, frozen=True, tag_field="type", tag=True):
+    symbol: str
+    mark_price: str
+    event_time_ms: int
+    index_price: str | None = None
+
+
+class BankruptcyLine(Message, frozen=True):
+    symbol: str
+    quantity: str  # contracts, signed as the bankrupt account holds them
+    position_side: PositionSide = "NET"
+    price: str | None = None
+
+
+class Bankruptcy(Message, frozen=True, tag_field="type", tag=True):
+    id: str
+    account: str
+    event_time_ms: int
+    fund_id: str | None = None
+    insurance: str | None = None  # what the fund will pay; wins over the insurance-fund topic
+    equity: str | None = None  # at the marks; used where we do not hold the book
+    lines: list[BankruptcyLine] = []
+
+
+class InsuranceFund(Message, frozen=True, tag_field="type", tag=True):
+    fund_id: str
+    balance: str
+    decision_sequence: int = 0  # `sequence` of the newest decision whose draw the balance contains
+
+
+class ForcedTradeResult(Message, frozen=True, tag_field="type", tag=True):
+    trade_id: str
+    account: str
+    filled_quantity: str  # contracts, unsigned
+    reason: str | None = None  # why the rest was refused
+    seq: int | None = None  # of the AccountUpdate that shows the fill
+
+
+class Control(Message, frozen=True, tag_field="type", tag=True):
+    id: str
+    action: Literal["PAUSE", "RESUME", "POLICY", "RELEASE", "TRIGGER"]
+    operator: str
+    reason: str
+    decision_id: str | None = None  # RELEASE
+    policy: str | None = None  # POLICY
+    bankruptcy: Bankruptcy | None = None  # TRIGGER
+
+
+# --- out --------------------------------------------------------------------------------------------------------------
+
+
+class ForcedTrade(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    sequence: int
+    chain: str
+    trade_id: str
+    decision_id: str
+    adl_seq: int
+    role: Literal["LIQUIDATED", "COUNTERPARTY"]
+    account: str
+    symbol: str
+    position_side: PositionSide
+    side: Literal["BUY", "SELL"]
+    quantity: str  # contracts, unsigned
+    quote_amount: str  # cash the account receives (+) or pays (-); authoritative
+    price: str  # |quote_amount| per contract and multiplier, rounded to the scale of marks
+    clearing_account: str
+    round: int
+    haircut: str = "0"  # what the account gives up against the mark; below zero a bonus
+    cancel_orders: bool = True
+    reason: Literal["ADL"] = "ADL"
+    leverage: float | None = None  # at the decision
+    score: float | None = None
+    account_seq: int | None = None  # strict guard: fill only while the account is at this seq
+
+
+class DecidedBankruptcy(Message, frozen=True):
+    """One bankruptcy's waterfall: deficit = fund + haircut + bad debt, to the rounding of its legs."""
+
+    id: str
+    account: str
+    topic: str
+    partition: int
+    offset: int
+    equity: str  # at the marks of the cut
+    deficit: str
+    fund: str
+    haircut: str
+    bad_debt: str
+    fund_id: str | None = None
+    disagreements: list[str] = []  # where the event differs from our book; the event wins
+
+
+class DecidedDemand(Message, frozen=True):
+    """What was taken in one symbol from one side."""
+
+    symbol: str
+    side: Literal["LONG", "SHORT"]  # the side that is reduced
+    quantity: str
+    taken: str
+    price: str  # volume weighted price of the forced trades
+    mark_price: str
+    round: int
+    accounts: int
+    leverage_before_max: float | None = None
+    leverage_after_max: float | None = None
+    level: float | None = None
+    shadow_price: float | None = None
+    residual: str = "0"
+    residual_reason: str | None = None
+
+
+class Crossing(Message, frozen=True):
+    """Lots of two liquidated sides that met each other at the mark."""
+
+    symbol: str
+    quantity: str
+    mark_price: str
+
+
+class Certificate(Message, frozen=True):
+    """What `solver.verify` found of one round."""
+
+    round: int
+    status: str
+    ok: bool
+    clearing_residual_lots: int
+    kkt_residual: float | None = None
+    failures: list[str] = []
+
+
+class AdlDecision(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    sequence: int
+    chain: str
+    decision_id: str
+    attempt: int
+    status: Literal[
+        "DECIDED", "RESIDUAL", "HELD", "UNKNOWN_ACCOUNT", "ALREADY_DECIDED", "BEFORE_START", "NOTHING_TO_TAKE", "REFUSED"
+    ]
+    mode: Literal["shadow", "live"]
+    cut_number: int
+    cut_time_ms: int
+    basis: dict[str, int]
+    settings_digest: str
+    state_digest: str
+    code_digest: str
+    bankruptcies: list[DecidedBankruptcy]
+    reason: str | None = None
+    policy: str | None = None
+    settlement: str | None = None
+    demands: list[DecidedDemand] = []
+    crossings: list[Crossing] = []
+    certificates: list[Certificate] = []
+    trades: int = 0
+    accounts: int = 0
+    accounts_without_mark: int = 0
+    accounts_insolvent: int = 0
+    fund: str = "0"
+    fund_draws: dict[str, str] = {}
+    haircut: str = "0"
+    bad_debt: str = "0"
+
+
+class Cut(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    sequence: int
+    chain: str
+    number: int
+    log_time_ms: int
+    basis: dict[str, int]  # "topic:partition" -> next offset
+
+
+class AdlState(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    symbol: str
+    state: Literal["NORMAL", "BLOCKED"]
+    cut_time_ms: int
+    trigger: str | None = None
+
+
+class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    sequence: int
+    chain: str
+    reason: str
+    sentence: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None = None
+    payload: bytes | None = None
+
+
+InputMessage = Instrument | Account | AccountUpdate | MarkPrice | Bankruptcy | InsuranceFund | ForcedTradeResult | Control
+OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | DeadLetter

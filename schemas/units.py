@@ -1,0 +1,211 @@
+"""Decimal text to exact integers and back: lots, scaled prices and minor units; never a float on the way in.
+
+`scaled()` is the only reader of numbers. A `Scale` holds what one instrument's numbers mean; made once, then only used.
+"""
+
+import re
+from fractions import Fraction
+
+import msgspec
+
+from schemas import limits
+from schemas.messages import Instrument
+from schemas.rejections import Reason, Refused, shown
+
+_INT64_MAX = limits.INT64_MAX
+_CHARS_MAX = limits.NUMBER_CHARS_MAX
+_POWERS: tuple[int, ...] = tuple(10**places for places in range(_CHARS_MAX + 1))
+_PLAIN_DECIMAL = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?").fullmatch
+
+
+class _Inexact(Refused):
+    """A decimal text that has more decimals than the scale it is read with."""
+
+
+def scaled(text: str, decimals: int, name: str = "number") -> int:
+    """The integer `text * 10**decimals`, exactly; Refused NUMBER or RANGE otherwise.
+
+    Accepts an optional sign, digits, and optionally a point with more digits, all ASCII. Zeros beyond `decimals` are
+    harmless, other digits there are refused: rounding somebody's money is not ours to do.
+    """
+    whole, point, fraction = text.partition(".")
+    # int() alone also takes spaces, underscores and the digits of other scripts. In this shape, with what is rare in a
+    # function of its own, a number costs 0.5 us; a regular expression cost 0.7 us.
+    if (
+        (whole.isdecimal() or (whole[1:].isdecimal() and whole[0] == "-"))
+        and (fraction.isdecimal() or not point)
+        and text.isascii()
+        and len(text) <= _CHARS_MAX
+    ):
+        missing = decimals - len(fraction)
+        if missing >= 0:
+            value = int(whole + fraction) * _POWERS[missing]
+            if -_INT64_MAX <= value <= _INT64_MAX:
+                return value
+    return _scaled_rare(text, decimals, name)
+
+
+def _scaled_rare(text: str, decimals: int, name: str) -> int:
+    """The same promise for what is rare: a plus sign, zeros beyond the scale, and every refusal with its sentence."""
+    if len(text) > _CHARS_MAX or not _PLAIN_DECIMAL(text):
+        must = f"plain decimal text of at most {_CHARS_MAX} characters"
+        raise Refused(Reason.NUMBER, f"{name} must be {must}, was {shown(text)}")
+    whole, _, fraction = text.partition(".")
+    if fraction[decimals:].strip("0"):
+        raise _Inexact(Reason.NUMBER, f"{name} must have at most {decimals} decimals, was {shown(text)}")
+    value = int(whole + fraction[:decimals]) * _POWERS[max(0, decimals - len(fraction))]
+    if -_INT64_MAX <= value <= _INT64_MAX:
+        return value
+    raise Refused(Reason.RANGE, f"{name} must stay below 2**63 on a scale of {decimals} decimals, was {shown(text)}")
+
+
+def text_of(value: int, decimals: int) -> str:
+    """The one canonical decimal text of `value / 10**decimals`: no exponent, no trailing zeros, no negative zero."""
+    if decimals == 0:
+        return str(value)
+    digits = str(abs(value)).zfill(decimals + 1)
+    fraction = digits[-decimals:].rstrip("0")
+    sign = "-" if value < 0 else ""
+    return f"{sign}{digits[:-decimals]}.{fraction}" if fraction else sign + digits[:-decimals]
+
+
+def fraction_of(text: str, name: str = "number") -> Fraction:
+    """The number itself, for fields without a scale of their own (tick, lot, multiplier, margin fraction)."""
+    places = len(text.partition(".")[2])
+    return Fraction(scaled(text, places, name), 10**places)
+
+
+def amount_minor(text: str, decimals: int, name: str, magnitude_max: int = limits.BALANCE_MINOR_MAX) -> int:
+    """An amount in minor units with its limit; Refused NUMBER or RANGE."""
+    value = scaled(text, decimals, name)
+    if -magnitude_max <= value <= magnitude_max:
+        return value
+    limit = text_of(magnitude_max, decimals)
+    raise Refused(Reason.RANGE, f"{name} must be at most {limit} in magnitude, was {shown(text)}")
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """What the numbers of one instrument mean, in a pool whose currency has `currency_decimals`.
+
+    The value of q lots at scaled price p is floor(q * p * value_num / value_den) minor units, exactly:
+    value_num / value_den = lot_size * multiplier * 10**currency_decimals / 10**price_decimals, reduced.
+    """
+
+    tick_size: Fraction
+    lot: Fraction
+    multiplier: Fraction
+    mmf: Fraction
+    price_decimals: int
+    currency_decimals: int
+    value_num: int
+    value_den: int
+    price_scaled_max: int
+    lot_decimals: int
+    lot_scaled: int  # lot = lot_scaled / 10**lot_decimals
+
+    @classmethod
+    def of(cls, instrument: Instrument, currency_decimals: int) -> "Scale":
+        """The scale of an instrument; Refused UNSUPPORTED, FIELD, NUMBER, SCALE or RANGE."""
+        symbol = shown(instrument.symbol)
+        if instrument.contract_type != "linear":
+            raise Refused(Reason.UNSUPPORTED, f"contract_type of {symbol} must be linear, was inverse")
+        if instrument.margin_tiers:
+            raise Refused(Reason.UNSUPPORTED, f"margin_tiers of {symbol} must be absent, they are not supported yet")
+        tick = _positive(instrument.tick_size, "tick_size")
+        lot = _positive(instrument.lot_size, "lot_size")
+        multiplier = _positive(instrument.multiplier, "multiplier")
+        mmf = _positive(instrument.maintenance_margin_fraction, "maintenance_margin_fraction")
+        if mmf > 1:
+            was = shown(instrument.maintenance_margin_fraction)
+            raise Refused(Reason.FIELD, f"maintenance_margin_fraction of {symbol} must be at most 1, was {was}")
+        tick_decimals, lot_decimals = _decimals(tick), _decimals(lot)
+        price_decimals = instrument.price_decimals
+        if price_decimals is None:
+            price_decimals = tick_decimals + 6
+        if not tick_decimals <= price_decimals <= limits.DECIMALS_MAX:
+            raise Refused(
+                Reason.SCALE,
+                f"price_decimals of {symbol} must be between {tick_decimals}, the decimals of its tick, and "
+                f"{limits.DECIMALS_MAX}, was {price_decimals}",
+            )
+        ratio = lot * multiplier * Fraction(10) ** (currency_decimals - price_decimals)
+        if ratio.numerator > limits.VALUE_NUM_MAX or ratio.denominator > limits.VALUE_DEN_MAX:
+            raise Refused(
+                Reason.SCALE,
+                f"lot_size * multiplier * 10**(currency decimals - price_decimals) of {symbol} must be a fraction of "
+                f"two numbers below 2**31, was {ratio}; another price_decimals than {price_decimals} may help",
+            )
+        return cls(
+            tick_size=tick,
+            lot=lot,
+            multiplier=multiplier,
+            mmf=mmf,
+            price_decimals=price_decimals,
+            currency_decimals=currency_decimals,
+            value_num=ratio.numerator,
+            value_den=ratio.denominator,
+            price_scaled_max=limits.price_max(ratio.numerator),
+            lot_decimals=lot_decimals,
+            lot_scaled=int(lot * 10**lot_decimals),
+        )
+
+    def same_units(self, other: "Scale") -> bool:
+        """Whether numbers of both mean the same; the margin fraction alone may change in the life of a symbol."""
+        return msgspec.structs.replace(other, mmf=self.mmf) == self
+
+    def lots(self, text: str, name: str = "quantity") -> int:
+        """Whole lots of a quantity in contracts, signed; Refused LOT, NUMBER or RANGE."""
+        try:
+            lots, rest = divmod(scaled(text, self.lot_decimals, name), self.lot_scaled)
+        except _Inexact:
+            lots, rest = 0, 1
+        if rest:
+            lot = text_of(self.lot_scaled, self.lot_decimals)
+            raise Refused(Reason.LOT, f"{name} must be a whole number of lots of {lot}, was {shown(text)}")
+        if -limits.QUANTITY_LOTS_MAX <= lots <= limits.QUANTITY_LOTS_MAX:
+            return lots
+        raise Refused(Reason.RANGE, f"{name} must be at most 2**53 lots, was {shown(text)}")
+
+    def price(self, text: str, name: str = "price") -> int:
+        """The scaled price, above zero; Refused PRICE, NUMBER or RANGE."""
+        try:
+            price = scaled(text, self.price_decimals, name)
+        except _Inexact as refused:
+            raise Refused(Reason.PRICE, refused.sentence) from None
+        if price <= 0:
+            raise Refused(Reason.PRICE, f"{name} must be positive, was {shown(text)}")
+        if price <= self.price_scaled_max:
+            return price
+        largest = self.price_text(self.price_scaled_max)
+        raise Refused(Reason.RANGE, f"{name} must be at most {largest}, was {shown(text)}")
+
+    def quantity_text(self, lots: int) -> str:
+        """Contracts, as on the wire."""
+        return text_of(lots * self.lot_scaled, self.lot_decimals)
+
+    def price_text(self, price: int) -> str:
+        """A scaled price, as on the wire."""
+        return text_of(price, self.price_decimals)
+
+    def value_minor(self, lots: int, price: int) -> int:
+        """Value of signed lots at a scaled price in minor units, rounded down, also below zero."""
+        return lots * price * self.value_num // self.value_den
+
+    def price_float(self, price: int) -> float:
+        """Quote currency per lot: the float nearest to the exact quotient, so the same on every machine."""
+        return price * self.value_num / (self.value_den * _POWERS[self.currency_decimals])
+
+
+def _positive(text: str, name: str) -> Fraction:
+    value = fraction_of(text, name)
+    if value > 0:
+        return value
+    raise Refused(Reason.FIELD, f"{name} must be positive, was {shown(text)}")
+
+
+def _decimals(value: Fraction) -> int:
+    """The fewest decimals that write a decimal fraction exactly."""
+    places = 0
+    while 10**places % value.denominator:
+        places += 1
+    return places

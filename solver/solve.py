@@ -1,0 +1,53 @@
+"""`solve`: the one door. Checks the arguments of the policy, takes insolvent accounts first, hands the rest on."""
+
+import numpy as np
+
+from solver.insolvent import take_insolvent
+from solver.items import collect
+from solver.policies import queues
+from solver.policies.waterfill import waterfill
+from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
+
+POLICIES = ("waterfill", *(f"queue:{name}" for name in queues.NAMES))
+
+
+def misfit(problem, policy, protect_principal):
+    """The sentence why this policy cannot run on this problem, or an empty string."""
+    if policy == "risk":
+        return "policy risk is not built yet; use one of " + ", ".join(POLICIES)
+    if policy not in POLICIES:
+        return f"policy must be one of {', '.join(POLICIES)}, was {policy!r}"
+    if problem.entry_price is None and policy == "queue:pnl_leverage":
+        return "policy queue:pnl_leverage needs entry_price"
+    if problem.entry_price is None and protect_principal:
+        return "protect_principal needs entry_price"
+    return ""
+
+
+def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):
+    """Allocate every demand of a Problem; never raises on a valid one, never silently short."""
+    options = {"protect_principal": bool(protect_principal), "lots": bool(lots)}
+    reason = misfit(problem, policy, protect_principal)
+    if reason:
+        return invalid(policy, options, reason)
+    solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
+    items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
+    rows, taken, from_insolvent = take_insolvent(problem, *broke)
+    size = problem.account.size
+    relaxed = np.zeros(size)
+    reduction = np.zeros(size, dtype=np.int64) if lots else None
+    relaxed[rows] += taken
+    if lots:
+        reduction[rows] += taken
+    available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
+    asked = problem.demand_lots - from_insolvent
+    if policy == "waterfill":
+        filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
+    else:
+        filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
+    solution.relaxed_lots, solution.reduction_lots = relaxed, reduction
+    solution.insolvent_lots = from_insolvent
+    solution.residual_lots = asked - filled
+    if solution.residual_lots.any() and solution.status != NOT_CONVERGED:
+        solution.status = RESIDUAL
+    return solution

@@ -1,0 +1,56 @@
+"""Problems for the tests: seeded random books, and a naive twin that takes one lot at a time."""
+
+import numpy as np
+
+from solver import Problem
+
+
+def isolated(quantity, equity, demand, price=1.0, **more):
+    """Longs of one asset, one account each."""
+    n = len(quantity)
+    return Problem(
+        np.arange(n), np.zeros(n, dtype=int), quantity, np.asarray(equity, dtype=float), [price],
+        demand_asset=[0], demand_side=[1], demand_lots=[demand], **more,
+    )  # fmt: skip
+
+
+def one_at_a_time(quantity, equity, demand, price, rank):
+    """The rule of lots as it is written: always one lot from the largest present leverage, ties by tie rank."""
+    left = [int(q) for q in quantity]
+    for _ in range(demand):
+        open_rows = [i for i in range(len(left)) if left[i] > 0]
+        first = min(open_rows, key=lambda i: (-(price * left[i]) / equity[i], rank[i]))
+        left[first] -= 1
+    return [int(q) - l for q, l in zip(quantity, left, strict=True)]
+
+
+def random_arguments(seed):
+    """Arguments of a Problem with hedges, twins, zero lots, insolvent accounts, partial availability and haircuts."""
+    rng = np.random.default_rng(seed)
+    n, m, p = rng.integers(1, 25), rng.integers(1, 6), rng.integers(0, 50)
+    account = np.sort(rng.integers(0, n, p))
+    asset = rng.integers(0, m, p)
+    size = 10 ** rng.integers(0, 7)
+    quantity = rng.integers(-size, size + 1, p)
+    equity = rng.normal(1, 1, n) * size * rng.choice([0.01, 0.1, 1])
+    if rng.random() < 0.3:  # small whole numbers: many exact ties
+        quantity = np.sign(quantity) * rng.integers(0, 4, p)
+        equity = rng.integers(-1, 4, n).astype(float)
+    mark = rng.choice([1.0, 10.0, 0.5, np.pi, 123.4], m)
+    pairs = [(a, s) for a in range(m) for s in (1, -1)]
+    rng.shuffle(pairs)
+    pairs = pairs[: rng.integers(1, len(pairs) + 1)]
+    assets, sides = np.array([a for a, _ in pairs]), np.array([s for _, s in pairs])
+    held = [np.abs(quantity[(asset == a) & (np.sign(quantity) == s)]).sum() for a, s in pairs]
+    lots = (np.array(held) * rng.random(len(pairs)) * 1.1).astype(int)
+    more = {"tie_rank": rng.permutation(n), "entry_price": mark[asset] * np.exp(rng.normal(0, 0.2, p))}
+    if rng.random() < 0.4:
+        more["demand_price"] = mark[assets] * (1 + rng.normal(0, 0.02, len(pairs)))
+    if rng.random() < 0.5:
+        more["available_lots"] = (np.abs(quantity) * rng.random(p)).astype(int)
+    if rng.random() < 0.5:
+        more["eligible"] = rng.random(p) < 0.8
+    return {
+        "account": account, "asset": asset, "quantity_lots": quantity, "equity": equity, "mark_price": mark,
+        "demand_asset": assets, "demand_side": sides, "demand_lots": lots, **more,
+    }  # fmt: skip

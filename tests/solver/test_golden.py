@@ -1,0 +1,152 @@
+"""Numbers from public sources: closed forms, dYdX v4, StarkEx/Extended, Dango, BitMEX, Delta, Vega."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from solver import Problem, settlement, solve, verify
+from tests.solver.books import isolated
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+WATERFILL = json.loads((GOLDEN / "waterfill.json").read_text())["cases"]
+VENUES = json.loads((GOLDEN / "venues.json").read_text())
+DYDX = VENUES["dydx"]
+MARK = {name: Fraction(price) for name, price in DYDX["mark"].items()}
+MMF = Fraction("0.1")
+MICRO = 10**6
+
+
+def exact(value):
+    return Fraction(str(value))
+
+
+@pytest.mark.parametrize("case", WATERFILL, ids=lambda case: case["id"])
+def test_water_filling_closed_forms(case):
+    """Level, relaxed reductions and lots are the exact ones."""
+    problem = isolated(case["quantity"], case["equity"], case["inventory"], case["mark"])
+    solution = solve(problem, policy="waterfill")
+    assert verify(problem, solution).failures == []
+    assert solution.level == pytest.approx([float(Fraction(case["level"]))], rel=1e-14)
+    assert solution.relaxed_lots == pytest.approx([float(Fraction(x)) for x in case["reduction"]], abs=1e-13)
+    assert solution.reduction_lots.sum() == case["inventory"]
+    if "lots" in case:
+        assert solution.reduction_lots.tolist() == case["lots"]
+
+
+def state(book, mark, mmf):
+    """TAV (not clipped) and maintenance requirement of a venue's account."""
+    lines = [(name, exact(size)) for name, size in book.items() if name != "usdc"]
+    value = exact(book.get("usdc", 0)) + sum(size * mark[name] for name, size in lines)
+    return value, sum(abs(size) * mark[name] for name, size in lines) * mmf
+
+
+def closing(book, close, mark, mmf):
+    """Exact quote of closing `close` lots of each name, and the prices."""
+    tav, mmr = state(book, mark, mmf)
+    total, prices = Fraction(0), {}
+    for name, size in close.items():
+        side = 1 if book[name] > 0 else -1
+        factor = settlement.bankruptcy_factor(side, mmf, tav, mmr)
+        prices[name] = factor * mark[name]
+        total += settlement.bankruptcy_quote(side, exact(size) * mark[name], mmf, tav, mmr)
+    return total, prices
+
+
+@pytest.mark.parametrize("name", ["DY1", "DY2", "DY3", "DY6", "DY7", "DY8"])
+def test_dydx_prices(name):
+    """Price, cash and what is left agree with the venue's own tests."""
+    case = next(c for c in DYDX["cases"] if c["id"] == name)
+    total, prices = closing(case["liquidated"], case["close"], MARK, MMF)
+    if "price" in case:
+        assert list(prices.values()) == [case["price"]]
+    if "quote" in case:
+        assert total == exact(case["quote"])
+    if "liquidated_after" in case:
+        assert exact(case["liquidated"]["usdc"]) + total == exact(case["liquidated_after"]["usdc"])
+    others = case.get("counterparties", [case["counterparty"]] if "counterparty" in case else [])
+    after = case.get("counterparty_after", [])
+    for other, end in zip(others, after if isinstance(after, list) else [after], strict=True):
+        share = abs(exact(other["BTC"])) / exact(case["close"]["BTC"])
+        assert exact(other["usdc"]) - total * share == exact(end["usdc"])
+
+
+@pytest.mark.parametrize("row", next(c for c in DYDX["cases"] if c["id"] == "DYQ")["rows"])
+def test_dydx_quotes(row):
+    """Quotes of partial closings, with a takeover value of either sign."""
+    book, close, expected = row
+    assert closing(book, close, MARK, MMF)[0] == expected
+
+
+@pytest.mark.parametrize("row", next(c for c in DYDX["cases"] if c["id"] == "DYR")["rows"])
+def test_dydx_rounding(row):
+    """Rounding is up, in favour of the liquidated account."""
+    book, close, expected = row
+    assert settlement.rounded_up(closing(book, close, MARK, MMF)[0] * MICRO) == expected
+
+
+@pytest.mark.parametrize("case", VENUES["extended"]["cases"], ids=lambda case: case["id"])
+def test_extended_prices(case):
+    """The same price function on Extended's cases."""
+    mark = {name: Fraction(price) for name, price in case["mark"].items()}
+    total, prices = closing(case["liquidated"], case["close"], mark, exact(case["mmf"]))
+    if "price" in case:
+        assert list(prices.values()) == [case["price"]]
+    if "quote" in case:
+        assert total == case["quote"]
+    assert case["liquidated"]["usdc"] + total == case["liquidated_after"]["usdc"]
+
+
+def test_isolated_bankruptcy_price():
+    """Entry less margin per unit (Dango DA4)."""
+    case = next(c for c in VENUES["isolated_bankruptcy"]["cases"] if c["id"] == "DA4")
+    size, mark = case["size"], case["mark"]
+    factor = settlement.isolated_factor(1, size * case["entry"], case["margin"], size * mark)
+    assert factor * mark == case["price"]
+
+
+def test_bitmex_documentation_example():
+    """BM1: the two best longs give ten each, the second one only in part."""
+    case = next(c for c in VENUES["queues"] if c["id"] == "BM1")
+    longs = case["longs"]
+    # Twice the mark over entry is a return of 100 %, so that leverage G/E is the printed score.
+    equity = [20.0 * size / score for _, size, score in longs]
+    problem = isolated([size for _, size, _ in longs], equity, case["liquidated_short"], 20.0,
+                       entry_price=[10.0] * len(longs))  # fmt: skip
+    solution = solve(problem, policy="queue:pnl_leverage")
+    assert verify(problem, solution).failures == []
+    assert solution.score.tolist() == [score for _, _, score in longs]
+    taken = {longs[i][0]: int(x) for i, x in enumerate(solution.reduction_lots) if x}
+    assert taken == dict(case["taken"])
+
+
+@pytest.mark.parametrize("lots", [15, 40])
+def test_delta_exchange_example(lots):
+    """DE2: a gain is multiplied, a loss divided by leverage."""
+    case = next(c for c in VENUES["queues"] if c["id"] == "DE2")
+    entry = [100.0 / (1 + percent / 100) for percent, _ in case["pnl_pct_and_leverage"]]
+    equity = [100.0 * size / lev for size, (_, lev) in zip(case["sizes"], case["pnl_pct_and_leverage"], strict=True)]
+    problem = isolated(case["sizes"], equity, lots, 100.0, entry_price=entry)
+    solution = solve(problem, policy="queue:pnl_leverage")
+    order = np.argsort(-np.round(solution.score, 9), kind="stable") + 1
+    assert order.tolist() == case["order"]
+    taken = {i + 1: int(x) for i, x in enumerate(solution.reduction_lots) if x}
+    assert taken == dict(case[f"short_{lots}"])
+    assert verify(problem, solution).failures == []
+
+
+def test_vega_largest_remainder():
+    """VE5: 206,600 among three."""
+    case = next(c for c in VENUES["loss_sharing"] if c["id"] == "VE5")
+    assert settlement.split_by_largest_remainder(case["shortfall"], [1] * case["winners"]) == case["losses"]
+
+
+def test_hedged_book_is_a_valid_problem():
+    """Both sides of one asset may be demanded at once from one account."""
+    problem = Problem([0, 0, 1], [0, 0, 0], [5, -4, 5], [1.0, 2.0], [1.0],
+                      demand_asset=[0, 0], demand_side=[1, -1], demand_lots=[6, 3])  # fmt: skip
+    solution = solve(problem, policy="waterfill")
+    assert verify(problem, solution).failures == []
+    assert solution.reduction_lots.sum() == 9

@@ -1,0 +1,205 @@
+"""Recordings in and outputs out: nothing lost, nothing torn, the same bytes always."""
+
+import gzip
+import json
+import random
+import re
+
+import pytest
+
+from worker.edge.jsonlines import RecordingError, write_records
+from worker.edge.recording import RecordingSink, RecordingSource, committed_outputs, interleaved
+from worker.record import END, Committed, Output, Record
+
+KCAT_LINE = (
+    b'{"topic":"accounts","partition":0,"offset":7,"tstype":"create","ts":1760000000000,"broker":0,'
+    b'"key":"a","payload":"{\\"type\\":\\"Account\\"}"}\n'
+)
+
+
+def some_records(count=300, seed=1):
+    chance = random.Random(seed)
+    next_offset: dict[tuple[str, int], int] = {}
+    records = []
+    for i in range(count):
+        where = chance.choice(["marks", "positions"]), chance.randrange(3)
+        offset = next_offset.get(where, 0)
+        next_offset[where] = offset + chance.choice([1, 1, 5])  # compaction and control records leave gaps
+        value = chance.choice([b"{}", None, b"\xff\x00", "\u00e9\n\u2028".encode(), b""])
+        records.append(Record(*where, offset, 1000 + i, chance.choice([b"k", None, b"\xfe"]), value))
+    return records
+
+
+def drained(source, batch=7):
+    records = []
+    while not source.at_end():
+        records += source.poll(batch)
+    assert source.poll(batch) == []
+    return records
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_what_is_written_is_read_back(tmp_path, ending):
+    """Every key and payload survives: text, bytes that are no text, empty and null."""
+    path = tmp_path / f"recording.{ending}"
+    records = some_records()
+    assert write_records(path, records) == len(records)
+    assert drained(RecordingSource(path)) == records
+    first = path.read_bytes()
+    write_records(path, records)
+    assert path.read_bytes() == first
+
+
+def test_a_line_of_kcat_is_a_record(tmp_path):
+    """What `kcat -J` prints is read as it is, fields that we do not know included; and we write the same."""
+    path = tmp_path / "kcat.jsonl"
+    path.write_bytes(KCAT_LINE.replace(b'"broker":0', b'"broker":3,"headers":["h","1"]'))
+    record = Record("accounts", 0, 7, 1760000000000, b"a", b'{"type":"Account"}')
+    assert drained(RecordingSource(path)) == [record]
+    write_records(path, [record])
+    assert path.read_bytes() == KCAT_LINE
+
+
+def test_lines_longer_than_a_block_are_whole(tmp_path):
+    """A record of a megabyte is one record."""
+    records = [Record("t", 0, i, 0, None, b"x" * size) for i, size in enumerate([1, 1 << 20, 3, 1 << 18])]
+    path = tmp_path / "long.jsonl"
+    write_records(path, records)
+    assert drained(RecordingSource(path)) == records
+
+
+def test_a_recording_without_a_last_newline_is_read_whole(tmp_path):
+    """`head -c` and editors cut newlines; the record counts."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(KCAT_LINE + KCAT_LINE.replace(b":7,", b":8,").rstrip())
+    assert [record.offset for record in drained(RecordingSource(path))] == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (KCAT_LINE + KCAT_LINE[:50], "r.jsonl: every line must be a record as `kcat -J` prints it"),
+        (KCAT_LINE * 2, "r.jsonl: offsets of a partition must grow, accounts:0 went from 7 to 7"),
+        (b'{"topic":"a"}\n', "r.jsonl: every line must be a record"),
+    ],
+)
+def test_a_recording_that_is_none_is_refused(tmp_path, content, says):
+    """A torn or doubled log is never half read."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match=re.escape(says)):
+        drained(RecordingSource(path))
+
+
+def test_a_missing_recording_is_named(tmp_path):
+    """The message names the file."""
+    with pytest.raises(RecordingError, match=r"nothing\.jsonl must be a readable file"):
+        RecordingSource(tmp_path / "nothing.jsonl")
+
+
+def test_batches_do_not_change_what_is_given():
+    """Any batch size gives the same records."""
+    records = some_records()
+    for batch in (1, 2, 10_000):
+        assert drained(RecordingSource(records, batch_max=batch), batch=500) == records
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_interleavings_keep_the_order_inside_each_partition(seed):
+    """Partitions mix anew with every seed; inside them nothing moves."""
+    records = some_records()
+    mixed = drained(RecordingSource(records, interleaving_seed=seed))
+    assert mixed != records
+    assert mixed == interleaved(records, seed)
+    for where in {(r.topic, r.partition) for r in records}:
+        assert [r for r in mixed if (r.topic, r.partition) == where] == [
+            r for r in records if (r.topic, r.partition) == where
+        ]
+
+
+def test_partitions_and_their_ends_are_known_before_the_first_poll():
+    """The loop can tell a partition that is over from one that is late."""
+    records = [Record("a", 0, 0, 5, None, b""), Record("b", 1, 3, 6, None, b""), Record("b", 1, 9, 8, None, b"")]
+    source = RecordingSource(records, partitions=[("c", 0)])
+    assert source.partitions() == [("a", 0), ("b", 1), ("c", 0)]
+    assert source.ends() == {("a", 0): 1, ("b", 1): 10, ("c", 0): 0}
+    assert [source.complete_until_ms(p) for p in source.partitions()] == [-END, -END, END]
+    source.poll(2)
+    assert [source.complete_until_ms(p) for p in source.partitions()] == [END, 6, END]
+    source.poll(1)
+    assert source.complete_until_ms(("b", 1)) == END
+
+
+def outputs_of(folder):
+    return (folder / "outputs.jsonl").read_bytes()
+
+
+def test_outputs_have_the_same_bytes_wherever_transactions_end(tmp_path):
+    """One commit a record, or one for all: equal bytes."""
+    outputs = [Output(f"t{i % 2}", b"k", b"v%d" % i, log_time_ms=i) for i in range(6)]
+    for name, size in (("one", 1), ("all", 6)):
+        with RecordingSink(tmp_path / name) as sink:
+            for i in range(0, 6, size):
+                sink.commit(outputs[i : i + size], {("in", 0): i + size}, "", i)
+    assert outputs_of(tmp_path / "one") == outputs_of(tmp_path / "all")
+    lines = [json.loads(line) for line in outputs_of(tmp_path / "one").splitlines()]
+    assert [(line["topic"], line["offset"], line["ts"]) for line in lines] == [
+        (f"t{i % 2}", i // 2, i) for i in range(6)
+    ]
+
+
+def test_a_folder_opened_again_goes_on_where_the_last_commit_ended(tmp_path):
+    """Offsets of outputs go on, metadata and input positions come back, names of topics are the configured ones."""
+    with RecordingSink(tmp_path, {"adl-decisions": "prod.decisions"}) as sink:
+        assert sink.committed() is None
+        sink.commit([Output("adl-decisions", b"k", b"1")], {("in:x", 0): 4, ("in", 12): 9}, "words", 77)
+    with RecordingSink(tmp_path, {"adl-decisions": "prod.decisions"}) as sink:
+        assert sink.committed() == Committed({("in:x", 0): 4, ("in", 12): 9}, "words")
+        sink.commit([Output("adl-decisions", b"k", b"2")], {}, "", 78)
+        assert list(sink.outputs("adl-decisions")) == [
+            Record("prod.decisions", 0, 0, 77, b"k", b"1"),
+            Record("prod.decisions", 0, 1, 78, b"k", b"2"),
+        ]
+    assert [record.value for record in committed_outputs(tmp_path)] == [b"1", b"2"]
+
+
+def test_whatever_byte_a_crash_stops_at_whole_commits_are_left(tmp_path):
+    """Cut either file at any length: what is opened ends with a whole commit, and nothing after it is seen."""
+    with RecordingSink(tmp_path / "whole") as sink:
+        ends = [0]
+        for i in range(3):
+            sink.commit([Output("t", b"k", b"v%d" % i)] * i, {("in", 0): i}, str(i), i)
+            ends.append(len(outputs_of(tmp_path / "whole")))
+    outputs, commits = outputs_of(tmp_path / "whole"), (tmp_path / "whole" / "commits.jsonl").read_bytes()
+    for outputs_length in range(0, len(outputs) + 1, 9):
+        for commits_length in range(0, len(commits) + 1, 13):
+            folder = tmp_path / "torn"
+            folder.mkdir(exist_ok=True)
+            (folder / "outputs.jsonl").write_bytes(outputs[:outputs_length])
+            (folder / "commits.jsonl").write_bytes(commits[:commits_length])
+            whole = commits[:commits_length].count(b"\n")
+            while ends[whole] > outputs_length:
+                whole -= 1
+            seen = list(committed_outputs(folder))
+            with RecordingSink(folder) as sink:
+                committed = sink.committed()
+                assert (committed.metadata if committed else None) == (str(whole - 1) if whole else None)
+                assert list(sink.outputs("t")) == seen
+            assert outputs_of(folder) == outputs[: ends[whole]]
+            assert (folder / "commits.jsonl").read_bytes() == b"".join(commits.splitlines(True)[:whole])
+
+
+def test_advice_stays_out_of_the_committed_outputs(tmp_path):
+    """Advisory records have a file of their own."""
+    with RecordingSink(tmp_path) as sink:
+        sink.advise([Output("adl-state", b"BTC", b"{}")], 5)
+        assert list(sink.outputs("adl-state")) == []
+    assert json.loads((tmp_path / "advice.jsonl").read_bytes())["ts"] == 5
+
+
+def test_packed_recordings_carry_no_time_and_no_name(tmp_path):
+    """The gzip header is the same on every day and for every name."""
+    write_records(tmp_path / "a.gz", some_records())
+    write_records(tmp_path / "b.gz", some_records())
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    assert len(gzip.decompress((tmp_path / "a.gz").read_bytes()).splitlines()) == 300

@@ -1,0 +1,174 @@
+"""Who holds what: each message is one atomic step, and equities follow by exact integers.
+
+1. A message that is refused changes nothing. 2. Each cell has one writer (a message type and key, or the engine for what
+legs hold), so the state does not depend on how records of different keys were interleaved.
+"""
+
+from schemas import limits
+from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice
+from schemas.rejections import Reason, Refused, shown
+from schemas.units import Scale
+from worker.book.ledger import Ledger
+from worker.book.market import Market
+from worker.book.marks import largest_lots, move_mark
+from worker.book.state import CLASSES, ROLES, market_hash
+from worker.book.table import (
+    ADL_SEQ, ADL_SHIFT, BALANCE, COUNT, EPOCH, EQUITY, FLAGS, FULL_ADL_SEQ, MARGIN_REQUIRED, NO_UPDATE, OWNER, PARKED, SEQ,
+)  # fmt: skip
+from worker.book.update import Staged, balance_minor, requirement_minor, staged_positions
+from worker.book.value import lots_limit
+
+
+class Book(Ledger):
+    """The book of one pool."""
+
+    # --- symbols ------------------------------------------------------------------------------------------------------
+
+    def set_instrument(self, message: Instrument) -> None:
+        """A new symbol, or new margin fraction, fund or status of one; Refused, among others SCALE for other scales."""
+        if message.settlement_currency != self.currency:
+            raise Refused(
+                Reason.UNSUPPORTED,
+                f"settlement_currency of {shown(message.symbol)} must be {self.currency}, the pool's, "
+                f"was {shown(message.settlement_currency)}",
+            )
+        scale = Scale.of(message, self.currency_decimals)
+        market = self._market.get(message.symbol)
+        if market is None:
+            market = Market(self.symbols.add(message.symbol), message, scale)
+            market.parked = self._is_parked(message.symbol, "MarkPrice", "Instrument")
+            self.markets.append(market)
+            self._market[message.symbol] = market
+        elif not market.scale.same_units(scale):
+            raise Refused(Reason.SCALE, f"the scales of {shown(message.symbol)} must stay what they were first")
+        market.instrument = message
+        market.scale = scale
+        self._rehash(market)
+        self._unpark("Instrument", message.symbol)
+
+    def set_mark(self, message: MarkPrice, log_time_ms: int) -> None:
+        """A new mark; equities of holders follow. Refused where a holder's value would leave the limits."""
+        market = self._market.get(message.symbol)
+        if market is None:
+            raise Refused(
+                Reason.UNKNOWN_SYMBOL, f"symbol must have an instrument before a mark, was {shown(message.symbol)}"
+            )
+        mark = market.scale.price(message.mark_price, "mark_price")
+        if mark != market.mark:
+            mark_num = mark * market.scale.value_num
+            limit = lots_limit(mark_num, market.den)
+            slots = self._slots.table.cells
+            if market.lots_high > limit:
+                market.lots_high = int(largest_lots(slots, market.slots()))
+                if market.lots_high > limit:
+                    raise Refused(
+                        Reason.RANGE,
+                        f"mark_price must leave every position's value at most 2**51 minor units, was "
+                        f"{shown(message.mark_price)} with one of {market.scale.quantity_text(market.lots_high)}",
+                    )
+            whole, rest = divmod(mark_num, market.den)
+            move_mark(self._table.cells, slots, market.slots(), whole, rest, market.den, market.mark == 0)
+            market.mark, market.mark_num, market.lots_limit = mark, mark_num, limit
+        market.event_time_ms = message.event_time_ms
+        market.log_time_ms = log_time_ms
+        self._rehash(market)
+        self._unpark("MarkPrice", message.symbol)
+
+    def _rehash(self, market: Market) -> None:
+        cell = market_hash(market)
+        self._rare += cell - market.cell
+        market.cell = cell
+
+    # --- accounts -----------------------------------------------------------------------------------------------------
+
+    def set_account(self, message: Account) -> None:
+        """Role, class and owner of an account."""
+        flags = ROLES.index(message.role) | CLASSES.index(message.adl) << ADL_SHIFT
+        owner = -1 if message.beneficial_owner is None else self.owners.add(message.beneficial_owner)
+        self._set_role(self._account_row(message.account), flags, owner)
+        self._unpark("Account", message.account)
+
+    def clear_account(self, name: str) -> None:
+        """A null value on the accounts topic: a normal trader again, as if never named there."""
+        row = self.accounts.row(name)
+        if row >= 0:
+            self._set_role(row, 0, -1)
+        self._unpark("Account", name)
+
+    def _set_role(self, row: int, flags: int, owner: int) -> None:
+        accounts = self._table.columns
+        accounts[FLAGS][row] = flags | accounts[FLAGS][row] & PARKED
+        accounts[OWNER][row] = owner
+        self._touch(row)
+
+    def remove_account(self, name: str) -> None:
+        """A null value on the positions topic: balances and positions go, and with them what its legs held."""
+        row = self.accounts.row(name)
+        if row >= 0:
+            for slot in self._slots.of(row):
+                self._close(row, slot, 0)
+            self._forget_all_closed(row)
+            accounts = self._table.columns
+            accounts[EQUITY][row] = 0
+            for field, value in NO_UPDATE:
+                accounts[field][row] = value
+            self._touch(row)
+        self._unpark("AccountUpdate", name)
+
+    def apply_update(self, update: AccountUpdate) -> str:
+        """Balances and positions as one step: APPLIED, or STALE where not newer; Refused changes nothing."""
+        row = self.accounts.rows.get(update.account, -1)
+        accounts = self._table.columns
+        epoch = accounts[EPOCH][row] if row >= 0 else -1
+        full, renewed = update.full, update.epoch > epoch
+        if not renewed and (update.epoch < epoch or update.seq <= accounts[SEQ][row]):
+            self.stale += 1
+            return "STALE"
+        if renewed and not full:
+            raise Refused(
+                Reason.EPOCH,
+                f"the first update of epoch {update.epoch} of {shown(update.account)} must be full, was a delta",
+            )
+        staged = staged_positions(update, self._market, self.currency_decimals)
+        self._check_count(row, full, staged)
+        # What a delta does not list stays; what a full update does not list is gone.
+        balance = required = None
+        if full or update.balances:
+            balance = balance_minor(update.balances, self.currency, self.currency_decimals)
+        if full or update.maintenance_margin is not None:
+            required = requirement_minor(update.maintenance_margin, self.currency_decimals)
+
+        # From here on nothing can fail.
+        if row < 0:
+            row = self._account_row(update.account)
+            accounts = self._table.columns
+        if renewed:
+            accounts[EPOCH][row] = update.epoch
+        accounts[SEQ][row] = update.seq
+        if renewed or update.adl_seq > accounts[ADL_SEQ][row]:
+            accounts[ADL_SEQ][row] = update.adl_seq
+        if full and (renewed or update.adl_seq > accounts[FULL_ADL_SEQ][row]):
+            accounts[FULL_ADL_SEQ][row] = update.adl_seq
+        if staged or (full and accounts[COUNT][row]) or row in self._closed:
+            self._write_positions(row, staged, full, renewed, accounts[FULL_ADL_SEQ][row])
+        if balance is not None:
+            accounts[EQUITY][row] += balance - accounts[BALANCE][row]
+            accounts[BALANCE][row] = balance
+        if required is not None:
+            accounts[MARGIN_REQUIRED][row] = required
+        self._touch(row)
+        if self.parked:
+            self._unpark("AccountUpdate", update.account)
+        return "APPLIED"
+
+    def _check_count(self, row: int, full: bool, staged: list[Staged]) -> None:
+        """Refuses an update that would leave the account with too many positions."""
+        kept = 0 if full or row < 0 else self._table.columns[COUNT][row]
+        if len(staged) + kept <= limits.POSITIONS_PER_ACCOUNT_MAX:
+            return
+        count = kept
+        for _, key, lots, *_ in staged:
+            count += (lots != 0) - (kept > 0 and self._slots.find(row, key) >= 0)
+        if count > limits.POSITIONS_PER_ACCOUNT_MAX:
+            most = limits.POSITIONS_PER_ACCOUNT_MAX
+            raise Refused(Reason.RANGE, f"an account must have at most {most} positions, would be {count}")

@@ -1,0 +1,223 @@
+"""The steps that write cells: slots, the equity of their account, what legs hold, what is parked.
+
+Every step keeps the derived cells true: equity, unmarked and count of the account, holders of the symbol, dirty rows.
+"""
+
+from schemas import limits
+from schemas.messages import PositionSide
+from schemas.rejections import Reason, Refused
+from worker.book.digest import DIRTY_MAX, cell_hash
+from worker.book.market import Market
+from worker.book.state import State
+from worker.book.table import (
+    ACCOUNT, BUY, COUNT, EFFECTIVE, ENTRY, EQUITY, FIRST, FLAGS, HELD_QUOTE, KEY, LOOSE, LOTS, MARGIN, NO_UPDATE, OWNER,
+    PARKED, SELL, SLOT_ADL_SEQ, UNMARKED, VALUE,
+)  # fmt: skip
+from worker.book.update import Staged
+
+
+class Ledger(State):
+    """The book's writing hand; callers have checked everything."""
+
+    def _account_row(self, name: str) -> int:
+        """The account's row, made if it is new."""
+        row = self.accounts.row(name)
+        if row < 0:
+            row = self.accounts.add(name)
+            self._table.reserve(row + 1)
+            columns = self._table.columns
+            columns[FIRST][row] = columns[OWNER][row] = -1
+            for field, value in NO_UPDATE:
+                columns[field][row] = value
+            if self.parked:
+                self._flag_parked(name)
+        return row
+
+    def _touch(self, row: int) -> None:
+        """Notes that the digest has to look at the account, and looks when enough wait."""
+        self._dirty.append(row)
+        if len(self._dirty) >= DIRTY_MAX or len(self._slots.dirty) >= DIRTY_MAX:
+            self._hash_dirty()
+
+    def _write_positions(self, row: int, staged: list[Staged], full: bool, renewed: bool, full_adl_seq: int) -> None:
+        """Opens, changes and closes slots. A position contains at least what the last full update contains."""
+        slots = self._slots
+        left = slots.keys(row) if full and self._table.columns[COUNT][row] else None
+        closed = self._closed.get(row)
+        if renewed and closed:
+            self._forget_all_closed(row)
+            closed = None
+        for market, key, lots, entry, margin, position_adl_seq in staged:
+            adl_seq = position_adl_seq if position_adl_seq > full_adl_seq else full_adl_seq
+            if left is None:
+                slot = -1 if full else slots.find(row, key)
+            else:
+                slot = left.pop(key, -1)
+            if slot < 0:
+                if closed and key in closed:
+                    adl_seq = max(adl_seq, self._forget_closed(row, key))
+                if lots:
+                    self._open(row, market, key, lots, entry, margin, adl_seq)
+                elif adl_seq > full_adl_seq:
+                    self._remember_closed(row, key, adl_seq)
+                continue
+            if not renewed:
+                adl_seq = max(adl_seq, slots.table.columns[SLOT_ADL_SEQ][slot])
+            if lots:
+                self._change(row, slot, market, lots, entry, margin, adl_seq)
+            else:
+                self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
+        for slot in left.values() if left else ():
+            adl_seq = 0 if renewed else slots.table.columns[SLOT_ADL_SEQ][slot]
+            self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
+        if full and closed:
+            for key in [key for key, adl_seq in closed.items() if adl_seq <= full_adl_seq]:
+                self._forget_closed(row, key)
+
+    # --- one slot and its account's equity ----------------------------------------------------------------------------
+
+    def _open(
+        self, row: int, market: Market, key: int, lots: int, entry: int, margin: int, adl_seq: int
+    ) -> None:
+        value = lots * market.mark_num // market.den
+        self._slots.open(row, market, key, lots, value, entry, margin, adl_seq)
+        if abs(lots) > market.lots_high:
+            market.lots_high = abs(lots)
+        if margin < 0:
+            accounts = self._table.columns
+            accounts[EQUITY][row] += value - entry
+            if not market.mark:
+                accounts[UNMARKED][row] += 1
+
+    def _change(
+        self, row: int, slot: int, market: Market, lots: int, entry: int, margin: int, adl_seq: int
+    ) -> None:
+        """Rewrites a slot and moves the account's equity by what its cross part changed."""
+        cells = self._slots.table.columns
+        before = cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot] if cells[MARGIN][slot] < 0 else 0
+        was_unmarked = cells[MARGIN][slot] < 0 and not market.mark
+        effective = max(0, lots - cells[SELL][slot]) if lots > 0 else min(0, lots + cells[BUY][slot])
+        value = effective * market.mark_num // market.den
+        cells[LOTS][slot] = lots
+        cells[EFFECTIVE][slot] = effective
+        cells[VALUE][slot] = value
+        cells[ENTRY][slot] = entry
+        cells[MARGIN][slot] = margin
+        cells[SLOT_ADL_SEQ][slot] = adl_seq
+        after = value - entry + cells[HELD_QUOTE][slot] if margin < 0 else 0
+        accounts = self._table.columns
+        accounts[EQUITY][row] += after - before
+        accounts[UNMARKED][row] += (margin < 0 and not market.mark) - was_unmarked
+        if abs(lots) > market.lots_high:
+            market.lots_high = abs(lots)
+        self._slots.dirty.append(slot)
+
+    def _close(self, row: int, slot: int, remembered_adl_seq: int) -> None:
+        cells = self._slots.table.columns
+        market = self.markets[cells[KEY][slot] >> 2]
+        if cells[MARGIN][slot] < 0:
+            accounts = self._table.columns
+            accounts[EQUITY][row] -= cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
+            if not market.mark:
+                accounts[UNMARKED][row] -= 1
+        if remembered_adl_seq:
+            self._remember_closed(row, cells[KEY][slot], remembered_adl_seq)
+        self._slots.close(slot, market)
+
+    # --- newest legs of closed positions: without them a closing delta would be forgotten, and its legs held for ever ---
+
+    def _remember_closed(self, row: int, key: int, adl_seq: int) -> None:
+        self._closed.setdefault(row, {})[key] = adl_seq
+        self._rare += self._closed_hash(row, key, adl_seq)
+
+    def _forget_closed(self, row: int, key: int) -> int:
+        closed = self._closed[row]
+        adl_seq = closed.pop(key)
+        self._rare -= self._closed_hash(row, key, adl_seq)
+        if not closed:
+            del self._closed[row]
+        return adl_seq
+
+    def _forget_all_closed(self, row: int) -> None:
+        for key in list(self._closed.get(row, ())):
+            self._forget_closed(row, key)
+
+    # --- parked names -------------------------------------------------------------------------------------------------
+
+    def park_account(self, name: str, reason: str, source: str = "AccountUpdate") -> None:
+        """Keeps an account out of decisions until a good message of type `source` arrives for it."""
+        self._park(source, name, reason)
+        self._flag_parked(name)
+
+    def park_symbol(self, name: str, reason: str, source: str = "MarkPrice") -> None:
+        """The same for a symbol: its positions are not eligible."""
+        self._park(source, name, reason)
+        if name in self._market:
+            self._market[name].parked = True
+
+    def _park(self, source: str, name: str, reason: str) -> None:
+        before = self.parked.get((source, name))
+        if before is not None:
+            self._rare -= cell_hash("parked", source, name, before)
+        self.parked[source, name] = str(reason)
+        self._rare += cell_hash("parked", source, name, str(reason))
+
+    def _unpark(self, source: str, name: str) -> None:
+        reason = self.parked.pop((source, name), None)
+        if reason is None:
+            return
+        self._rare -= cell_hash("parked", source, name, reason)
+        if source in ("MarkPrice", "Instrument"):
+            self._market[name].parked = self._is_parked(name, "MarkPrice", "Instrument")
+        else:
+            self._flag_parked(name)
+
+    def _is_parked(self, name: str, *sources: str) -> bool:
+        return any((source, name) in self.parked for source in sources)
+
+    def _flag_parked(self, name: str) -> None:
+        row = self.accounts.row(name)
+        if row >= 0:
+            flags = self._table.columns[FLAGS]
+            parked = self._is_parked(name, "AccountUpdate", "Account")
+            flags[row] = flags[row] & ~PARKED | (PARKED if parked else 0)
+
+    # --- what open legs hold: written by the engine -------------------------------------------------------------------
+
+    def set_held(
+        self, account: str, symbol: str, position_side: PositionSide, sell_lots: int, buy_lots: int, quote_minor: int
+    ) -> bool:
+        """What the position's open legs hold, absolute; False where there is no such position (nothing is kept then)."""
+        slot = self._find(account, symbol, position_side)
+        if slot < 0:
+            return False
+        if not (0 <= sell_lots <= limits.SEQUENCE_MAX and 0 <= buy_lots <= limits.SEQUENCE_MAX):
+            raise Refused(Reason.RANGE, f"held lots must be between 0 and 2**62, were {sell_lots} and {buy_lots}")
+        if abs(quote_minor) > limits.HELD_QUOTE_MINOR_MAX:
+            raise Refused(Reason.RANGE, f"held quote must be at most 2**51 minor units, was {quote_minor}")
+        cells = self._slots.table.columns
+        if (cells[SELL][slot], cells[BUY][slot], cells[HELD_QUOTE][slot]) == (sell_lots, buy_lots, quote_minor):
+            return True
+        market = self._market[symbol]
+        lots = cells[LOTS][slot]
+        effective = max(0, lots - sell_lots) if lots > 0 else min(0, lots + buy_lots)
+        value = effective * market.mark_num // market.den
+        if cells[MARGIN][slot] < 0:
+            moved = value - cells[VALUE][slot] + quote_minor - cells[HELD_QUOTE][slot]
+            self._table.columns[EQUITY][cells[ACCOUNT][slot]] += moved
+        cells[SELL][slot], cells[BUY][slot], cells[HELD_QUOTE][slot] = sell_lots, buy_lots, quote_minor
+        cells[EFFECTIVE][slot], cells[VALUE][slot] = effective, value
+        self._slots.dirty.append(slot)
+        return True
+
+    def set_loose_quote(self, account: str, quote_minor: int) -> None:
+        """Cash of open legs whose position is gone, absolute; part of cross equity."""
+        if abs(quote_minor) > limits.LOOSE_QUOTE_MINOR_MAX:
+            raise Refused(Reason.RANGE, f"loose quote must be at most 2**59 minor units, was {quote_minor}")
+        if quote_minor == self.loose_quote_minor(account):
+            return
+        row = self._account_row(account)
+        accounts = self._table.columns
+        accounts[EQUITY][row] += quote_minor - accounts[LOOSE][row]
+        accounts[LOOSE][row] = quote_minor
+        self._touch(row)

@@ -1,0 +1,281 @@
+"""The book's cells and every question that can be asked of them; nothing here changes what the book says."""
+
+from array import array
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.messages import AccountRole, AdlClass, Instrument, PositionSide
+from schemas.rejections import Reason, Refused, shown
+from schemas.units import Scale
+from worker.book import digest
+from worker.book.gather import gather
+from worker.book.market import Market
+from worker.book.marks import net_lots
+from worker.book.names import Names
+from worker.book.slots import Slots
+from worker.book.table import (
+    ACCOUNT, ACCOUNT_FIELDS, ACCOUNT_HASH, ADL_SEQ, ADL_SHIFT, BALANCE, ENTRY, EPOCH, EQUITY, FLAGS, FULL_ADL_SEQ,
+    HELD_QUOTE, KEY, LOOSE, MARGIN, MARGIN_REQUIRED, OWNER, ROLE_BITS, SEQ, SLOT_ADL_SEQ, SLOT_HASH, UNMARKED, VALUE, Table,
+)  # fmt: skip
+from worker.book.update import SIDE_CODE
+from worker.book.views import Gathered, PositionView
+
+ROLES: tuple[AccountRole, ...] = ("TRADER", "LIQUIDATION", "INSURANCE", "CLEARING")
+CLASSES: tuple[AdlClass, ...] = ("NORMAL", "LAST", "EXEMPT")
+SIDES: tuple[PositionSide, ...] = ("NET", "LONG", "SHORT")
+
+
+class State:
+    """Accounts, slots and markets; unknown accounts answer as empty ones, unknown symbols raise KeyError."""
+
+    def __init__(self, currency: str, currency_decimals: int) -> None:
+        self.currency = currency
+        self.currency_decimals = currency_decimals
+        self.accounts = Names("account")
+        self.symbols = Names("symbol")
+        self.owners = Names("owner")
+        self.markets: list[Market] = []
+        self.stale = 0  # updates that were not newer; a count, not a cell
+        self.parked: dict[tuple[str, str], str] = {}  # (type of the refused message, name) -> reason
+        self._market: dict[str, Market] = {}
+        self._table = Table(ACCOUNT_FIELDS)
+        self._slots = Slots(self._table)
+        # Newest leg contained in a position that is closed, where it is newer than what the last full update contains.
+        self._closed: dict[int, dict[int, int]] = {}
+        self._dirty = array("q")
+        self._total = np.zeros(2, np.uint64)
+        self._rare = 0  # sum of the hashes of rare cells
+
+    # --- one account --------------------------------------------------------------------------------------------------
+
+    def _cell(self, account: str, field: int, default: int = 0) -> int:
+        row = self.accounts.row(account)
+        return self._table.columns[field][row] if row >= 0 else default
+
+    def holds(self, account: str) -> bool:
+        """Whether an update of the account was applied and not removed."""
+        return self._cell(account, EPOCH, -1) >= 0
+
+    def account_seq(self, account: str) -> int:
+        """`seq` of the last update applied, -1 without one."""
+        return self._cell(account, SEQ, -1)
+
+    def account_adl_seq(self, account: str) -> int:
+        """The newest leg contained in the account's balances."""
+        return self._cell(account, ADL_SEQ)
+
+    def equity_minor(self, account: str) -> int:
+        """Cross equity at the marks: balance, loose quote, and value - entry + held quote of cross positions."""
+        return self._cell(account, EQUITY)
+
+    def balance_minor(self, account: str) -> int:
+        return self._cell(account, BALANCE)
+
+    def loose_quote_minor(self, account: str) -> int:
+        return self._cell(account, LOOSE)
+
+    def unmarked(self, account: str) -> int:
+        """How many cross positions are in symbols that never had a mark; they count with value 0."""
+        return self._cell(account, UNMARKED)
+
+    def role(self, account: str) -> AccountRole:
+        return ROLES[self._cell(account, FLAGS) & ROLE_BITS]
+
+    def adl_class(self, account: str) -> AdlClass:
+        return CLASSES[self._cell(account, FLAGS) >> ADL_SHIFT & 3]
+
+    def beneficial_owner(self, account: str) -> str | None:
+        row = self._cell(account, OWNER, -1)
+        return self.owners.name(row) if row >= 0 else None
+
+    def maintenance_margin(self, account: str) -> int | None:
+        """The maintenance margin that the exchange stated, in minor units."""
+        required = self._cell(account, MARGIN_REQUIRED, -1)
+        return required if required >= 0 else None
+
+    def maintenance_requirement(self, account: str) -> Fraction:
+        """sum of |value| * mmf over cross positions less what legs hold, in minor units, exactly."""
+        cells = self._slots.table.columns
+        row = self.accounts.row(account)
+        required = Fraction(0)
+        for slot in self._slots.of(row) if row >= 0 else ():
+            if cells[MARGIN][slot] < 0:
+                required += abs(cells[VALUE][slot]) * self.markets[cells[KEY][slot] >> 2].scale.mmf
+        return required
+
+    # --- its positions ------------------------------------------------------------------------------------------------
+
+    def _find(self, account: str, symbol: str, position_side: PositionSide) -> int:
+        row = self.accounts.row(account)
+        market = self._market.get(symbol)
+        if row < 0 or market is None:
+            return -1
+        return self._slots.find(row, market.key + SIDE_CODE[position_side])
+
+    def position_adl_seq(self, account: str, symbol: str, position_side: PositionSide) -> int:
+        """The newest leg contained in the position, held or closed: its own or the last full update's."""
+        slot = self._find(account, symbol, position_side)
+        if slot >= 0:
+            return self._slots.table.columns[SLOT_ADL_SEQ][slot]
+        row, market = self.accounts.row(account), self._market.get(symbol)
+        if row < 0 or market is None:
+            return 0
+        full = self._table.columns[FULL_ADL_SEQ][row]
+        return self._closed.get(row, {}).get(market.key + SIDE_CODE[position_side], full)
+
+    def isolated_equity_minor(self, account: str, symbol: str, position_side: PositionSide) -> int:
+        """Margin + value - entry + held quote of an isolated position; KeyError where there is none."""
+        slot = self._find(account, symbol, position_side)
+        if slot < 0 or self._slots.table.columns[MARGIN][slot] < 0:
+            raise KeyError(f"no isolated position of {account!r} in {symbol!r} {position_side}")
+        cells = self._slots.table.columns
+        return cells[MARGIN][slot] + cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
+
+    def position(self, account: str, symbol: str, position_side: PositionSide) -> PositionView | None:
+        slot = self._find(account, symbol, position_side)
+        return self._view(slot) if slot >= 0 else None
+
+    def positions(self, account: str) -> list[PositionView]:
+        """All positions of an account, in the order of (symbol, side NET, LONG, SHORT)."""
+        row = self.accounts.row(account)
+        views = [self._view(slot) for slot in self._slots.of(row)] if row >= 0 else []
+        return sorted(views, key=lambda view: (view.symbol.encode(), SIDE_CODE[view.side]))
+
+    def _view(self, slot: int) -> PositionView:
+        row = self._slots.table.cells[:SLOT_HASH, slot].tolist()
+        _, key, effective, value, entry, held_quote, margin, _, lots, _, _, adl_seq, sell, buy = row
+        market = self.markets[key >> 2]
+        return PositionView(
+            symbol=market.symbol, symbol_row=market.row, side=SIDES[key & 3], lots=lots, effective_lots=effective,
+            isolated=margin >= 0, mark=market.mark, entry_minor=entry, value_minor=value, margin_minor=max(margin, 0),
+            sell_lots=sell, buy_lots=buy, held_quote_minor=held_quote, adl_seq=adl_seq, slot=slot,
+        )  # fmt: skip
+
+    # --- symbols ------------------------------------------------------------------------------------------------------
+
+    def scale(self, symbol: str) -> Scale:
+        return self._market[symbol].scale
+
+    def instrument(self, symbol: str) -> Instrument:
+        return self._market[symbol].instrument
+
+    def mark(self, symbol_row: int) -> int:
+        """The scaled mark, 0 where there never was one."""
+        return self.markets[symbol_row].mark
+
+    def mark_time(self, symbol_row: int) -> int:
+        """Event time of the mark in ms."""
+        return self.markets[symbol_row].event_time_ms
+
+    def mark_log_time(self, symbol_row: int) -> int:
+        return self.markets[symbol_row].log_time_ms
+
+    def market(self, symbol: str) -> Market:
+        """All that is known of a symbol; Refused UNKNOWN_SYMBOL without an instrument."""
+        market = self._market.get(symbol)
+        if market is None:
+            raise Refused(Reason.UNKNOWN_SYMBOL, f"symbol must have an instrument, was {shown(symbol)}")
+        return market
+
+    def blocked_symbols(self) -> dict[str, str]:
+        """Parked symbols with an instrument, and why."""
+        return {
+            name: reason
+            for (source, name), reason in sorted(self.parked.items())
+            if source in ("MarkPrice", "Instrument") and name in self._market
+        }
+
+    def names_of(self, slots: NDArray[np.int64]) -> list[tuple[str, PositionSide]]:
+        """Account and side of each slot."""
+        table = self._slots.table.cells
+        accounts, keys = table[ACCOUNT, slots].tolist(), table[KEY, slots].tolist()
+        name = self.accounts.name
+        return [(name(account), SIDES[key & 3]) for account, key in zip(accounts, keys, strict=True)]
+
+    def holders(self, symbol: str) -> list[str]:
+        """Names of the accounts with a position in the symbol, sorted, once per position."""
+        cells = self._slots.table.columns
+        return sorted(self.accounts.name(cells[ACCOUNT][slot]) for slot in self._market[symbol].slots().tolist())
+
+    def longs_minus_shorts(self, symbol: str) -> int:
+        """Net lots over all positions of a symbol, before what legs hold: 0 on a complete book."""
+        return int(net_lots(self._slots.table.cells, self._market[symbol].slots()))
+
+    # --- a decision ---------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Does now what the first decision would otherwise wait for: sorting names, hashing changed rows."""
+        self.accounts.order()
+        self.symbols.order()
+        self.digest()
+
+    def gather(
+        self,
+        symbol_sides: Iterable[tuple[int, int]],
+        excluded_accounts: Iterable[str] = (),
+        excluded_owners: Iterable[str] = (),
+    ) -> Gathered:
+        """Counterparties on the demanded (symbol row, +1 longs or -1 shorts).
+
+        Excluded accounts are left out, and with them every account of their owners and of the excluded owners.
+        """
+        rows = [row for row in map(self.accounts.row, excluded_accounts) if row >= 0]
+        owners = {self._table.columns[OWNER][row] for row in rows} | set(map(self.owners.row, excluded_owners))
+        owner_excluded = np.zeros(len(self.owners), np.uint8)
+        owner_excluded[[owner for owner in owners if owner >= 0]] = 1
+        return gather(
+            self._table.cells, self._slots.table.cells, self.accounts, self.symbols, self.markets,
+            symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
+        )  # fmt: skip
+
+    # --- the digest ---------------------------------------------------------------------------------------------------
+
+    def digest(self) -> int:
+        """128 bits of all cells; costs the rows changed since it was last asked, at most DIRTY_MAX."""
+        self._hash_dirty()
+        return ((int(self._total[0]) << 64) + int(self._total[1]) + self._rare) % digest.MODULUS
+
+    def _hash_dirty(self) -> None:
+        slots = self._slots
+        if slots.dirty:
+            dirty = np.frombuffer(slots.dirty, np.int64)
+            digest.refresh_slots(self._total, dirty, slots.table.cells, self.accounts.hashes, self.symbols.hashes)
+            slots.dirty = array("q")
+        if self._dirty:
+            dirty = np.frombuffer(self._dirty, np.int64)
+            digest.refresh_accounts(self._total, dirty, self._table.cells, self.accounts.hashes, self.owners.hashes)
+            self._dirty = array("q")
+
+    def digest_full(self) -> int:
+        """The digest made anew from every cell; equal to `digest()`, or our bookkeeping is wrong."""
+        total = np.zeros(2, np.uint64)
+        accounts, slots = self._table.cells.copy(), self._slots.table.cells.copy()
+        accounts[ACCOUNT_HASH:] = 0
+        slots[SLOT_HASH:] = 0
+        used = np.arange(self._slots.used, dtype=np.int64)
+        digest.refresh_slots(total, used, slots, self.accounts.hashes, self.symbols.hashes)
+        every = np.arange(len(self.accounts), dtype=np.int64)
+        digest.refresh_accounts(total, every, accounts, self.accounts.hashes, self.owners.hashes)
+        rare = sum(market_hash(market) for market in self.markets)
+        rare += sum(digest.cell_hash("parked", *key, reason) for key, reason in self.parked.items())
+        rare += sum(
+            self._closed_hash(row, key, seq) for row, closed in self._closed.items() for key, seq in closed.items()
+        )
+        return ((int(total[0]) << 64) + int(total[1]) + rare) % digest.MODULUS
+
+    def _closed_hash(self, row: int, key: int, adl_seq: int) -> int:
+        symbol = self.markets[key >> 2].symbol
+        return digest.cell_hash("closed", self.accounts.name(row), symbol, key & 3, adl_seq)
+
+
+def market_hash(market: Market) -> int:
+    """The hash of a symbol's cells: what its instrument means to us, and its mark."""
+    scale, instrument = market.scale, market.instrument
+    return digest.cell_hash(
+        "symbol", market.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
+        scale.price_decimals, instrument.fund_id, instrument.status, market.mark, market.event_time_ms,
+        market.log_time_ms,
+    )  # fmt: skip

@@ -1,0 +1,25 @@
+"""Exact integer value of lots at a mark, without a product that could overflow.
+
+value = floor(q * m / den) with m = scaled price * value_num. Write m = A * den + B: value = q * A + floor(q * B / den), and
+the last term by digits of q in base 2**31. The proof that nothing overflows stands in schemas/limits.py.
+"""
+
+from schemas import limits
+from worker.book.kernel import kernel
+
+_DIGIT_BITS = 31
+_DIGIT_MASK = 2**31 - 1
+
+
+@kernel("int64(int64, int64, int64, int64)")
+def value_minor(lots: int, whole: int, rest: int, den: int) -> int:
+    """floor(lots * (whole * den + rest) / den), also below zero; 0 <= rest < den < 2**31."""
+    high = (lots >> _DIGIT_BITS) * rest
+    quotient = high // den
+    low = (lots & _DIGIT_MASK) * rest + (high - quotient * den) * (_DIGIT_MASK + 1)
+    return lots * whole + quotient * (_DIGIT_MASK + 1) + low // den
+
+
+def lots_limit(mark_num: int, den: int) -> int:
+    """The most lots whose value is sure to stay within POSITION_VALUE_MINOR_MAX at this mark."""
+    return min(limits.QUANTITY_LOTS_MAX, limits.POSITION_VALUE_MINOR_MAX // (mark_num // den + 1))

@@ -1,0 +1,227 @@
+"""One joint decision: estates, fund, prices, crossings, rounds, legs. Computes; changes neither book nor ledger.
+
+The engine applies what comes out, and the same routine applies what was published when a log is replayed.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, text_of
+from worker.book.book import Book
+from worker.legs import Order, cross, orders_of_round, price_of
+from worker.rounds import Key, NotCertified, Round, run_rounds
+from worker.settings import DecisionSettings
+from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
+
+
+@dataclass(slots=True)
+class Replacement:
+    """Refused legs that need new counterparties: their lots, their cash, and who must not be asked again."""
+
+    lines: dict[Key, Line]
+    refused_by: set[str]
+
+
+@dataclass(slots=True)
+class Case:
+    """A joint decision that waits for its cut, or for what holds it."""
+
+    claims: list[Claim]
+    decision_id: str
+    attempt: int
+    replacement: Replacement | None = None
+    root_id: str = ""  # decision of the first attempt
+    released: bool = False
+    held_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Decided:
+    status: str
+    orders: list[Order] = field(default_factory=list)
+    bankruptcies: list[DecidedBankruptcy] = field(default_factory=list)
+    demands: list[DecidedDemand] = field(default_factory=list)
+    crossings: list[Crossing] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)
+    fund_draws: dict[str, int] = field(default_factory=dict)
+    fund_minor: int = 0
+    haircut_minor: int = 0
+    bad_debt_minor: int = 0
+    accounts_without_mark: int = 0
+    accounts_insolvent: int = 0
+    reason: str | None = None
+
+
+def symbols_of(book: Book, case: Case) -> set[str]:
+    """Symbols that are taken over: their marks must be fresh."""
+    if case.replacement is not None:
+        return {symbol for symbol, _ in case.replacement.lines}
+    listed = {line.symbol for claim in case.claims for line in claim.lines}
+    whole = [claim.message.account for claim in case.claims if not claim.lines]
+    return listed | {
+        view.symbol for name in whole for view in book.positions(name) if not view.isolated and view.effective_lots
+    }
+
+
+def decide(
+    book: Book, case: Case, settings: DecisionSettings, policy: str, available_minor: dict[str, int]
+) -> Decided:
+    """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
+    if case.replacement is not None:
+        return _replace(book, case, case.replacement, settings, policy)
+    estates = [estate for claim in case.claims for estate in estates_of(book, claim)]
+    decided = Decided("DECIDED")
+    decided.fund_draws = pay_from_funds(estates, available_minor)
+    collar = None if settings.collar is None else Fraction(settings.collar)
+    price_lines(estates, settings.settlement, collar)
+    names = {estate.account for estate in estates}
+    decided.orders = cross(estates, {name: book.beneficial_owner(name) for name in names})
+    for order in decided.orders:
+        if order.sign > 0:
+            scale = book.scale(order.symbol)
+            mark = scale.price_text(book.market(order.symbol).mark)
+            quantity = scale.quantity_text(order.lots)
+            decided.crossings.append(Crossing(symbol=order.symbol, quantity=quantity, mark_price=mark))
+    demands: dict[Key, list[Line]] = {}
+    owner: dict[int, Estate] = {}
+    for estate in sorted(estates, key=lambda item: item.account):
+        for line in estate.lines:
+            owner[id(line)] = estate
+            if line.left:
+                demands.setdefault((line.symbol, -line.sign), []).append(line)
+    _take(book, decided, demands, owner, names, settings, policy, replaced=False)
+    if not any(estate.lines for estate in estates):
+        decided.status = "NOTHING_TO_TAKE"
+    if decided.status != "REFUSED":
+        _waterfall(book, decided, case, estates)
+    return decided
+
+
+def _replace(book: Book, case: Case, replacement: Replacement, settings: DecisionSettings, policy: str) -> Decided:
+    decided = Decided("DECIDED", reason="REFUSED_LEGS")
+    for line in replacement.lines.values():
+        line.left, line.replaced = line.lots, 0
+        line.mark = book.market(line.symbol).mark
+    demands = {key: [line] for key, line in replacement.lines.items()}
+    names = {claim.message.account for claim in case.claims} | replacement.refused_by
+    if case.attempt >= settings.attempts_max:
+        decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
+        for (symbol, side), line in sorted(replacement.lines.items()):
+            decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
+        return decided
+    _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+    decided.haircut_minor = sum(order.haircut_minor for order in decided.orders)
+    return decided
+
+
+def _unmet(symbol: str, side: int, line: Line, lots: int, reason: str) -> DecidedDemand:
+    quantity = line.scale.quantity_text(lots)
+    mark = line.scale.price_text(line.mark)
+    return DecidedDemand(
+        symbol=symbol, side="LONG" if side > 0 else "SHORT", quantity=quantity, taken="0", price=mark, mark_price=mark,
+        round=0, accounts=0, residual=quantity, residual_reason=reason,
+    )  # fmt: skip
+
+
+def _take(
+    book: Book,
+    decided: Decided,
+    demands: dict[Key, list[Line]],
+    owner: dict[int, Estate],
+    excluded: set[str],
+    settings: DecisionSettings,
+    policy: str,
+    *,
+    replaced: bool,
+) -> None:
+    """Runs the rounds and writes orders and demands into `decided`."""
+    if not demands:
+        return
+    try:
+        outcome = run_rounds(
+            book, demands, excluded, policy, settings.protect_principal, residual_at_mark=settings.residual == "mark"
+        )
+    except NotCertified as error:
+        decided.status, decided.reason = "REFUSED", "CERTIFICATE"
+        decided.certificates.append(error.certificate)
+        decided.orders = []
+        decided.fund_draws = {}
+        return
+    decided.accounts_without_mark = outcome.accounts_without_mark
+    decided.accounts_insolvent = outcome.accounts_insolvent
+    reported: set[Key] = set()
+    for result in outcome.rounds:
+        orders = list(orders_of_round(book, result, demands, owner, replaced))
+        decided.orders += orders
+        decided.certificates.append(result.certificate)
+        for index, key in enumerate(result.demands):
+            reported.add(key)
+            final = not any(key in later.demands for later in outcome.rounds if later.number > result.number)
+            residual = outcome.left[key] if final else 0
+            decided.demands.append(
+                _report(book, result, index, demands[key], orders, residual, outcome.reasons.get(key) if final else None)
+            )
+    for key in sorted(outcome.left):
+        if key not in reported and outcome.left[key]:
+            decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
+    if any(outcome.left.values()):
+        decided.status = "RESIDUAL"
+        decided.reason = ", ".join(sorted(set(outcome.reasons.values())))
+
+
+def _report(
+    book: Book, result: Round, index: int, lines: list[Line], orders: list[Order], residual: int, reason: str | None
+) -> DecidedDemand:
+    symbol, side = result.demands[index]
+    scale = lines[0].scale
+    taken = result.taken[index]
+    mine = [o for o in orders if o.role == "COUNTERPARTY" and o.symbol == symbol and o.sign == side]
+    cash = sum(order.quote_minor for order in mine)
+    price = round(price_of(cash, taken, lines[0])) if taken else lines[0].mark
+    return DecidedDemand(
+        symbol=symbol,
+        side="LONG" if side > 0 else "SHORT",
+        quantity=scale.quantity_text(result.wanted[index]),
+        taken=scale.quantity_text(taken),
+        price=scale.price_text(price),
+        mark_price=scale.price_text(book.market(symbol).mark),
+        round=result.number,
+        accounts=len({order.account for order in mine}),
+        leverage_before_max=result.leverage_before_max[index],
+        leverage_after_max=result.leverage_after_max[index],
+        level=result.level[index],
+        shadow_price=result.shadow_price[index],
+        residual=scale.quantity_text(residual),
+        residual_reason=reason,
+    )
+
+
+def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate]) -> None:
+    """Who paid, per bankruptcy: deficit = fund + haircut + bad debt (to the rounding in the bankrupt account's favour)."""
+    decimals = book.currency_decimals
+    for claim in case.claims:
+        mine = [estate for estate in estates if estate.claim is claim]
+        deficit = sum(estate.deficit_minor for estate in mine)
+        fund = sum(estate.paid_minor for estate in mine)
+        haircut = sum(estate.haircut_minor for estate in mine)
+        bad_debt = max(0, deficit - fund - haircut)
+        decided.fund_minor += fund
+        decided.haircut_minor += haircut
+        decided.bad_debt_minor += bad_debt
+        fund_ids = sorted({estate.fund_id for estate in mine})
+        decided.bankruptcies.append(
+            DecidedBankruptcy(
+                id=claim.message.id,
+                account=claim.message.account,
+                topic=claim.topic,
+                partition=claim.partition,
+                offset=claim.offset,
+                equity=text_of(sum(estate.equity_minor for estate in mine), decimals),
+                deficit=text_of(deficit, decimals),
+                fund=text_of(fund, decimals),
+                haircut=text_of(haircut, decimals),
+                bad_debt=text_of(bad_debt, decimals),
+                fund_id=",".join(fund_ids) or None,
+                disagreements=[text for estate in mine for text in estate.disagreements][:20],
+            )
+        )

@@ -1,0 +1,147 @@
+"""What a person sees: summaries and explanations as tables, JSON where asked for, progress at a terminal only."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from worker.explain import Explanation
+from worker.summary import Summary, Taken
+
+ROWS_MAX = 10
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    encoded = msgspec.json.encode(value, order="deterministic")
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+@contextmanager
+def progress(words: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while inside; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def show_explanation(explanation: Explanation) -> None:
+    """One sentence a line."""
+    console = _console()
+    for sentence in explanation.sentences:
+        console.print(Text(sentence))
+
+
+def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
+    """Who was liquidated, what was taken from whom, who paid, what is left, and whether it adds up."""
+    console = _console()
+    statuses = ", ".join(f"{count} {status}" for status, count in summary.decisions.items()) or "none"
+    console.print(
+        _heading("Decisions"), f"{statuses}; {summary.cuts} cuts, {summary.mode} mode, {', '.join(summary.policies)}"
+    )
+    if summary.reasons:
+        console.print("  reasons: " + ", ".join(f"{count} {reason}" for reason, count in summary.reasons.items()))
+    _show_liquidated(console, summary)
+    _show_taken(console, summary)
+    console.print(
+        _heading("Who paid"),
+        f"deficits {_amount(summary.deficit)} = fund {_amount(summary.fund)} + winners' haircuts "
+        f"{_amount(summary.haircut)} + bad debt {_amount(summary.bad_debt)}",
+    )
+    _show_residuals(console, summary)
+    letters = ", ".join(f"{count} {reason}" for reason, count in summary.dead_letters.items()) or "none"
+    console.print(_heading("Dead letters"), letters)
+    for name, value in facts.items():
+        console.print(_heading(name), Text(str(value)))
+    console.print(_heading("Checks"))
+    for check in summary.checks:
+        mark = Text("  ok  ", "green") if check.ok else Text("  NO  ", "bold red")
+        console.print(mark, Text(f"{check.promise} ({check.checked:,})"), sep="")
+        for failure in check.failures:
+            console.print(Text(f"        {failure}", "red"))
+
+
+def _show_liquidated(console: Console, summary: Summary) -> None:
+    console.print(_heading("Liquidated"), f"{len(summary.liquidated)} bankruptcies; the largest deficits:")
+    table = _table("account", "equity", "deficit", "fund", "haircut", "bad debt", "decision")
+    for item in summary.liquidated[:ROWS_MAX]:
+        amounts = (_amount(a) for a in (item.equity, item.deficit, item.fund, item.haircut, item.bad_debt))
+        table.add_row(item.account, *amounts, item.decision_id[:12])
+    console.print(table)
+
+
+def _show_taken(console: Console, summary: Summary) -> None:
+    console.print(
+        _heading("Taken"),
+        f"{summary.trades:,} forced trades, {summary.counterparties:,} counterparties; largest leverage asked "
+        f"{_leverage(summary.leverage_before_max)} before, {_leverage(summary.leverage_after_max)} after; the largest:",
+    )
+    table = _table("symbol", "side", "quantity", "price", "mark", "accounts", "leverage before", "after", "decision")
+    for item in summary.taken[:ROWS_MAX]:
+        table.add_row(*_taken_row(item))
+    console.print(table)
+
+
+def _taken_row(item: Taken) -> tuple[str, ...]:
+    return (
+        item.symbol,
+        item.side,
+        _amount(item.quantity),
+        f"{item.price:.8g}",
+        f"{item.mark_price:.8g}",
+        f"{item.accounts:,}",
+        _leverage(item.leverage_before_max),
+        _leverage(item.leverage_after_max),
+        item.decision_id[:12],
+    )
+
+
+def _show_residuals(console: Console, summary: Summary) -> None:
+    if not summary.residuals:
+        console.print(_heading("Residuals"), "none")
+        return
+    console.print(_heading("Residuals"), f"{len(summary.residuals)}:")
+    table = _table("symbol", "side", "quantity", "reason", "decision")
+    for item in summary.residuals[:ROWS_MAX]:
+        table.add_row(item.symbol, item.side, _amount(item.quantity), item.reason, item.decision_id[:12])
+    console.print(table)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # Not a terminal: no wrapping, so that what is piped can be searched.
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        left = column in ("account", "symbol", "side", "reason", "decision")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _heading(words: str) -> Text:
+    return Text(f"{words}:", "bold")
+
+
+def _amount(value: Decimal) -> str:
+    return (
+        f"{value:,.2f}" if value == value.quantize(Decimal("0.01")) or abs(value) >= 100 else f"{value.normalize():f}"
+    )
+
+
+def _leverage(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}x"

@@ -1,0 +1,211 @@
+"""Why this account, why this amount: a decision or one of its trades in plain words.
+
+Rule: says only what stands in the outputs, so that whoever was reduced can check each sentence.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from schemas import AdlDecision, DecidedDemand, ForcedTrade, decode_output
+from worker.record import Record
+
+WHO = {
+    "waterfill": "The most levered accounts are lowered first, to one level; who is below the level is not touched.",
+    "queue:pnl_leverage": "Positions are taken whole, by profit x leverage, until the quantity is reached.",
+    "queue:effective_leverage": "Positions are taken whole, by effective leverage, until the quantity is reached.",
+}
+PRICE = {
+    "bankruptcy": "The price is the bankruptcy price: winners carry what the fund did not pay of a deficit.",
+    "mark": "The price is the mark: no winner pays; what the fund did not pay of a deficit stays as bad debt.",
+}
+STATUS = {
+    "DECIDED": "Everything that had to be taken over was taken over.",
+    "RESIDUAL": "Not everything could be taken over.",
+    "HELD": "The decision waits.",
+    "UNKNOWN_ACCOUNT": "Nothing was done: the event asks for the whole book of an account that we do not hold.",
+    "ALREADY_DECIDED": "Nothing was done: this bankruptcy had been decided before.",
+    "BEFORE_START": "Nothing was done: the bankruptcy is older than the point at which this worker began.",
+    "NOTHING_TO_TAKE": "Nothing was done: the account holds no position that could be taken over.",
+    "REFUSED": "Nothing was done: the solution did not pass its own check.",
+}
+REASON = {
+    "NO_COUNTERPARTIES": "nobody eligible holds the other side any more",
+    "COUNTERPARTIES_CANNOT_PAY": "those who hold the other side could not pay the price",
+    "ATTEMPTS_EXHAUSTED": "the market refused as often as it may be asked",
+}
+
+
+class NotFoundError(LookupError):
+    """Nothing has that id."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Sentences for a person, and the facts they rest on."""
+
+    id: str
+    kind: str  # "decision" or "trade"
+    sentences: list[str]
+    facts: dict[str, Any]
+
+
+def explain(wanted: str, records: Iterable[Record]) -> Explanation:
+    """Explains the decision or trade whose id begins with `wanted`; raises NotFoundError."""
+    decisions: dict[str, AdlDecision] = {}
+    trades: list[ForcedTrade] = []
+    for record in records:
+        message = decode_output(record.value or b"")
+        if isinstance(message, AdlDecision):
+            decisions[message.decision_id] = message  # the last word on it: first held, then decided
+        elif isinstance(message, ForcedTrade):
+            trades.append(message)
+    found = sorted(
+        {name for name in decisions if name.startswith(wanted)}
+        | {trade.trade_id for trade in trades if trade.trade_id.startswith(wanted)}
+    )
+    if not wanted or not found:
+        raise NotFoundError(f"no decision or trade has the id {wanted!r}")
+    if len(found) > 1:
+        raise NotFoundError(f"{wanted!r} is the beginning of {len(found)} ids: {', '.join(found[:5])}")
+    if found[0] in decisions:
+        decision = decisions[found[0]]
+        return explain_decision(decision, [trade for trade in trades if trade.decision_id == decision.decision_id])
+    trade = next(trade for trade in trades if trade.trade_id == found[0])
+    siblings = [other for other in trades if other.decision_id == trade.decision_id]
+    return explain_trade(trade, decisions[trade.decision_id], siblings)
+
+
+def explain_decision(decision: AdlDecision, trades: list[ForcedTrade]) -> Explanation:
+    """What was decided, by which rule, and who paid."""
+    state = f"on the state at cut {decision.cut_number} (log time {decision.cut_time_ms})"
+    say = [f"Decision {decision.decision_id}, attempt {decision.attempt}, {decision.mode} mode, {state}."]
+    say.append(STATUS[decision.status])
+    if decision.reason:
+        say.append(f"Reason: {_reason(decision.reason)}.")
+    for item in decision.bankruptcies:
+        say.append(f"Bankrupt: {item.account} (event {item.id}), equity {item.equity} at the marks.")
+        if Decimal(item.deficit):
+            say.append(
+                f"Of its deficit of {item.deficit} the fund paid {item.fund}, winners gave up {item.haircut}, "
+                f"{item.bad_debt} stays as bad debt."
+            )
+        say += [f"Our book differed from the event, which wins: {text}." for text in item.disagreements]
+    say += [
+        f"{crossing.quantity} {crossing.symbol} of two bankrupt accounts met at the mark {crossing.mark_price}."
+        for crossing in decision.crossings
+    ]
+    if decision.demands:
+        say += [WHO.get(decision.policy or "", f"Policy {decision.policy}."), PRICE.get(decision.settlement or "", "")]
+    say += [_demand(demand) for demand in decision.demands]
+    if decision.accounts_insolvent or decision.accounts_without_mark:
+        say.append(
+            f"Not asked: {decision.accounts_insolvent} accounts without equity, "
+            f"{decision.accounts_without_mark} with a position that has no mark."
+        )
+    if decision.certificates:
+        good = sum(certificate.ok for certificate in decision.certificates)
+        say.append(f"{good} of {len(decision.certificates)} solutions passed the independent check.")
+    say.append(
+        f"It gave {decision.trades} forced trades" + ("." if trades or not decision.trades else ", none written.")
+    )
+    facts = {"decision": msgspec.to_builtins(decision), "trades": [trade.trade_id for trade in trades]}
+    return Explanation(id=decision.decision_id, kind="decision", sentences=[text for text in say if text], facts=facts)
+
+
+def explain_trade(trade: ForcedTrade, decision: AdlDecision, siblings: list[ForcedTrade]) -> Explanation:
+    """Why this account and why this amount."""
+    closed = "LONG" if trade.side == "SELL" else "SHORT"
+    bankrupt = ", ".join(item.account for item in decision.bankruptcies)
+    demand = next(
+        (d for d in decision.demands if (d.symbol, d.side, d.round) == (trade.symbol, closed, trade.round)), None
+    )
+    order = f"{trade.side.lower()} {trade.quantity} {trade.symbol} at {trade.price} (cash {trade.quote_amount})"
+    say = [f"Trade {trade.trade_id} of decision {trade.decision_id}:"]
+    say.append(f"{trade.account} must {order} against {trade.clearing_account}.")
+    facts: dict[str, Any] = {"trade": msgspec.to_builtins(trade), "decision_status": decision.status}
+    if trade.role == "LIQUIDATED":
+        say.append(f"Why this account: it is bankrupt, and its {closed.lower()} position is taken over.")
+        say.append(_amount_liquidated(trade))
+    else:
+        peers = [t for t in siblings if t.role == trade.role and _same_demand(t, trade)]
+        say.append(
+            f"Why this account: it holds a {closed.lower()} position in {trade.symbol}, the other side of what "
+            f"{bankrupt} had to give up, and is a solvent trader. {WHO.get(decision.policy or '', '')}"
+        )
+        say += _rank(trade, peers, facts)
+        say += _amount(trade, demand, decision.policy or "")
+        say.append(_paid(trade))
+    if demand is not None:
+        facts["demand"] = msgspec.to_builtins(demand)
+    return Explanation(id=trade.trade_id, kind="trade", sentences=[text for text in say if text], facts=facts)
+
+
+def _same_demand(one: ForcedTrade, other: ForcedTrade) -> bool:
+    return (one.symbol, one.side, one.round) == (other.symbol, other.side, other.round)
+
+
+def _rank(trade: ForcedTrade, peers: list[ForcedTrade], facts: dict[str, Any]) -> list[str]:
+    measure = "score" if trade.score is not None else "leverage"
+    value = getattr(trade, measure)
+    if value is None:
+        return []
+    higher = sum((getattr(peer, measure) or 0.0) > value for peer in peers)
+    facts["rank"] = {"by": measure, "value": value, "place": higher + 1, "of": len(peers)}
+    share = Decimal(trade.quantity) / sum(Decimal(peer.quantity) for peer in peers)
+    facts["share"] = str(share)
+    place = f"Its {measure} was {value:.6g}: place {higher + 1} of the {len(peers)} accounts reduced here."
+    return [place, f"It gave {share:.2%} of what they gave together."]
+
+
+def _amount(trade: ForcedTrade, demand: DecidedDemand | None, policy: str) -> list[str]:
+    if demand is None:
+        return []
+    if policy == "waterfill" and demand.level is not None:
+        text = (
+            f"{trade.quantity} is what brings its leverage down to the level {demand.level:.6g}, in whole lots; "
+            f"at this level all together give {demand.taken}."
+        )
+    elif policy == "waterfill":
+        text = "everything that could be taken on this side was needed."
+    else:
+        text = (
+            f"in the queue's order it was its turn for {trade.quantity} before {demand.taken} was reached; "
+            "only the last in the order is taken in part."
+        )
+    return [f"Why this amount: {text}"]
+
+
+def _amount_liquidated(trade: ForcedTrade) -> str:
+    if trade.round == 0:
+        return f"Why this amount: {trade.quantity} met another bankrupt account's opposite position at the mark."
+    return f"Why this amount: for {trade.quantity} of it counterparties were found in round {trade.round}."
+
+
+def _paid(trade: ForcedTrade) -> str:
+    haircut = Decimal(trade.haircut)
+    if haircut > 0:
+        return f"Against the mark it gives up {trade.haircut}: its part of the deficit that the fund did not pay."
+    if haircut < 0:
+        return f"Against the mark it gains {-haircut}."
+    return "It trades at the mark: it gives up nothing."
+
+
+def _demand(demand: DecidedDemand) -> str:
+    text = (
+        f"{demand.symbol} {demand.side} round {demand.round}: {demand.taken} of {demand.quantity} taken from "
+        f"{demand.accounts} accounts at {demand.price} (mark {demand.mark_price})"
+    )
+    if demand.leverage_before_max is not None and demand.leverage_after_max is not None:
+        text += f", largest leverage {demand.leverage_before_max:.6g} before, {demand.leverage_after_max:.6g} after"
+    if demand.level is not None:
+        text += f", level {demand.level:.6g}"
+    if Decimal(demand.residual):
+        text += f"; {demand.residual} left: {_reason(demand.residual_reason or '')}"
+    return text + "."
+
+
+def _reason(reason: str) -> str:
+    parts = [REASON.get(part, part) for part in reason.split(", ")]
+    return "; ".join(parts)

@@ -1,0 +1,52 @@
+"""What leaves in the transaction: every record numbered without a gap and chained to the one before, per topic.
+
+Record n carries chain = first 32 hex digits of the SHA-256 of the bytes of record n-1 (of "<pool>/<topic>" for the
+first), so a reader in any language can prove from raw bytes that nothing was lost, doubled or torn.
+"""
+
+from hashlib import sha256
+
+from schemas import OutputMessage, encode
+from worker.record import Output
+
+TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
+    "forced-trades",
+    "adl-decisions",
+    "adl-cuts",
+    "dead-letters",
+    "adl-state",
+)
+CHAINED = (TRADES, DECISIONS, CUTS, DEAD_LETTERS)
+
+
+def link(value: bytes) -> str:
+    """The chain that the record after `value` carries."""
+    return sha256(value).hexdigest()[:32]
+
+
+class OutputLog:
+    """Sequence and chain of each topic, and the outputs since the last `take()`."""
+
+    def __init__(self, pool: str) -> None:
+        self.heads = {topic: (0, link(f"{pool}/{topic}".encode())) for topic in CHAINED}
+        self._pending: list[Output] = []
+
+    def next(self, topic: str) -> tuple[int, str]:
+        """Sequence and chain that the topic's next record must carry."""
+        sequence, chain = self.heads[topic]
+        return sequence + 1, chain
+
+    def put(self, topic: str, key: str, message: OutputMessage, log_time_ms: int) -> None:
+        """Appends a record; in a chained topic the message carries what `next` said."""
+        value = encode(message)
+        if topic in self.heads:
+            self.heads[topic] = (self.heads[topic][0] + 1, link(value))
+        self._pending.append(Output(topic, key.encode(), value, log_time_ms))
+
+    def passed(self, topic: str, value: bytes) -> None:
+        """Counts a record that was published before."""
+        self.heads[topic] = (self.heads[topic][0] + 1, link(value))
+
+    def take(self) -> list[Output]:
+        pending, self._pending = self._pending, []
+        return pending

@@ -1,0 +1,92 @@
+"""What the loop reads and writes: records, outputs, and the two protocols that Kafka and recordings both serve.
+
+Rule 1: the loop knows `Source` and `Sink`, never what stands behind them.
+Rule 2: a position is the next offset to read, per (topic, partition); outputs and positions are committed together.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+TopicPartition = tuple[str, int]
+Partition = TopicPartition
+END: Final = 1 << 62  # a log time beyond every record's
+
+
+# A msgspec struct, not a dataclass: making a frozen dataclass costs 1.1 us a record, this 0.15 us.
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record of a log; `value` None removes the key."""
+
+    topic: str
+    partition: int
+    offset: int
+    log_time_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """One record to be written; `topic` is the logical name, the sink knows the configured one.
+
+    `log_time_ms` is the time of its cut; None takes the commit's. With several cuts in one commit it must be given,
+    or the bytes written would depend on where transactions end.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    log_time_ms: int | None = None
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What the last commit left: next offsets of the inputs and the worker's own words (sequence, chain, digest)."""
+
+    offsets: dict[TopicPartition, int]
+    metadata: str
+
+
+class Source(Protocol):
+    """Inputs: any interleaving of partitions, offset order inside each."""
+
+    def partitions(self) -> list[TopicPartition]:
+        """Every input partition, sorted, also those without a record."""
+        ...
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Asks once for each partition's end: no record below it is still to come, or comes without being polled."""
+        ...
+
+    def complete_until_ms(self, partition: TopicPartition) -> int:
+        """A log time: every record of the partition below it has been polled; END when none is left."""
+        ...
+
+    def poll(self, max_records: int) -> list[Record]:
+        """At most `max_records` further records; empty when there are none now."""
+        ...
+
+    def at_end(self) -> bool:
+        """True when no further record will ever come (never, live)."""
+        ...
+
+
+class Sink(Protocol):
+    """Outputs: one commit is all or nothing."""
+
+    def commit(
+        self, outputs: Sequence[Output], offsets: Mapping[TopicPartition, int], metadata: str, log_time_ms: int
+    ) -> None:
+        """Writes the outputs and the offsets they rest on as one step."""
+        ...
+
+    def committed(self) -> Committed | None:
+        """The last commit; None before the first."""
+        ...
+
+    def outputs(self, topic: str) -> Iterator[Record]:
+        """The committed records of a logical topic, oldest first."""
+        ...
+
+    def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
+        """Writes advisory outputs, outside any commit; they may be lost or doubled."""
+        ...

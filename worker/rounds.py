@@ -1,0 +1,184 @@
+"""Who is reduced: one `solve` a round on what is left, first normal accounts, then those marked LAST, then at the mark.
+
+Each round is certified by `verify`; nothing that fails it leaves this file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Certificate
+from solver import Problem, Solution, leverage, solve, verify
+from solver.settlement import split_by_largest_remainder
+from worker.book.book import Book
+from worker.book.gather import Gathered
+from worker.takeover import Line
+
+Key = tuple[str, int]  # symbol, side that is reduced: +1 longs
+
+
+class NotCertified(Exception):
+    """A solution failed its certificate: our bug, and nothing of it may be published."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        super().__init__(certificate.failures)
+        self.certificate = certificate
+
+
+@dataclass(slots=True)
+class Round:
+    """What one solve took: parallel arrays over the reduced entries, in the order in which legs are written."""
+
+    number: int
+    at_mark: bool
+    demands: list[Key]
+    wanted: list[int]  # lots asked for, per demand
+    taken: list[int]
+    demand: NDArray[np.int64]  # index into demands
+    slot: NDArray[np.int64]
+    lots: NDArray[np.int64]
+    leverage: NDArray[np.float64]
+    score: NDArray[np.float64] | None
+    tie_rank: NDArray[np.int64]
+    level: list[float | None]
+    shadow_price: list[float | None]
+    leverage_before_max: list[float | None]
+    leverage_after_max: list[float | None]
+    certificate: Certificate
+    parts: list[list[int]] = field(default_factory=list)  # of what was taken, per demand and line
+
+
+@dataclass(slots=True)
+class Outcome:
+    rounds: list[Round]
+    left: dict[Key, int]
+    reasons: dict[Key, str]
+    accounts_without_mark: int
+    accounts_insolvent: int
+
+
+def run_rounds(
+    book: Book,
+    demands: dict[Key, list[Line]],
+    excluded: set[str],
+    policy: str,
+    protect_principal: bool,
+    residual_at_mark: bool,
+) -> Outcome:
+    """Takes what the demands ask for as far as it is there; raises NotCertified."""
+    keys = sorted(demands)
+    left = {key: sum(line.left for line in demands[key]) for key in keys}
+    gathered = book.gather([(book.market(symbol).row, side) for symbol, side in keys], excluded)
+    markets = [book.markets[row] for row in gathered.assets.tolist()]
+    lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
+    quantity, equity = gathered.quantity_lots.copy(), gathered.equity.copy()
+    asset_of = {market.symbol: index for index, market in enumerate(markets)}
+    outcome = Outcome([], left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
+    last = gathered.adl_class[gathered.account] == 1
+    plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
+    if residual_at_mark:
+        plan.append((True, gathered.eligible))
+    for number, (at_mark, eligible) in enumerate(plan, start=1):
+        open_keys = [key for key in keys if left[key] and key[0] in asset_of]
+        if not open_keys or not eligible.any():
+            continue
+        if at_mark and not any(line.left and line.price_minor != line.mark_minor for k in open_keys for line in demands[k]):
+            continue
+        unit = 10**book.currency_decimals
+        problem = Problem(
+            gathered.account, gathered.asset, quantity, equity, lot_price,
+            demand_asset=[asset_of[symbol] for symbol, _ in open_keys],
+            demand_side=[side for _, side in open_keys],
+            demand_lots=[left[key] for key in open_keys],
+            demand_price=None if at_mark else [float(mean_price(demands[key]) / unit) for key in open_keys],
+            eligible=eligible, entry_price=gathered.entry_price, balance=gathered.balance,
+            maintenance_margin=gathered.maintenance_margin, tie_rank=gathered.tie_rank,
+        )  # fmt: skip
+        solution = solve(problem, policy=policy, protect_principal=protect_principal)
+        result = _round(number, at_mark, open_keys, problem, solution, gathered, eligible)
+        outcome.rounds.append(result)
+        reduction = solution.reduction_lots
+        quantity = quantity - np.sign(quantity) * reduction
+        rows = np.flatnonzero(reduction)
+        key_of = problem.demand_of[2 * problem.asset[rows] + (problem.quantity_lots[rows] < 0)]
+        np.subtract.at(equity, gathered.account[rows], problem.haircut[key_of] * reduction[rows])
+        for key, taken in zip(open_keys, result.taken, strict=True):
+            left[key] -= taken
+            parts = share_lots(demands[key], taken)
+            result.parts.append(parts)
+            for line, part in zip(demands[key], parts, strict=True):
+                line.left -= part
+    for key in keys:
+        if left[key]:
+            rows = (gathered.asset == asset_of.get(key[0], -1)) & (np.sign(quantity) == key[1]) & gathered.eligible
+            outcome.reasons[key] = "COUNTERPARTIES_CANNOT_PAY" if rows.any() else "NO_COUNTERPARTIES"
+    return outcome
+
+
+def mean_price(lines: Sequence[Line]) -> Fraction:
+    """Volume weighted price per lot of what the lines still need, exact."""
+    lots = sum(line.left for line in lines)
+    return sum((line.price_minor * line.left for line in lines), Fraction(0)) / lots
+
+
+def share_lots(lines: Sequence[Line], taken: int) -> list[int]:
+    """`taken` shared over the lines in proportion to what they still need, by largest remainder, ties in order."""
+    return split_by_largest_remainder(taken, [line.left for line in lines])
+
+
+def _round(
+    number: int, at_mark: bool, keys: list[Key], problem: Any, solution: Solution, gathered: Gathered,
+    eligible: NDArray[np.bool_],
+) -> Round:  # fmt: skip
+    report = verify(problem, solution)
+    certificate = Certificate(
+        round=number,
+        status=solution.status,
+        ok=bool(report.ok),
+        clearing_residual_lots=int(solution.residual_lots.sum()) if solution.residual_lots is not None else 0,
+        kkt_residual=solution.kkt_residual,
+        failures=[str(failure) for failure in report.failures[:20]],
+    )
+    if not report.ok:
+        raise NotCertified(certificate)
+    reduction = solution.reduction_lots
+    demand_of = problem.demand_of[2 * problem.asset + (problem.quantity_lots < 0)]
+    rows = np.flatnonzero(reduction)
+    rows = rows[np.lexsort((gathered.tie_rank[gathered.account[rows]], demand_of[rows]))]
+    before, after = leverage(problem), leverage(problem, reduction)
+    maxima: list[list[float | None]] = []
+    asked = np.flatnonzero((demand_of >= 0) & eligible)
+    for values in (before, after):
+        values = values[gathered.account[asked]]
+        finite = np.isfinite(values) & (gathered.equity[gathered.account[asked]] > 0)
+        largest = np.full(len(keys), -1.0)
+        np.maximum.at(largest, demand_of[asked][finite], values[finite])
+        maxima.append([None if value < 0 else float(value) for value in largest])
+    return Round(
+        number=number,
+        at_mark=at_mark,
+        demands=keys,
+        wanted=[int(lots) for lots in problem.demand_lots],
+        taken=[int(lots) for lots in problem.demand_lots - solution.residual_lots],
+        demand=demand_of[rows],
+        slot=gathered.slot[rows],
+        lots=reduction[rows],
+        leverage=before[gathered.account[rows]],
+        score=None if solution.score is None else solution.score[rows],
+        tie_rank=gathered.tie_rank[gathered.account[rows]],
+        level=_finite(solution.level, len(keys)),
+        shadow_price=_finite(solution.shadow_price, len(keys)),
+        leverage_before_max=maxima[0],
+        leverage_after_max=maxima[1],
+        certificate=certificate,
+    )
+
+
+def _finite(values: NDArray[np.float64] | None, count: int) -> list[float | None]:
+    if values is None:
+        return [None] * count
+    return [float(value) if np.isfinite(value) else None for value in values]

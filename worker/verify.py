@@ -1,0 +1,89 @@
+"""Replay as proof: everything is decided again from the inputs, and compared with what was published."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from schemas import AdlDecision, decode_output
+from worker.engine import Engine, Start
+from worker.loop import run
+from worker.memory import MemorySink
+from worker.output import CHAINED, DECISIONS
+from worker.record import Record, Sink, Source
+from worker.settings import Settings
+
+DIFFERENCES_MAX = 20
+
+
+@dataclass
+class VerifyReport:
+    """What was compared; `ok` when every published record was derived again, byte for byte."""
+
+    compared: int = 0
+    decisions: int = 0
+    ok: bool = True
+    other_code: bool = False  # decided by another version of the code: compared on meaning
+    differences: list[str] = field(default_factory=list)
+
+    def differs(self, sentence: str) -> None:
+        self.ok = False
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(sentence)
+
+
+def verify_replay(
+    source: Source,
+    published: Sink,
+    settings: Settings,
+    *,
+    code_digest: str = "",
+    start: Start | None = None,
+    progress: Callable[[int], None] | None = None,
+    on_engine: Callable[[Engine], None] | None = None,
+) -> VerifyReport:
+    """Decides again from the beginning of the source and compares each output topic, record by record."""
+    again = MemorySink()
+    run(source, again, settings, code_digest=code_digest, start=start, progress=progress, on_engine=on_engine)
+    report = VerifyReport()
+    for topic in CHAINED:
+        ours, theirs = list(again.outputs(topic)), list(published.outputs(topic))
+        if topic == DECISIONS:
+            report.decisions = len(theirs)
+            report.other_code = any(_decision(record).code_digest != code_digest for record in theirs)
+        if len(ours) != len(theirs):
+            report.differs(f"{topic}: {len(theirs)} records were published, {len(ours)} were derived")
+        for our, their in zip(ours, theirs, strict=False):
+            report.compared += 1
+            if _same(our, their, meaning=report.other_code):
+                continue
+            report.differs(f"{topic} record {their.offset} differs: {_difference(our, their)}")
+    return report
+
+
+def _decision(record: Record) -> AdlDecision:
+    decision = decode_output(record.value or b"")
+    assert isinstance(decision, AdlDecision)
+    return decision
+
+
+_VERSIONED = ("chain", "code_digest")  # other code has other digests, hence another chain
+
+
+def _fields(record: Record, *, meaning: bool) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.json.decode(record.value or b"{}")
+    return {name: value for name, value in fields.items() if not (meaning and name in _VERSIONED)}
+
+
+def _same(our: Record, their: Record, *, meaning: bool) -> bool:
+    if our.value == their.value and our.key == their.key:
+        return True
+    return meaning and _fields(our, meaning=True) == _fields(their, meaning=True)
+
+
+def _difference(our: Record, their: Record) -> str:
+    mine, published = _fields(our, meaning=False), _fields(their, meaning=False)
+    for name in sorted(mine.keys() | published.keys()):
+        if mine.get(name) != published.get(name):
+            return f"{name} was published as {str(published.get(name))[:120]}, derived as {str(mine.get(name))[:120]}"
+    return "keys or bytes differ"
