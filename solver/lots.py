@@ -14,13 +14,13 @@ from solver.policies.level import outside, ratio, rebase, slack
 ENUMERATED_MAX = 4096
 
 
-@njit("f8(i8, f8, f8, i8, f8, f8)", cache=True, inline="always")
+@njit("f8(i8, f8, f8, i8, f8, f8)", cache=True, error_model="numpy", inline="always")
 def key(x, g, e, q, p, d):
     """Leverage of an item that has given x lots."""
     return ratio(g + p * (q - x), e - d * x)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def lots_above(eta, g, e, q, free, p, d):
     """Number of lots an item gives while its leverage is above eta: the smallest x with key(x) <= eta."""
     if eta < 0.0:
@@ -62,7 +62,7 @@ def lots_above(eta, g, e, q, free, p, d):
     return high
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def count_between(low, high, g, e, q, free, s, t, p, d, x, spans, open_items):
     """Lots with key above `high` (written to x, summed), and items with lots in (low, high]: count, lots, key range."""
     above = 0
@@ -87,7 +87,7 @@ def count_between(low, high, g, e, q, free, s, t, p, d, x, spans, open_items):
     return above, between, found, key_min, key_max
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def one_demand(eta, g, e, q, free, rank, s, t, p, d, z, x):
     """Write to x[s:t] the z lots taken one at a time, 0 < z < all; eta is the relaxed level, a hint."""
     size = t - s
@@ -137,7 +137,7 @@ def one_demand(eta, g, e, q, free, rank, s, t, p, d, z, x):
         )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def halve(middle, g, e, q, p, d, x, spans, open_items, found, left, key_min, key_max):
     """Keep the part of the open lots, above `middle` or not above it, in which the last missing lot lies."""
     upper = 0
@@ -168,7 +168,7 @@ def halve(middle, g, e, q, p, d, x, spans, open_items, found, left, key_min, key
     return left, between, kept, key_min, key_max
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def tied(open_items, spans, rank, x, left):
     """All open lots have one key: by tie rank, each item as far as it goes."""
     # Rows are in order of account, so a stable sort settles equal ranks by the account's number.
@@ -181,7 +181,7 @@ def tied(open_items, spans, rank, x, left):
             return
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def enumerated(open_items, spans, g, e, q, rank, p, d, x, between, left):
     """Few open lots: sort them by key, ties by tie rank."""
     keys = np.empty(between)
@@ -199,7 +199,7 @@ def enumerated(open_items, spans, g, e, q, rank, p, d, x, between, left):
         x[owner[c]] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def present(j, x, q, others, equity, price, haircut, shared, kin, kin_from, kin_to, demand):
     """Leverage of the account of item j after the whole lots x."""
     g, e = others[j], equity[j]
@@ -209,7 +209,7 @@ def present(j, x, q, others, equity, price, haircut, shared, kin, kin_from, kin_
     return key(x[j], g, e, q[j], price[k], haircut[k])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def before(a, b, lev, rank, account, demand):
     """Does item a give its next lot before item b: leverage, tie rank, account number, demand number."""
     if lev[a] != lev[b]:
@@ -221,7 +221,7 @@ def before(a, b, lev, rank, account, demand):
     return demand[a] < demand[b]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def sift(heap, size, c, lev, rank, account, demand):
     """Restore the heap below place c."""
     while True:
@@ -235,7 +235,7 @@ def sift(heap, size, c, lev, rank, account, demand):
         c = best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def several(missing, near, x, q, free, others, equity, rank, account, price, haircut, shared, kin, kin_from, kin_to,
             demand):  # fmt: skip
     """Give the missing lots of each demand one by one to the largest present leverage among the `near` items."""

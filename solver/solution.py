@@ -38,7 +38,7 @@ def invalid(policy, options, reason):
     return Solution(status=INVALID, policy=policy, options=options, reason=reason)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _gross(account, asset, lots, lot_price, out):
     for row in range(account.size):
         out[account[row]] += abs(lots[row]) * lot_price[asset[row]]

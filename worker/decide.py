@@ -20,6 +20,7 @@ class Replacement:
 
     lines: dict[Key, Line]
     refused_by: set[str]
+    unsettled: dict[Key, int] = field(default_factory=dict)  # lots the bankrupt accounts could not give: nobody's to take
 
 
 @dataclass(slots=True)
@@ -30,7 +31,6 @@ class Case:
     decision_id: str
     attempt: int
     replacement: Replacement | None = None
-    root_id: str = ""  # decision of the first attempt
     released: bool = False
     held_reason: str | None = None
 
@@ -55,7 +55,7 @@ class Decided:
 def symbols_of(book: Book, case: Case) -> set[str]:
     """Symbols that are taken over: their marks must be fresh."""
     if case.replacement is not None:
-        return {symbol for symbol, _ in case.replacement.lines}
+        return {symbol for symbol, _ in case.replacement.lines.keys() | case.replacement.unsettled.keys()}
     listed = {line.symbol for claim in case.claims for line in claim.lines}
     whole = [claim.message.account for claim in case.claims if not claim.lines]
     return listed | {
@@ -108,8 +108,14 @@ def _replace(book: Book, case: Case, replacement: Replacement, settings: Decisio
         decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
         for (symbol, side), line in sorted(replacement.lines.items()):
             decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
-        return decided
-    _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+    else:
+        _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+    for (symbol, side), lots in sorted(replacement.unsettled.items()):
+        market = book.market(symbol)
+        line = Line(symbol, "NET", side, lots, market.scale, market.mark, True)
+        decided.demands.append(_unmet(symbol, side, line, lots, "LIQUIDATED_LEG_REFUSED"))
+        decided.status = "RESIDUAL" if decided.status == "DECIDED" else decided.status
+        decided.reason = "LIQUIDATED_LEG_REFUSED"
     decided.haircut_minor = sum(order.haircut_minor for order in decided.orders)
     return decided
 

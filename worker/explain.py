@@ -73,6 +73,8 @@ def explain(wanted: str, records: Iterable[Record]) -> Explanation:
         decision = decisions[found[0]]
         return explain_decision(decision, [trade for trade in trades if trade.decision_id == decision.decision_id])
     trade = next(trade for trade in trades if trade.trade_id == found[0])
+    if trade.decision_id not in decisions:
+        raise NotFoundError(f"trade {trade.trade_id} is there, its decision {trade.decision_id} is not")
     siblings = [other for other in trades if other.decision_id == trade.decision_id]
     return explain_trade(trade, decisions[trade.decision_id], siblings)
 

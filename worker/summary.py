@@ -130,7 +130,14 @@ def summarise(records: Iterable[Record]) -> Summary:
         taken=sorted(taken, key=lambda item: (-item.notional, item.decision_id, item.symbol, item.side, item.round)),
         residuals=[item for decision in done for item in _residuals(decision)],
         dead_letters=dict(sorted(letters.items())),
-        checks=[chains.check(), _zero_sum(done, trades), _counted(done, trades), _certified(done), _reasons(done)],
+        checks=[
+            chains.check(),
+            _zero_sum(done, trades),
+            _counted(done, trades),
+            _certified(done),
+            _reasons(done),
+            _paid(done),
+        ],
     )
 
 
@@ -253,3 +260,22 @@ def _reasons(done: list[AdlDecision]) -> Check:
     left = [item for decision in done for item in _residuals(decision)]
     failures = [f"{item.decision_id} {item.symbol} {item.side}" for item in left if not item.reason]
     return Check(promise="every residual has its reason", checked=len(left), failures=failures)
+
+
+def _paid(done: list[AdlDecision]) -> Check:
+    failures = []
+    checked = 0
+    for decision in done:
+        if decision.attempt > 1:
+            continue
+        for item in decision.bankruptcies:
+            amounts = [Decimal(text) for text in (item.deficit, item.fund, item.haircut, item.bad_debt)]
+            # One smallest amount for each leg, which is rounded in the bankrupt account's favour.
+            unit = Decimal(1).scaleb(min(int(amount.as_tuple().exponent) for amount in amounts))
+            checked += 1
+            if abs(amounts[0] - sum(amounts[1:])) > unit * (decision.trades + 1):
+                failures.append(
+                    f"{decision.decision_id} {item.id}: {item.deficit} is not {item.fund} + {item.haircut} + {item.bad_debt}"
+                )
+    promise = "per bankruptcy, deficit = fund + haircut + bad debt, to the rounding of its legs"
+    return Check(promise=promise, checked=checked, failures=failures[:5])

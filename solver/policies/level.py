@@ -20,7 +20,7 @@ ROUNDING = 1e-15
 SHIFTS_MAX = 200
 
 
-@njit("f8(f8, f8)", cache=True, inline="always")
+@njit("f8(f8, f8)", cache=True, error_model="numpy", inline="always")
 def ratio(gross, equity):
     """Leverage; nothing held is 0 whatever the equity."""
     if gross <= 0.0:
@@ -28,7 +28,7 @@ def ratio(gross, equity):
     return gross / equity if equity > 0.0 else np.inf
 
 
-@njit("f8(f8, f8, f8)", cache=True, inline="always")
+@njit("f8(f8, f8, f8)", cache=True, error_model="numpy", inline="always")
 def slack(eta, p, d):
     """p - eta d, which the filter of eligible entries keeps above 0 up to rounding."""
     return max(p - eta * d, 1e-16 * p)
@@ -48,7 +48,7 @@ def survey(g, e, q, gain, p):
     return min(top, LEVEL_MAX), grid_scale(g_max, g.size), grid_scale(e_max, g.size)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def bonuses(shared, free, haircut, kin, kin_from, kin_to, demand):
     """Most that an item's account can gain by bonuses (negative haircuts) of its demands."""
     gain = np.zeros(free.size)
@@ -82,7 +82,7 @@ def sums_at(eta, g, e, q, free, p, d, g_scale, e_scale):
     return closed, open_lots, open_g / g_scale, open_e / e_scale
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def level_of_all(g, e, q, p, d, z, g_scale, e_scale):
     """Level at which the items give z lots if all of them were open."""
     all_g = 0
@@ -96,7 +96,7 @@ def level_of_all(g, e, q, p, d, z, g_scale, e_scale):
     return (all_g / g_scale + p * (all_q - z)) / equity if equity > 0.0 else -1.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def find_level(eta, g, e, q, free, p, d, z, top, g_scale, e_scale):
     """Level at which the items give z lots (0 < z < all they have), and the passes it took; eta is a first guess."""
     low = 0.0
@@ -135,7 +135,7 @@ def pour(eta, g, e, q, free, p, d, x):
         x[j] = min(max(excess / den, 0.0), float(free[j]))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rebase(j, x, q, others, equity, price, haircut, kin, kin_from, kin_to, demand):
     """Gross notional outside item j, and equity without its own haircut, given everybody's reductions x."""
     g = others[j]
@@ -148,7 +148,7 @@ def rebase(j, x, q, others, equity, price, haircut, kin, kin_from, kin_to, deman
     return g, e
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def outside(x, q, others, equity, price, haircut, shared, kin, kin_from, kin_to, demand):
     """Gross notional and equity of every item's account without the item itself."""
     g, e = others.copy(), equity.copy()
@@ -158,7 +158,7 @@ def outside(x, q, others, equity, price, haircut, shared, kin, kin_from, kin_to,
     return g, e
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def shift(start, live, price, q, free, e, shared, kin, kin_from, kin_to, demand, x, level, woken):
     """Let accounts give to the demand of lower level what they give to one of higher level, as far as both levels move.
 
@@ -214,7 +214,7 @@ def shift(start, live, price, q, free, e, shared, kin, kin_from, kin_to, demand,
                     woken[other] = True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cycle(start, live, z, price, haircut, others, equity, q, free, shared, kin, kin_from, kin_to, demand, x, level,
           cycles_max):  # fmt: skip
     """Fill the live demands in turn until nobody's leverage moves; x and level are written, cycles come back.
@@ -268,7 +268,7 @@ def cycle(start, live, z, price, haircut, others, equity, q, free, shared, kin, 
     return -cycles_max
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def certificate(start, live, z, price, haircut, others, equity, q, free, shared, kin, kin_from, kin_to, demand, x, level):
     """Largest violation of "no untouched account above the level, no open one off it, no closed one below it"."""
     worst = 0.0

@@ -13,7 +13,7 @@ from solver.solution import OPTIMAL
 NAMES = ("pnl_leverage", "effective_leverage")
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def account_leverage(account, asset, quantity, lot_price, equity):
     """G/E per account, independent of the order of its entries; 0 where equity is not positive."""
     out = np.zeros(equity.size)
@@ -32,7 +32,7 @@ def account_leverage(account, asset, quantity, lot_price, equity):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def return_times_leverage(account, asset, quantity, mark_price, entry_price, lev):
     """The score of BitMEX per entry; without an entry price a gain is infinite."""
     out = np.zeros(account.size)
@@ -64,7 +64,7 @@ def scores(problem, name):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def greedy(order, free, left, taken):
     """Take items in the given order until `left` lots are found; what is missing comes back."""
     for j in order:

@@ -4,7 +4,8 @@
 position that would cross zero, or grow, fails there. Levels are checked round by round, as they were solved.
 
 One lot is the grain of the levels: an account may stand above a level by one lot of each symbol in question (taken in,
-or, where the account was left alone, asked of it), and by the rounding of the worker's floats.
+or, where the account was left alone, asked of it), by the rounding of the worker's floats, and where lots are coarse by
+what `level_failures` says.
 """
 
 from collections import defaultdict
@@ -185,28 +186,31 @@ def insolvent_failures(ledger: Ledger, item: Asked, equity: np.ndarray, gross: n
 def level_failures(ledger: Ledger, asked: list[Asked], taken: np.ndarray, equity: np.ndarray, gross: np.ndarray):
     """Who was taken and has lots left, and who was left alone, stands at or below the level of the demand."""
     price = ledger.lot_notional()
-    after_equity = ledger.equity_minor() / UNIT
-    after_gross = ledger.gross()
+    after_equity, after_gross = ledger.equity_minor() / UNIT, ledger.gross()
     moved = np.flatnonzero(taken)
     one_lot_each = price[ledger.asset[moved]]
     grain = np.bincount(ledger.account[moved], one_lot_each, len(ledger.names))
     for item in asked:
-        owner, symbol = ledger.account[item.slots], item.demand.symbol
+        owner, symbol, lot = ledger.account[item.slots], item.demand.symbol, price[item.key[0]]
         solvent = equity[owner] > 0
         if item.haircut > 0:
-            solvent &= item.haircut / price[item.key[0]] * gross[owner] * UNIT < equity[owner] * (1 - RELATIVE)
-        level = np.inf if item.demand.level is None else item.demand.level
-        kept = ledger.lots[item.slots] != 0
-        mine = np.where(item.taken > 0, 0.0, price[item.key[0]])  # left alone: a part of a lot could not be asked
+            solvent &= item.haircut / lot * gross[owner] * UNIT < equity[owner] * (1 - RELATIVE)
+        gave = solvent & (item.taken > 0)
+        if item.demand.level is None:
+            if gave.any():
+                yield f"{symbol}: a demand that took from solvent accounts must have a level"
+            continue
+        level, mine = item.demand.level, np.where(gave, 0.0, lot)  # left alone: a part of a lot could not be asked
         limit = level * (1 + RELATIVE) * after_equity[owner] + grain[owner] + mine + 4 / UNIT * level
-        above = solvent & kept & (after_gross[owner] > limit)
-        if np.isfinite(level):
-            for row in np.flatnonzero(above)[:3]:
-                what = "taken" if item.taken[row] else "left alone"
-                stands = after_gross[owner[row]] / after_equity[owner[row]]
-                yield f"{ledger.names[owner[row]]} {symbol}: {what}, stands at {stands:.9g} above {level:.9g}"
-        elif item.taken[solvent].any():
-            yield f"{symbol}: a demand that took from solvent accounts must have a level"
+        above = solvent & (ledger.lots[item.slots] != 0) & (after_gross[owner] > limit)
+        stands = after_gross[owner][above] / after_equity[owner][above]
+        # The level is of the relaxed solution. Whole lots are taken from whoever is highest, so where lots are coarse
+        # accounts may stand higher than that, but never above any account at the moment it gave its last lot.
+        last_given = (after_gross[owner[gave]] + lot) / (after_equity[owner[gave]] + item.haircut)
+        wrong = stands > (last_given.min() if gave.any() else 0.0) * (1 + RELATIVE)
+        for row, height in list(zip(np.flatnonzero(above)[wrong], stands[wrong], strict=True))[:3]:
+            what = "taken" if item.taken[row] else "left alone"
+            yield f"{ledger.names[owner[row]]} {symbol}: {what}, stands at {height:.9g} above {level:.9g}"
 
 
 def residual_failures(ledger: Ledger, decision: AdlDecision):

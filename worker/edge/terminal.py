@@ -64,7 +64,7 @@ def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
     letters = ", ".join(f"{count} {reason}" for reason, count in summary.dead_letters.items()) or "none"
     console.print(_heading("Dead letters"), letters)
     for name, value in facts.items():
-        console.print(_heading(name), Text(str(value)))
+        console.print(_heading(name), Text(_words(value)))
     console.print(_heading("Checks"))
     for check in summary.checks:
         mark = Text("  ok  ", "green") if check.ok else Text("  NO  ", "bold red")
@@ -98,7 +98,7 @@ def _taken_row(item: Taken) -> tuple[str, ...]:
     return (
         item.symbol,
         item.side,
-        _amount(item.quantity),
+        _quantity(item.quantity),
         f"{item.price:.8g}",
         f"{item.mark_price:.8g}",
         f"{item.accounts:,}",
@@ -115,14 +115,22 @@ def _show_residuals(console: Console, summary: Summary) -> None:
     console.print(_heading("Residuals"), f"{len(summary.residuals)}:")
     table = _table("symbol", "side", "quantity", "reason", "decision")
     for item in summary.residuals[:ROWS_MAX]:
-        table.add_row(item.symbol, item.side, _amount(item.quantity), item.reason, item.decision_id[:12])
+        table.add_row(item.symbol, item.side, _quantity(item.quantity), item.reason, item.decision_id[:12])
     console.print(table)
 
 
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{str(name).replace('_', ' ')} {_words(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return "/".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _console() -> Console:
-    console = Console(highlight=False)
-    # Not a terminal: no wrapping, so that what is piped can be searched.
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    console = Console(highlight=False, soft_wrap=True)
+    # Not a terminal: wide enough that tables keep their lines, so that what is piped can be searched.
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
 
 
 def _table(*columns: str) -> Table:
@@ -141,6 +149,10 @@ def _amount(value: Decimal) -> str:
     return (
         f"{value:,.2f}" if value == value.quantize(Decimal("0.01")) or abs(value) >= 100 else f"{value.normalize():f}"
     )
+
+
+def _quantity(value: Decimal) -> str:
+    return f"{value.normalize():,f}"
 
 
 def _leverage(value: float | None) -> str:

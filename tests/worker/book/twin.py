@@ -1,0 +1,382 @@
+"""The book once more, as dictionaries and fractions: slow, obvious, and nothing shared with the real one but messages.
+
+Every answer is computed from the messages' numbers anew; nothing is kept incrementally.
+"""
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from hashlib import blake2b
+from math import floor
+from typing import Any
+
+from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice, Position
+
+VALUE_MAX = 2**51
+MASK = 2**64 - 1
+SIDES = ["NET", "LONG", "SHORT"]
+ROLES = ["TRADER", "LIQUIDATION", "INSURANCE", "CLEARING"]
+CLASSES = ["NORMAL", "LAST", "EXEMPT"]
+
+
+class TwinRefused(Exception):
+    """The twin would not take it; the reason is the argument."""
+
+
+@dataclass
+class Held:
+    lots: int
+    entry: int
+    margin: int | None
+    adl_seq: int
+    sell: int = 0
+    buy: int = 0
+    quote: int = 0
+
+    @property
+    def effective(self) -> int:
+        return max(0, self.lots - self.sell) if self.lots > 0 else min(0, self.lots + self.buy)
+
+
+@dataclass
+class Book1:
+    """What updates of one account say."""
+
+    epoch: int
+    seq: int
+    adl_seq: int
+    full_adl_seq: int
+    balance: int = 0
+    required: int | None = None
+    positions: dict[tuple[str, str], Held] = field(default_factory=dict)
+    closed: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Twin:
+    def __init__(self, currency: str, decimals: int) -> None:
+        self.currency, self.decimals = currency, decimals
+        self.unit = 10**decimals
+        self.instruments: dict[str, Instrument] = {}
+        self.marks: dict[str, tuple[Fraction, int, int, int]] = {}  # price, scaled, event time, log time
+        self.accounts: dict[str, Account] = {}
+        self.books: dict[str, Book1] = {}
+        self.loose: dict[str, int] = {}
+        self.parked: dict[tuple[str, str], str] = {}
+        self.stale = 0
+
+    # --- numbers ------------------------------------------------------------------------------------------------------
+
+    def number(self, text: str, reason: str = "NUMBER", step: Fraction | None = None) -> Fraction:
+        value = Fraction(text)
+        if step is not None and (value / step).denominator != 1:
+            raise TwinRefused(reason)
+        return value
+
+    def minor(self, text: str, most: int) -> int:
+        value = self.number(text, "NUMBER", Fraction(1, self.unit)) * self.unit
+        if abs(value) > most:
+            raise TwinRefused("RANGE")
+        return int(value)
+
+    def lot(self, symbol: str) -> Fraction:
+        return Fraction(self.instruments[symbol].lot_size)
+
+    def price_scale(self, symbol: str) -> int:
+        instrument = self.instruments[symbol]
+        if instrument.price_decimals is not None:
+            return instrument.price_decimals
+        tick = Fraction(instrument.tick_size)
+        return next(d for d in range(30) if (tick * 10**d).denominator == 1) + 6
+
+    def price(self, symbol: str, text: str) -> Fraction:
+        price = self.number(text, "PRICE", Fraction(1, 10 ** self.price_scale(symbol)))
+        if price <= 0:
+            raise TwinRefused("PRICE")
+        scaled = price * 10 ** self.price_scale(symbol)
+        if scaled * (self.exact(symbol, 1, price) / scaled).numerator >= 2**63 or scaled > 2**62:
+            raise TwinRefused("RANGE")
+        return price
+
+    def exact(self, symbol: str, lots: int, price: Fraction) -> Fraction:
+        return lots * self.lot(symbol) * Fraction(self.instruments[symbol].multiplier) * price * self.unit
+
+    def value(self, symbol: str, lots: int) -> int:
+        return floor(self.exact(symbol, lots, self.marks[symbol][0])) if symbol in self.marks else 0
+
+    def too_large(self, symbol: str, lots: int, price: Fraction) -> bool:
+        per_lot = floor(self.exact(symbol, 1, price))
+        return abs(lots) * (per_lot + 1) > VALUE_MAX
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def set_instrument(self, message: Instrument) -> None:
+        if message.settlement_currency != self.currency or message.contract_type != "linear" or message.margin_tiers:
+            raise TwinRefused("UNSUPPORTED")
+        before = self.instruments.get(message.symbol)
+        if before is not None:
+            same = ("tick_size", "lot_size", "multiplier")
+            if any(Fraction(getattr(before, name)) != Fraction(getattr(message, name)) for name in same):
+                raise TwinRefused("SCALE")
+        self.instruments[message.symbol] = message
+        self.parked.pop(("Instrument", message.symbol), None)
+
+    def set_account(self, message: Account) -> None:
+        self.accounts[message.account] = message
+        self.parked.pop(("Account", message.account), None)
+
+    def set_mark(self, message: MarkPrice, log_time_ms: int) -> None:
+        symbol = message.symbol
+        if symbol not in self.instruments:
+            raise TwinRefused("UNKNOWN_SYMBOL")
+        price = self.price(symbol, message.mark_price)
+        for book in self.books.values():
+            for (held_symbol, _), held in book.positions.items():
+                if held_symbol == symbol and self.too_large(symbol, held.lots, price):
+                    raise TwinRefused("RANGE")
+        scaled = int(price * 10 ** self.price_scale(symbol))
+        self.marks[symbol] = price, scaled, message.event_time_ms, log_time_ms
+        self.parked.pop(("MarkPrice", symbol), None)
+
+    def apply_update(self, update: AccountUpdate) -> str:
+        book = self.books.get(update.account) or Book1(-1, -1, 0, 0)
+        if (update.epoch, update.seq) <= (book.epoch, book.seq) or update.epoch < book.epoch:
+            self.stale += 1
+            return "STALE"
+        renewed = update.epoch > book.epoch
+        if renewed and not update.full:
+            raise TwinRefused("EPOCH")
+        new = Book1(update.epoch, update.seq, update.adl_seq, update.adl_seq if update.full else 0)
+        if not renewed:
+            new.adl_seq = max(book.adl_seq, update.adl_seq)
+            new.full_adl_seq = max(book.full_adl_seq, new.full_adl_seq)
+        seen = {} if renewed else {key: held.adl_seq for key, held in book.positions.items()} | book.closed
+        if not update.full:
+            new.balance, new.required = book.balance, book.required
+            new.positions = {key: replace(held) for key, held in book.positions.items()}
+        listed = [(position.symbol, position.position_side) for position in update.positions]
+        for position in update.positions:
+            key = position.symbol, position.position_side
+            if position.symbol not in self.instruments:
+                raise TwinRefused("UNKNOWN_SYMBOL")
+            held = self.held(position)
+            seen[key] = max(seen.get(key, 0), position.adl_seq)
+            new.positions.pop(key, None)
+            if held.lots:
+                before = book.positions.get(key)
+                if before is not None:
+                    held.sell, held.buy, held.quote = before.sell, before.buy, before.quote
+                new.positions[key] = held
+        if len(set(listed)) < len(listed):
+            raise TwinRefused("DUPLICATE")
+        if len(new.positions) > 1024:
+            raise TwinRefused("RANGE")
+        for key, held in new.positions.items():
+            held.adl_seq = max(seen[key], new.full_adl_seq)
+        new.closed = {k: seq for k, seq in seen.items() if k not in new.positions and seq > new.full_adl_seq}
+        if update.balances:
+            new.balance = self.balance(update)
+        if update.maintenance_margin is not None:
+            new.required = self.minor(update.maintenance_margin, 2**60)
+            if new.required < 0:
+                raise TwinRefused("FIELD")
+        self.books[update.account] = new
+        self.parked.pop(("AccountUpdate", update.account), None)
+        return "APPLIED"
+
+    def held(self, position: Position) -> Held:
+        symbol = position.symbol
+        lots = int(self.number(position.quantity, "LOT", self.lot(symbol)) / self.lot(symbol))
+        if (position.position_side == "LONG" and lots < 0) or (position.position_side == "SHORT" and lots > 0):
+            raise TwinRefused("SIDE")
+        if symbol in self.marks and self.too_large(symbol, lots, self.marks[symbol][0]):
+            raise TwinRefused("RANGE")
+        if not lots:
+            return Held(0, 0, None, 0)
+        if position.entry_value is not None:
+            entry = self.minor(position.entry_value, VALUE_MAX)
+            if entry * lots < 0:
+                raise TwinRefused("FIELD")
+        elif position.entry_price is not None:
+            entry = floor(self.exact(symbol, lots, self.price(symbol, position.entry_price)))
+            if abs(entry) > VALUE_MAX:
+                raise TwinRefused("RANGE")
+        else:
+            raise TwinRefused("FIELD")
+        margin = None
+        if position.margin_mode == "isolated":
+            if position.isolated_margin is None:
+                raise TwinRefused("FIELD")
+            margin = self.minor(position.isolated_margin, 2**60)
+            if margin < 0:
+                raise TwinRefused("FIELD")
+        return Held(lots, entry, margin, 0)
+
+    def balance(self, update: AccountUpdate) -> int:
+        amounts = []
+        for balance in update.balances:
+            if balance.currency != self.currency or Fraction(balance.collateral_weight) != 1:
+                raise TwinRefused("UNSUPPORTED")
+            if amounts:
+                raise TwinRefused("DUPLICATE")
+            amounts.append(self.minor(balance.amount, 2**60))
+        return amounts[0]
+
+    def remove_account(self, name: str) -> None:
+        self.books.pop(name, None)
+        self.loose.pop(name, None)
+        self.parked.pop(("AccountUpdate", name), None)
+
+    def clear_account(self, name: str) -> None:
+        self.accounts.pop(name, None)
+        self.parked.pop(("Account", name), None)
+
+    def set_held(self, account: str, symbol: str, side: str, sell: int, buy: int, quote: int) -> bool:
+        held = self.books[account].positions.get((symbol, side)) if account in self.books else None
+        if held is None:
+            return False
+        held.sell, held.buy, held.quote = sell, buy, quote
+        return True
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        return sorted({*self.books, *self.accounts, *self.loose}, key=str.encode)
+
+    def sorted_positions(self, account: str) -> list[tuple[str, str, Held]]:
+        book = self.books.get(account)
+        held = [(symbol, side, held) for (symbol, side), held in book.positions.items()] if book else []
+        return sorted(held, key=lambda item: (item[0].encode(), SIDES.index(item[1])))
+
+    def equity(self, account: str) -> int:
+        total = self.loose.get(account, 0)
+        if account in self.books:
+            total += self.books[account].balance
+        for symbol, _, held in self.sorted_positions(account):
+            if held.margin is None:
+                total += self.value(symbol, held.effective) - held.entry + held.quote
+        return total
+
+    def isolated_equity(self, account: str, symbol: str, side: str) -> int:
+        held = self.books[account].positions[symbol, side]
+        assert held.margin is not None
+        return held.margin + self.value(symbol, held.effective) - held.entry + held.quote
+
+    def requirement(self, account: str) -> Fraction:
+        mmf = {symbol: Fraction(i.maintenance_margin_fraction) for symbol, i in self.instruments.items()}
+        cross = [(s, held) for s, _, held in self.sorted_positions(account) if held.margin is None]
+        return sum((abs(self.value(s, held.effective)) * mmf[s] for s, held in cross), Fraction(0))
+
+    def is_parked(self, name: str, *sources: str) -> bool:
+        return any((source, name) in self.parked for source in sources)
+
+    def gather(
+        self, sides: list[tuple[str, int]], excluded: list[str], excluded_owners: list[str]
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Rows in the order promised, each with its entries; and the accounts left out for want of a mark."""
+        owners = set(excluded_owners) | {self.accounts[n].beneficial_owner for n in excluded if n in self.accounts}
+        owners.discard(None)
+        rows: list[dict[str, Any]] = []
+        unmarked_accounts = 0
+        for name in self.names():
+            role = self.accounts.get(name) or Account(account=name)
+            if name in excluded or role.role != "TRADER" or role.adl == "EXEMPT" or role.beneficial_owner in owners:
+                continue
+            if self.is_parked(name, "AccountUpdate", "Account"):
+                continue
+            positions = self.sorted_positions(name)
+            asked = [
+                (s, side) for s, side, held in positions if held.effective and (s, 1 if held.effective > 0 else -1) in sides
+            ]
+            cross = [item for item in positions if item[2].margin is None]
+            groups: list[tuple[list[tuple[str, str, Held]], bool]] = []
+            if any((s, side) in asked for s, side, _ in cross):
+                groups.append((cross, False))
+            groups += [([item], True) for item in positions if item[2].margin is not None and item[:2] in asked]
+            lacking = False
+            for items, isolated in groups:
+                if any(symbol not in self.marks for symbol, _, _ in items):
+                    lacking = True
+                    continue
+                rows.append(self.row(name, role, items, isolated))
+            unmarked_accounts += lacking
+        return rows, unmarked_accounts
+
+    def row(self, name: str, role: Account, items: list[tuple[str, str, Held]], isolated: bool) -> dict[str, Any]:
+        unit, required = float(self.unit), 0.0
+        for symbol, _, held in items:
+            mmf = float(Fraction(self.instruments[symbol].maintenance_margin_fraction))
+            required += float(abs(self.value(symbol, held.effective))) * mmf
+        if isolated:
+            ((symbol, side, held),) = items
+            equity, balance = self.isolated_equity(name, symbol, side), held.margin
+        else:
+            book = self.books[name]
+            equity, balance = self.equity(name), book.balance + self.loose.get(name, 0)
+            required = required if book.required is None else float(book.required)
+        return {
+            "account": name,
+            "isolated": isolated,
+            "equity": float(equity) / unit,
+            "balance": float(balance or 0) / unit,
+            "maintenance_margin": required / unit,
+            "adl_class": CLASSES.index(role.adl),
+            "entries": [
+                (symbol, held.effective, not self.is_parked(symbol, "MarkPrice", "Instrument"),
+                 float(held.entry) / float(held.lots) / unit)
+                for symbol, _, held in items if held.effective
+            ],
+        }  # fmt: skip
+
+    # --- the digest, in Python integers -------------------------------------------------------------------------------
+
+    def digest(self) -> int:
+        total = 0
+        for symbol, instrument in self.instruments.items():
+            price = self.marks.get(symbol, (Fraction(0), 0, 0, 0))
+            fractions = [instrument.tick_size, instrument.lot_size, instrument.multiplier]
+            fractions.append(instrument.maintenance_margin_fraction)
+            total += rare("symbol", symbol, *(str(Fraction(text)) for text in fractions), self.price_scale(symbol),
+                          instrument.fund_id, instrument.status, *price[1:])  # fmt: skip
+        for key, reason in self.parked.items():
+            total += rare("parked", *key, reason)
+        for name, account in self.accounts.items():
+            flags = ROLES.index(account.role) + 4 * CLASSES.index(account.adl)
+            if flags or account.beneficial_owner is not None:
+                owner = name_words(account.beneficial_owner, b"owner") if account.beneficial_owner is not None else ()
+                total += numbers(name, 3, flags, *owner)
+        for name in {*self.books, *(name for name, quote in self.loose.items() if quote)}:
+            book = self.books.get(name) or Book1(-1, -1, 0, 0)
+            required = -1 if book.required is None else book.required
+            total += numbers(name, 2, book.epoch, book.seq, book.balance, self.loose.get(name, 0), book.adl_seq,
+                             book.full_adl_seq, required)  # fmt: skip
+            for (symbol, side), held in book.positions.items():
+                margin = -1 if held.margin is None else held.margin
+                total += numbers(name, 1, *name_words(symbol, b"symbol"), SIDES.index(side), held.lots, held.entry,
+                                 margin, held.adl_seq, held.quote, held.sell, held.buy)  # fmt: skip
+            for (symbol, side), seq in book.closed.items():
+                total += rare("closed", name, symbol, SIDES.index(side), seq)
+        return total % 2**128
+
+
+def rare(*parts: Any) -> int:
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16, person=b"cell").digest(), "big")
+
+
+def name_words(name: str, person: bytes) -> tuple[int, int]:
+    digest = blake2b(name.encode(), digest_size=16, person=person).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def mixed(x: int) -> int:
+    x &= MASK
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
+    return x ^ x >> 31
+
+
+def numbers(account: str, *words: int) -> int:
+    hi, lo = name_words(account, b"account")
+    for word in words:
+        word &= MASK
+        hi = mixed((hi ^ word) + 0x9E3779B97F4A7C15)
+        lo = mixed((lo + (word ^ 0x14057B7EF767814F) & MASK) ^ 0x5851F42D4C957F2D)
+    return (hi << 64) + lo

@@ -1,0 +1,158 @@
+"""The command line: each command's words, JSON and exit code, on a small demo run once."""
+
+import json
+import re
+import sys
+from decimal import Decimal
+
+import pytest
+
+from schemas import AdlDecision, ForcedTrade, decode_output
+from worker import cli
+from worker.edge.recording import committed_outputs
+from worker.summary import summarise
+
+
+def adl(capsys, *arguments):
+    """Exit code, standard output, standard error of `adl ARGUMENTS`."""
+    old, sys.argv = sys.argv, ["adl", *map(str, arguments)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = old
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Outputs of a demo of 1,000 accounts."""
+    out = tmp_path_factory.mktemp("demo")
+    old, sys.argv = sys.argv, ["adl", "demo", "--out", str(out), "--accounts", "1000", "--seed", "3", "--json"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code
+    finally:
+        sys.argv = old
+    return out
+
+
+@pytest.fixture(scope="module")
+def outputs(folder):
+    return list(committed_outputs(folder))
+
+
+def test_a_replay_of_the_demo_writes_the_demos_bytes(capsys, folder, tmp_path):
+    """The recording alone gives the outputs that the exchange was answered with."""
+    arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", tmp_path, "--json"
+    code, out, _ = adl(capsys, "replay", *arguments)
+    assert code == 0
+    assert (tmp_path / "outputs.jsonl").read_bytes() == (folder / "outputs.jsonl").read_bytes()
+    assert json.loads(out)["summary"]["decisions"]
+    again = adl(capsys, "replay", *arguments)
+    assert (tmp_path / "outputs.jsonl").read_bytes() == (folder / "outputs.jsonl").read_bytes()
+    assert json.loads(again[1])["summary"] == json.loads(out)["summary"]
+
+
+def test_verify_derives_every_output_again(capsys, folder):
+    """Exit code 0 and the number compared; nothing is written."""
+    before = (folder / "outputs.jsonl").read_bytes()
+    arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", folder
+    code, out, _ = adl(capsys, "replay", "--verify", *arguments)
+    assert code == 0
+    assert re.match(rf"{before.count(b'\n')} outputs with \d+ decisions derived again: the same bytes\n", out)
+    assert (folder / "outputs.jsonl").read_bytes() == before
+
+
+def test_verify_finds_a_changed_output(capsys, folder, tmp_path):
+    """One quantity changed in one trade: exit code 1, and the record is named."""
+    lines = (folder / "outputs.jsonl").read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if b"COUNTERPARTY" in line)
+    lines[at] = re.sub(rb'(\\"quote_amount\\":\\"-?)(\d)', lambda m: m[1] + b"%d" % ((int(m[2]) + 1) % 10), lines[at])
+    (tmp_path / "outputs.jsonl").write_bytes(b"".join(lines))
+    (tmp_path / "commits.jsonl").write_bytes((folder / "commits.jsonl").read_bytes())
+    arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", tmp_path
+    code, out, _ = adl(capsys, "replay", "--verify", *arguments, "--json")
+    report = json.loads(out)
+    assert (code, report["ok"]) == (1, False)
+    offset = json.loads(lines[at])["offset"]
+    assert any(f"forced-trades record {offset} differs" in sentence for sentence in report["differences"])
+
+
+def test_a_trade_is_explained_in_words_and_as_json(capsys, folder, outputs):
+    """Who, why, how much, at which price; the rank is the one the outputs give."""
+    trades = [m for r in outputs if isinstance(m := decode_output(r.value), ForcedTrade)]
+    trade = max((t for t in trades if t.role == "COUNTERPARTY"), key=lambda t: (Decimal(t.haircut), t.trade_id))
+    code, out, _ = adl(capsys, "explain", trade.trade_id[:20], "--outputs", folder)
+    assert code == 0
+    for words in (trade.account, trade.quantity, "Why this account", "Why this amount", f"gives up {trade.haircut}"):
+        assert words in out
+    facts = json.loads(adl(capsys, "explain", trade.trade_id, "--outputs", folder, "--json")[1])["facts"]
+    peers = [
+        t
+        for t in trades
+        if (t.decision_id, t.symbol, t.side, t.round, t.role)
+        == (trade.decision_id, trade.symbol, trade.side, trade.round, trade.role)
+    ]
+    assert facts["rank"]["of"] == len(peers)
+    assert facts["rank"]["place"] == 1 + sum(t.leverage > trade.leverage for t in peers)
+
+
+def test_every_decision_and_trade_can_be_explained(outputs):
+    """No status, role or round lacks its words."""
+    messages = [decode_output(record.value) for record in outputs]
+    decisions = {m.decision_id: m for m in messages if isinstance(m, AdlDecision)}
+    trades = [m for m in messages if isinstance(m, ForcedTrade)]
+    from worker.explain import explain_decision, explain_trade
+
+    for decision in decisions.values():
+        mine = [trade for trade in trades if trade.decision_id == decision.decision_id]
+        assert all(explain_decision(decision, mine).sentences)
+        for trade in mine:
+            assert all(explain_trade(trade, decision, mine).sentences)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("explain", "zzz", "--outputs", "{folder}"), 2, "no decision or trade has the id 'zzz'"),
+        (("explain", "0", "--outputs", "{folder}/no"), 3, "must be a folder of outputs"),
+        (("replay", "{folder}/no.jsonl"), 3, "must be a readable file"),
+        (("config", "show", "--set", "cut.watch=1"), 2, "cut.watch is not a setting; did you mean watch_ms?"),
+        (("config", "show", "--settings", "{folder}/no.toml"), 2, "must be a readable TOML file"),
+    ],
+)
+def test_expected_errors_are_one_sentence_and_an_exit_code(capsys, folder, arguments, code, sentence):
+    """No traceback for what an operator can mend."""
+    found, out, err = adl(capsys, *(word.format(folder=folder) for word in arguments))
+    assert (found, out) == (code, "")
+    assert err.startswith("adl: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_the_summary_adds_up_and_sees_what_does_not(outputs):
+    """All checks pass on what was written; a lost record, a changed amount and a missing trade are each found."""
+    assert [check.promise for check in summarise(outputs).checks if not check.ok] == []
+    first = next(i for i, r in enumerate(outputs) if r.topic == "forced-trades")
+    failed = {c.promise for c in summarise(outputs[:first] + outputs[first + 1 :]).checks if not c.ok}
+    assert failed == {
+        "no output lost, doubled or torn",
+        "per decision and symbol, quantities and cash sum to zero",
+        "every decision's forced trades are there",
+    }
+
+
+def test_settings_and_version_are_shown_as_words_and_json(capsys):
+    """Both forms say the same."""
+    _, out, _ = adl(capsys, "config", "show", "--set", "cut.watch_ms=7")
+    shown = json.loads(adl(capsys, "config", "show", "--set", "cut.watch_ms=7", "--json")[1])
+    assert "watch_ms = 7" in out
+    assert shown["settings"]["cut"]["watch_ms"] == 7
+    assert f"# digest {shown['digest']}" in out
+    facts = json.loads(adl(capsys, "version", "--json")[1])
+    assert facts["code_digest"] in adl(capsys, "version")[1]

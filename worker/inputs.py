@@ -1,0 +1,170 @@
+"""What each record does to the state, between cuts: one handler per message type, in sequence order.
+
+Rule: a record that is wrong changes nothing; it is noted for its dead letter, and parks what it was about.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+from schemas import (
+    Account,
+    AccountUpdate,
+    Bankruptcy,
+    Control,
+    ForcedTradeResult,
+    InputMessage,
+    Instrument,
+    InsuranceFund,
+    MarkPrice,
+    Reason,
+    Refused,
+    amount_minor,
+)
+from worker.book.book import Book
+from worker.cut import Event
+from worker.decide import Case
+from worker.funds import Funds
+from worker.held import Held, Leg
+from worker.ids import digest_of
+from worker.settings import DecisionSettings, Settings
+
+POLICIES = get_args(get_type_hints(DecisionSettings)["policy"])
+
+
+class Inputs:
+    """The state that records write: book, held legs, funds, controls, and what waits for a cut."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.policy: str = settings.decision.policy
+        self.book = Book(settings.pool.currency, settings.pool.currency_decimals)
+        self.held = Held(self.book)
+        self.funds = Funds()
+        self.counts: dict[str, int] = {}
+        self._paused = False
+        self._waiting: list[tuple[Event, Bankruptcy]] = []  # of a joint group that is not complete
+        self._triggered: list[tuple[Event, Bankruptcy]] = []  # by an operator; each cut's own group
+        self._cases: list[Case] = []  # in the order in which they will be decided
+        self._refused: dict[str, dict[tuple[str, int], list[Leg]]] = {}  # decision id -> legs of this run of results
+        self._letters: list[tuple[Event, Refused]] = []
+        self._marks_moved: set[str] = set()
+        self._ledger_digest = 0
+        self._handlers: dict[type, Callable[[Any, Event], None]] = {
+            Instrument: self._on_instrument,
+            Account: self._on_account,
+            AccountUpdate: self._on_account_update,
+            MarkPrice: self._on_mark,
+            InsuranceFund: self._on_fund,
+            ForcedTradeResult: self._on_result,
+            Bankruptcy: self._on_bankruptcy,
+            Control: self._on_control,
+        }
+
+    def apply(self, event: Event) -> None:
+        """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
+        if event.refused is not None:
+            self._refuse(event, event.refused, None)
+            return
+        if event.record.value is None:
+            self._remove(event)
+        for message in event.messages:
+            try:
+                self._handlers[type(message)](message, event)
+            except Refused as refused:
+                self._refuse(event, refused, message)
+
+    def _on_instrument(self, message: Instrument, _: Event) -> None:
+        self.book.set_instrument(message)
+
+    def _on_account(self, message: Account, _: Event) -> None:
+        self.book.set_account(message)
+
+    def _on_account_update(self, message: AccountUpdate, _: Event) -> None:
+        outcome = self.book.apply_update(message)
+        if outcome != "APPLIED":
+            self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        elif self.held.holds(message.account):
+            self.held.sync(message.account)
+
+    def _on_mark(self, message: MarkPrice, event: Event) -> None:
+        self.book.set_mark(message, event.log_time_ms)
+        self._marks_moved.add(message.symbol)
+
+    def _on_fund(self, message: InsuranceFund, _: Event) -> None:
+        balance = amount_minor(message.balance, self.book.currency_decimals, "balance")
+        self.funds.set(message.fund_id, balance, message.decision_sequence)
+
+    def _on_result(self, message: ForcedTradeResult, _: Event) -> None:
+        leg = self.held.by_trade.get(message.trade_id)
+        if leg is None or leg.account != message.account:
+            raise Refused(Reason.UNKNOWN_TRADE, f"trade_id must be one of ours to the account, was {message.trade_id}")
+        if leg.answered:
+            self.counts["ANSWERED_TWICE"] = self.counts.get("ANSWERED_TWICE", 0) + 1
+            return
+        filled = self.book.scale(leg.symbol).lots(message.filled_quantity, "filled_quantity")
+        if not 0 <= filled <= leg.lots:
+            quantity = self.book.scale(leg.symbol).quantity_text(leg.lots)
+            raise Refused(Reason.RANGE, f"filled_quantity must be 0 to {quantity}, was {message.filled_quantity}")
+        self._ledger_digest -= digest_of("leg", leg.trade_id, leg.lots, leg.quote_minor, leg.answered)
+        whole = replace(leg)
+        refused = self.held.refuse(leg, filled)
+        self._ledger_digest += digest_of("leg", leg.trade_id, leg.lots, leg.quote_minor, leg.answered)
+        if refused:
+            whole.lots, whole.quote_minor = refused, whole.quote_minor - leg.quote_minor
+            legs = self._refused.setdefault(leg.decision_id, {})
+            legs.setdefault((leg.symbol, 1 if leg.sells else -1), []).append(whole)
+
+    def _on_bankruptcy(self, message: Bankruptcy, event: Event) -> None:
+        self._waiting.append((event, message))
+
+    def _on_control(self, message: Control, event: Event) -> None:
+        if message.action == "PAUSE":
+            self._paused = True
+        elif message.action == "RESUME":
+            self._paused = False
+        elif message.action == "POLICY":
+            if message.policy not in POLICIES:
+                raise Refused(Reason.FIELD, f"policy must be one of {', '.join(POLICIES)}, was {message.policy}")
+            self.policy = str(message.policy)
+        elif message.action == "RELEASE":
+            case = next((case for case in self._cases if case.decision_id == message.decision_id), None)
+            if case is None:
+                raise Refused(Reason.UNKNOWN_DECISION, f"decision_id must be a held decision, was {message.decision_id}")
+            case.released = True
+        elif message.bankruptcy is not None:
+            self._triggered.append((event, message.bankruptcy))
+
+    def _remove(self, event: Event) -> None:
+        """A null value removes the account of its key; elsewhere there is nothing that could be removed."""
+        topics = self.settings.input.topics
+        if event.record.topic in topics["positions"]:
+            self.book.remove_account(_key(event))
+        elif event.record.topic in topics["accounts"]:
+            self.book.clear_account(_key(event))
+        else:
+            refused = Refused(Reason.DECODE, "a value must not be null, except on topics of positions and accounts")
+            self._refuse(event, refused, None)
+
+    def _refuse(self, event: Event, refused: Refused, message: InputMessage | None) -> None:
+        """Notes a dead letter, and parks the account or symbol whose state is now unknown."""
+        self._letters.append((event, refused))
+        reason = f"{refused.reason}: {refused.sentence}"
+        if isinstance(message, AccountUpdate | Account):
+            self.book.park_account(message.account, reason, type(message).__name__)
+        elif isinstance(message, Instrument | MarkPrice):
+            self.book.park_symbol(message.symbol, reason, type(message).__name__)
+        elif message is None:
+            topics = self.settings.input.topics
+            for kind, source in (("positions", "AccountUpdate"), ("accounts", "Account")):
+                if event.record.topic in topics[kind]:
+                    self.book.park_account(_key(event), reason, source)
+                    return
+            for kind, source in (("mark-prices", "MarkPrice"), ("instruments", "Instrument")):
+                if event.record.topic in topics[kind]:
+                    self.book.park_symbol(_key(event), reason, source)
+                    return
+
+
+def _key(event: Event) -> str:
+    return (event.record.key or b"").decode("utf-8", "replace")

@@ -1,0 +1,142 @@
+"""Every record that the engine writes in its transaction, made in one place from what was decided."""
+
+from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, ForcedTrade, text_of
+from worker.cut import CutPoint
+from worker.decide import Case, Decided
+from worker.ids import digest_of, short_hash
+from worker.inputs import Inputs
+from worker.legs import Order
+from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES, OutputLog
+from worker.settings import Settings, settings_digest
+from worker.takeover import Claim
+
+
+class Writer(Inputs):
+    """Turns decisions, refusals and cuts into numbered and chained records."""
+
+    def __init__(self, settings: Settings, code_digest: str) -> None:
+        super().__init__(settings)
+        self.pool = settings.pool.name
+        self.live = settings.worker.mode == "live"
+        self.outputs = OutputLog(self.pool)
+        self.cut_number = 0
+        self._code_digest = code_digest
+        self._settings_digest = settings_digest(settings)
+
+    def digest(self) -> str:
+        """The state digest, 32 hex digits."""
+        cases = [(case.decision_id, case.attempt, case.released, case.held_reason) for case in self._cases]
+        orders = digest_of("orders", self._paused, self.policy, cases)
+        return f"{(self.book.digest() + self.funds.digest() + self._ledger_digest + orders) % 2**128:032x}"
+
+    def _write_decision(
+        self, case: Case, point: CutPoint, decided: Decided
+    ) -> tuple[AdlDecision, list[ForcedTrade]]:
+        decimals = self.book.currency_decimals
+        sequence, chain = self.outputs.next(DECISIONS)
+        decision = AdlDecision(
+            pool=self.pool,
+            sequence=sequence,
+            chain=chain,
+            decision_id=case.decision_id,
+            attempt=case.attempt,
+            status=decided.status,  # type: ignore[arg-type]  # one of the closed list
+            mode="live" if self.live else "shadow",
+            cut_number=self.cut_number,
+            cut_time_ms=point.log_time_ms,
+            basis=_basis(point),
+            settings_digest=self._settings_digest,
+            state_digest=self.digest(),
+            code_digest=self._code_digest,
+            bankruptcies=decided.bankruptcies or [named(claim) for claim in case.claims],
+            reason=decided.reason,
+            policy=self.policy,
+            settlement=self.settings.decision.settlement,
+            demands=decided.demands,
+            crossings=decided.crossings,
+            certificates=decided.certificates,
+            trades=len(decided.orders),
+            accounts=len({o.account for o in decided.orders if o.role == "COUNTERPARTY"}),
+            accounts_without_mark=decided.accounts_without_mark,
+            accounts_insolvent=decided.accounts_insolvent,
+            fund=text_of(decided.fund_minor, decimals),
+            fund_draws={fund: text_of(paid, decimals) for fund, paid in decided.fund_draws.items()},
+            haircut=text_of(decided.haircut_minor, decimals),
+            bad_debt=text_of(decided.bad_debt_minor, decimals),
+        )
+        self.outputs.put(DECISIONS, self.pool, decision, point.log_time_ms)
+        trades = self._write_trades(case, point, decided.orders) if self.live else []
+        return decision, trades
+
+    def _write_trades(self, case: Case, point: CutPoint, orders: list[Order]) -> list[ForcedTrade]:
+        decimals = self.book.currency_decimals
+        clearing = self.settings.pool.clearing_account
+        numbers: dict[str, int] = {}
+        strict = self.settings.decision.strict_guard
+        trades: list[ForcedTrade] = []
+        for order in orders:
+            account, symbol, side = order.account, order.symbol, order.position_side
+            numbers[account] = adl_seq = (numbers.get(account) or self.held.next_adl_seq(account) - 1) + 1
+            sequence, chain = self.outputs.next(TRADES)
+            scale = self.book.scale(symbol)
+            quote = abs(order.quote_minor) * scale.value_den
+            price = (2 * quote + (unit := order.lots * scale.value_num)) // (2 * unit)
+            trade = ForcedTrade(
+                pool=self.pool,
+                sequence=sequence,
+                chain=chain,
+                trade_id=short_hash(case.decision_id, order.round, account, symbol, side, order.role),
+                decision_id=case.decision_id,
+                adl_seq=adl_seq,
+                role=order.role,
+                account=account,
+                symbol=symbol,
+                position_side=side,
+                side="SELL" if order.sign > 0 else "BUY",
+                quantity=scale.quantity_text(order.lots),
+                quote_amount=text_of(order.quote_minor, decimals),
+                price=scale.price_text(price),
+                clearing_account=clearing,
+                round=order.round,
+                haircut=text_of(order.haircut_minor, decimals),
+                leverage=order.leverage if order.leverage is not None and order.leverage < 1e18 else None,
+                score=order.score,
+                account_seq=self.book.account_seq(account) if strict else None,
+            )
+            self.outputs.put(TRADES, account, trade, point.log_time_ms)
+            trades.append(trade)
+        return trades
+
+    def _write_letters(self, point: CutPoint) -> None:
+        for event, refused in self._letters:
+            record = event.record
+            sequence, chain = self.outputs.next(DEAD_LETTERS)
+            letter = DeadLetter(
+                pool=self.pool, sequence=sequence, chain=chain, reason=refused.reason, sentence=refused.sentence,
+                topic=record.topic, partition=record.partition, offset=record.offset,
+                key=record.key, payload=record.value,
+            )  # fmt: skip
+            self.counts[refused.reason] = self.counts.get(refused.reason, 0) + 1
+            self.outputs.put(DEAD_LETTERS, record.topic, letter, point.log_time_ms)
+        self._letters.clear()
+
+    def _write_cut(self, point: CutPoint) -> None:
+        sequence, chain = self.outputs.next(CUTS)
+        cut = Cut(
+            pool=self.pool, sequence=sequence, chain=chain, number=self.cut_number,
+            log_time_ms=point.log_time_ms, basis=_basis(point),
+        )  # fmt: skip
+        self.outputs.put(CUTS, self.pool, cut, point.log_time_ms)
+
+
+def _basis(point: CutPoint) -> dict[str, int]:
+    return {f"{topic}:{partition}": offset for (topic, partition), offset in point.basis.items()}
+
+
+def named(claim: Claim) -> DecidedBankruptcy:
+    """A bankruptcy for which nothing was computed."""
+    return DecidedBankruptcy(
+        id=claim.message.id, account=claim.message.account, topic=claim.topic, partition=claim.partition,
+        offset=claim.offset, equity="0", deficit="0", fund="0", haircut="0", bad_debt="0",
+        fund_id=claim.message.fund_id,
+    )  # fmt: skip
