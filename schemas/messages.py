@@ -152,7 +152,7 @@ class ForcedTrade(Message, frozen=True, tag_field="type", tag=True):
 
 
 class DecidedBankruptcy(Message, frozen=True):
-    """One bankruptcy's waterfall: deficit = fund + haircut + bad debt, to the rounding of its legs."""
+    """One bankruptcy's waterfall: bad debt is what fund and haircuts leave of the deficit."""
 
     id: str
     account: str

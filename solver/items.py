@@ -11,6 +11,7 @@ from numba import njit
 from solver.grid import grid_scale, on_grid
 
 SOLVENT, INSOLVENT = 0, 1
+COLUMNS = ("entry", "account", "lots", "available", "others", "equity", "rank", "shared")
 
 
 @dataclass
@@ -86,7 +87,7 @@ def _collect(account, asset, quantity, available, eligible, entry_price, equity,
             k = demand_of[2 * asset[row] + (1 if q < 0 else 0)]
             if k < 0 or q == 0 or demand_lots[k] == 0:
                 continue
-            if has_eligible and not eligible[row] or has_available and available[row] == 0:
+            if (has_eligible and not eligible[row]) or (has_available and available[row] == 0):
                 continue
             d = haircut[k]
             if protect and haircut_mark[k] > demand_side[k] * (mark_price[asset[row]] - entry_price[row]):
@@ -206,6 +207,13 @@ def _merged(items):
         shared=per_account[items.account[head]] > 1,
         split=split,
     )
+
+
+def picked(items, mask):
+    """The items of a mask that keeps or drops accounts as a whole."""
+    columns = {name: getattr(items, name)[mask] for name in COLUMNS}
+    start = np.append(0, np.cumsum(mask))[items.start]
+    return Items(start=start, split={}, **columns)
 
 
 def spread(items, amount, out, available):

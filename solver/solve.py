@@ -4,7 +4,7 @@ import numpy as np
 
 from solver.insolvent import take_insolvent
 from solver.items import collect
-from solver.policies import queues
+from solver.policies import isolated, queues
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
 
@@ -31,6 +31,9 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
     if reason:
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
+    if policy == "waterfill" and isolated.fits(problem):
+        if isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
+            return solution
     items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
     rows, taken, from_insolvent = take_insolvent(problem, *broke)
     size = problem.account.size

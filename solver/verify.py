@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from solver.view import View
+
 KKT_MAX = 1e-7  # looser than the solver's own bound: sums here are plain float sums
-EDGE = 1e-12  # an entry nearer than this to the edge of eligibility may count either way
 
 
 @dataclass
@@ -26,64 +27,15 @@ class Report:
             self.failures.append(sentence)
 
 
-class View:
-    """The problem as the checks see it: demanded rows only, with who must, may and cannot be asked."""
-
-    def __init__(self, problem, solution):
-        p = self.problem = problem
-        side = p.demand_of[2 * p.asset + (p.quantity_lots < 0)]
-        may = (side >= 0) & (p.quantity_lots != 0)
-        if p.eligible is not None:
-            may &= p.eligible
-        self.rows = np.flatnonzero(may)
-        self.k = side[self.rows]
-        self.account = p.account[self.rows]
-        self.equity = p.equity[self.account]
-        self.lots = np.abs(p.quantity_lots[self.rows])
-        self.free = self.lots if p.available_lots is None else p.available_lots[self.rows]
-        self.price = p.lot_price[p.asset[self.rows]]
-        self.rank = (np.arange(p.equity.size) if p.tie_rank is None else p.tie_rank)[self.account]
-        self.taken = solution.reduction_lots[self.rows] if solution.reduction_lots is not None else None
-        self.relaxed = solution.relaxed_lots[self.rows]
-        self.haircut = p.haircut[self.k]
-        notional = np.abs(p.quantity_lots) * p.lot_price[p.asset]
-        self.gross = np.bincount(p.account, weights=notional, minlength=p.equity.size)
-        self.solvent = self.equity > 0
-        self.must, self.may = self._filtered(solution.options)
-
-    def _filtered(self, options):
-        p = self.problem
-        must = (self.solvent | (self.haircut <= 0)) & (self.free > 0)
-        may = must.copy()
-        if (self.haircut > 0).any():
-            give, own = self.haircut * self.gross[self.account], self.equity * self.price
-            must &= (self.haircut <= 0) | (give < own * (1 - EDGE))
-            may &= (self.haircut <= 0) | (give < own * (1 + EDGE))
-        if options["protect_principal"]:
-            side, asset = p.demand_side[self.k], p.asset[self.rows]
-            gives = self.haircut / p.lot_size[asset]
-            has = side * (p.mark_price[asset] - p.entry_price[self.rows])
-            must &= gives <= has
-            may &= gives <= has
-        return must, may
-
-    def per_demand(self, values, where):
-        """Exact integer sum per demand."""
-        out = np.zeros(self.problem.demand_lots.size, dtype=np.int64)
-        np.add.at(out, self.k[where], values[where])
-        return out
-
-    def per_account(self, values):
-        return np.bincount(self.account, weights=values, minlength=self.problem.equity.size)
-
-
 def verify(problem, solution, risk=None):
     """Check a solution of `problem` independently; the report has .ok and .failures (sentences)."""
     report = Report()
     if solution.status == "INVALID":
         report.check(bool(solution.reason), "an INVALID solution must say why")
         return report
-    report.check(solution.status in ("OPTIMAL", "RESIDUAL"), f"status must be OPTIMAL or RESIDUAL, was {solution.status}")
+    report.check(
+        solution.status in ("OPTIMAL", "RESIDUAL"), f"status must be OPTIMAL or RESIDUAL, was {solution.status}"
+    )
     if not _shapes(problem, solution, report):
         return report
     view = View(problem, solution)
@@ -124,7 +76,9 @@ def _box(view, solution, report):
         if lots is None:
             continue
         stray = (lots != 0) & ~asked
-        report.check(not stray.any(), f"{name}: entries {np.flatnonzero(stray)[:5]} are not eligible, must not be reduced")
+        report.check(
+            not stray.any(), f"{name}: entries {np.flatnonzero(stray)[:5]} are not eligible, must not be reduced"
+        )
         report.check(lots.size == 0 or lots.min() >= 0, f"{name} must not be negative")
         over = lots[view.rows] > view.free
         report.check(not over.any(), f"{name} must not exceed the available lots, does at {over.sum()} entries")
@@ -192,7 +146,9 @@ def _nobody_harmed(view, report):
     """Nobody solvent is made insolvent, and being taken never raises a leverage."""
     lots = view.relaxed if view.taken is None else view.taken
     gross, equity = _after(view, lots)
-    one = np.unique(view.account[(lots > 0) & view.solvent])
+    touched = np.zeros(gross.size, dtype=bool)
+    touched[view.account[(lots > 0) & view.solvent]] = True
+    one = np.flatnonzero(touched)
     before = view.problem.equity[one]
     noise = 1e-9 * before
     # An account drained of everything may end at the last bit of nothing.
@@ -213,9 +169,10 @@ def _level(view, solution, report):
     noise = np.divide(8e-15 * view.gross[account], equity, out=np.full(k.size, np.inf), where=equity > 0)
     level = solution.level[k]
     # An entry of several that share account and demand is open while any of them is.
-    _, group = np.unique(account * np.int64(view.problem.demand_lots.size) + k, return_inverse=True)
-    if group.size and group.max() + 1 < group.size:
-        x, free = np.bincount(group, weights=x)[group], np.bincount(group, weights=free)[group]
+    several = _with_company(account)
+    _, group = np.unique(account[several] * np.int64(solution.level.size) + k[several], return_inverse=True)
+    x, free = x.copy(), free.astype(np.float64)
+    x[several], free[several] = (np.bincount(group, weights=v[several])[group] for v in (x, free))
     bound = KKT_MAX * np.where(np.isfinite(level), level, 0) + noise
     asked = np.isfinite(level)
     high = asked & (x < free) & (lev > level + bound)
@@ -226,16 +183,24 @@ def _level(view, solution, report):
     report.check(not silent.any(), "a demand that took solvent lots must have a finite level")
 
 
+def _with_company(account):
+    """Places of a sorted array whose value occurs more than once."""
+    same = account[1:] == account[:-1]
+    return np.flatnonzero(np.append(same, False) | np.append(False, same)) if account.size else np.zeros(0, dtype=int)
+
+
 def _lots_order(view, solution, report):
     """Lots follow the relaxed solution; with one demand they are the ones of largest present leverage, to the tie."""
     p = view.problem
     ask = view.solvent & view.must & np.isfinite(solution.level[view.k])
-    demands = np.unique(view.k[ask])
-    both = np.unique(view.account[ask]).size < ask.sum()
+    demands = np.flatnonzero(np.bincount(view.k[ask], minlength=1))
+    both = _with_company(view.account[ask]).size > 0
     if demands.size > 1:
         lost = view.taken[ask] < np.floor(view.relaxed[ask] - 1e-9 * view.lots[ask])
         if not both:
-            report.check(not lost.any(), f"{lost.sum()} entries have fewer lots than the whole part of the relaxed ones")
+            report.check(
+                not lost.any(), f"{lost.sum()} entries have fewer lots than the whole part of the relaxed ones"
+            )
     if both or not ask.any():
         return  # accounts with several entries in play have no order of their own to compare
     k, x, free = view.k[ask], view.taken[ask], view.free[ask]

@@ -16,7 +16,8 @@ ARROWS = {
     "worker.edge": {"schemas", "worker.record", "worker.settings", "worker.explain", "worker.summary"},
     "worker.demo": {"schemas", "worker.record", "worker.settings", "worker.loop", "worker.engine", "worker.edge"},
     "worker.record": set(),
-    "worker.settings": {"schemas"},
+    "worker.settings": {"schemas", "worker.hints"},
+    "worker.hints": set(),
     "worker.explain": {"schemas", "worker.record"},
     "worker.summary": {"schemas", "worker", "worker.record"},  # the chain of outputs
     "worker.loop": {"schemas", "worker", "worker.record", "worker.settings"},

@@ -99,7 +99,7 @@ def replay(
     json: Json = False,
 ) -> None:
     """A recording becomes decisions and forced trades; goes on where the folder of outputs ends."""
-    from worker.loop import StateLost, run
+    from worker.loop import StateLostError, run
 
     settings = _settings(settings_file, sets)
     folder = out or recording.with_name(recording.name.split(".")[0] + ".outputs")
@@ -121,7 +121,7 @@ def replay(
                 progress=show,
                 on_decision=log_decision,
             )
-    except StateLost as error:
+    except StateLostError as error:
         _fail(str(error), 4)
     facts = {
         "Records": f"{report.records:,}",

@@ -59,7 +59,7 @@ class CutPoint:
 
 
 class Sequencer:
-    """Merges partitions into the one sequence and marks its cuts; holds back what a missing record could still change."""
+    """Merges partitions into one sequence with its cuts; holds back what a missing record could still change."""
 
     def __init__(self, partitions: list[Partition], watch_ms: int, joint_window_ms: int) -> None:
         self.watch_ms = watch_ms
@@ -126,7 +126,7 @@ class Sequencer:
         last = max(i for i, event in enumerate(group) if event.kind == BANKRUPTCY)
         for i, event in enumerate(group):
             if i == last:
-                yield from self._advance(event.log_time_ms)
+                yield from self._advance(event.log_time_ms, close_run=True)
                 yield self._cut(event.log_time_ms, [event])
             else:
                 yield from self._emit(event)

@@ -5,11 +5,12 @@ The engine applies what comes out, and the same routine applies what was publish
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import floor
 
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, text_of
 from worker.book.book import Book
-from worker.legs import Order, cross, orders_of_round, price_of
-from worker.rounds import Key, NotCertified, Round, run_rounds
+from worker.legs import Order, cross, merged, orders_of_round, price_of
+from worker.rounds import Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
 from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
 
@@ -20,7 +21,7 @@ class Replacement:
 
     lines: dict[Key, Line]
     refused_by: set[str]
-    unsettled: dict[Key, int] = field(default_factory=dict)  # lots the bankrupt accounts could not give: nobody's to take
+    unsettled: dict[Key, int] = field(default_factory=dict)  # lots that the bankrupt accounts could not give
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ def decide(
     """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
     if case.replacement is not None:
         return _replace(book, case, case.replacement, settings, policy)
-    estates = [estate for claim in case.claims for estate in estates_of(book, claim)]
+    estates = _estates(book, case.claims)
     decided = Decided("DECIDED")
     decided.fund_draws = pay_from_funds(estates, available_minor)
     collar = None if settings.collar is None else Fraction(settings.collar)
@@ -97,6 +98,18 @@ def decide(
     return decided
 
 
+def _estates(book: Book, claims: list[Claim]) -> list[Estate]:
+    """All margin units; a whole book that two events of one decision name is taken over once, by the first."""
+    estates: list[Estate] = []
+    whole: set[str] = set()
+    for claim in claims:
+        if claim.lines or claim.message.account not in whole:
+            estates += estates_of(book, claim)
+        if not claim.lines:
+            whole.add(claim.message.account)
+    return estates
+
+
 def _replace(book: Book, case: Case, replacement: Replacement, settings: DecisionSettings, policy: str) -> Decided:
     decided = Decided("DECIDED", reason="REFUSED_LEGS")
     for line in replacement.lines.values():
@@ -104,12 +117,14 @@ def _replace(book: Book, case: Case, replacement: Replacement, settings: Decisio
         line.mark = book.market(line.symbol).mark
     demands = {key: [line] for key, line in replacement.lines.items()}
     names = {claim.message.account for claim in case.claims} | replacement.refused_by
-    if case.attempt >= settings.attempts_max:
+    if case.attempt - 1 > settings.attempts_max:  # the first attempt is no repetition
         decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
         for (symbol, side), line in sorted(replacement.lines.items()):
             decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
     else:
         _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+        if decided.status != "REFUSED":
+            decided.bad_debt_minor = sum(_unpaid(decided.orders, line) for line in replacement.lines.values())
     for (symbol, side), lots in sorted(replacement.unsettled.items()):
         market = book.market(symbol)
         line = Line(symbol, "NET", side, lots, market.scale, market.mark, True)
@@ -118,6 +133,12 @@ def _replace(book: Book, case: Case, replacement: Replacement, settings: Decisio
         decided.reason = "LIQUIDATED_LEG_REFUSED"
     decided.haircut_minor = sum(order.haircut_minor for order in decided.orders)
     return decided
+
+
+def _unpaid(orders: list[Order], line: Line) -> int:
+    """What a refused leg's liquidated side was given and new counterparties at the mark do not pay."""
+    due = floor(line.sign * line.price_minor * (line.lots - line.left))
+    return max(0, due + sum(o.quote_minor for o in orders if o.symbol == line.symbol and o.sign == -line.sign))
 
 
 def _unmet(symbol: str, side: int, line: Line, lots: int, reason: str) -> DecidedDemand:
@@ -147,26 +168,29 @@ def _take(
         outcome = run_rounds(
             book, demands, excluded, policy, settings.protect_principal, residual_at_mark=settings.residual == "mark"
         )
-    except NotCertified as error:
+    except NotCertifiedError as error:
         decided.status, decided.reason = "REFUSED", "CERTIFICATE"
         decided.certificates.append(error.certificate)
-        decided.orders = []
+        decided.orders, decided.crossings = [], []
         decided.fund_draws = {}
         return
     decided.accounts_without_mark = outcome.accounts_without_mark
     decided.accounts_insolvent = outcome.accounts_insolvent
     reported: set[Key] = set()
     for result in outcome.rounds:
-        orders = list(orders_of_round(book, result, demands, owner, replaced))
+        orders = merged(orders_of_round(book, result, demands, owner, replaced))
         decided.orders += orders
         decided.certificates.append(result.certificate)
+        taken_of: dict[Key, list[Order]] = {key: [] for key in result.demands}
+        for order in orders:
+            if order.role == "COUNTERPARTY":
+                taken_of[order.symbol, order.sign].append(order)
         for index, key in enumerate(result.demands):
             reported.add(key)
             final = not any(key in later.demands for later in outcome.rounds if later.number > result.number)
             residual = outcome.left[key] if final else 0
-            decided.demands.append(
-                _report(book, result, index, demands[key], orders, residual, outcome.reasons.get(key) if final else None)
-            )
+            reason = outcome.reasons.get(key) if final else None
+            decided.demands.append(_report(result, index, demands[key], taken_of[key], residual, reason))
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
             decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
@@ -176,13 +200,12 @@ def _take(
 
 
 def _report(
-    book: Book, result: Round, index: int, lines: list[Line], orders: list[Order], residual: int, reason: str | None
+    result: Round, index: int, lines: list[Line], orders: list[Order], residual: int, reason: str | None
 ) -> DecidedDemand:
     symbol, side = result.demands[index]
     scale = lines[0].scale
     taken = result.taken[index]
-    mine = [o for o in orders if o.role == "COUNTERPARTY" and o.symbol == symbol and o.sign == side]
-    cash = sum(order.quote_minor for order in mine)
+    cash = sum(order.quote_minor for order in orders)
     price = round(price_of(cash, taken, lines[0])) if taken else lines[0].mark
     return DecidedDemand(
         symbol=symbol,
@@ -190,9 +213,9 @@ def _report(
         quantity=scale.quantity_text(result.wanted[index]),
         taken=scale.quantity_text(taken),
         price=scale.price_text(price),
-        mark_price=scale.price_text(book.market(symbol).mark),
+        mark_price=scale.price_text(lines[0].mark),
         round=result.number,
-        accounts=len({order.account for order in mine}),
+        accounts=len({order.account for order in orders}),
         leverage_before_max=result.leverage_before_max[index],
         leverage_after_max=result.leverage_after_max[index],
         level=result.level[index],
@@ -203,7 +226,7 @@ def _report(
 
 
 def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate]) -> None:
-    """Who paid, per bankruptcy: deficit = fund + haircut + bad debt (to the rounding in the bankrupt account's favour)."""
+    """Who paid, per bankruptcy: deficit = fund + haircut + bad debt, to the rounding in the account's favour."""
     decimals = book.currency_decimals
     for claim in case.claims:
         mine = [estate for estate in estates if estate.claim is claim]

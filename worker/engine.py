@@ -50,7 +50,7 @@ class Engine(Writer):
     def cut(self, point: CutPoint, published: Published | None = None) -> list[Output]:
         """Takes a cut: applies what stands at it, decides whatever nothing holds; returns what must be written.
 
-        `published` (replay of a log): the decisions that were written at this cut; they are applied, nothing is decided.
+        `published` (replay of a log): the decisions that were written at this cut; they are applied, none is made.
         """
         self.cut_number += 1
         for event in point.cutting:
@@ -154,18 +154,23 @@ class Engine(Writer):
         if not case.released and (case.held_reason or "").startswith(LIMITS):
             return  # a person must look at it, also when the next cut no longer shows why
         reason = self._holds(case)
-        if reason is None:
-            available = self.funds.available()
-            decided = decide(self.book, case, settings, self.policy, available)
-            reason = None if case.released else self._beyond(case, decided, settings)
         if reason is not None:
-            if reason != case.held_reason:
-                case.held_reason = reason
-                names = [named(claim) for claim in case.claims]
-                self._write_decision(case, point, Decided("HELD", bankruptcies=names, reason=reason))
+            self._hold(case, point, reason)
+            return
+        decided = decide(self.book, case, settings, self.policy, self.funds.available())
+        reason = None if case.released else self._beyond(case, decided, settings)
+        if reason is not None:
+            self._hold(case, point, reason)
             return
         decision, trades = self._write_decision(case, point, decided)
         self._adopt(case, decision, trades)
+
+    def _hold(self, case: Case, point: CutPoint, reason: str) -> None:
+        """Says once why a case waits."""
+        if reason != case.held_reason:
+            case.held_reason = reason
+            names = [named(claim) for claim in case.claims]
+            self._write_decision(case, point, Decided("HELD", bankruptcies=names, reason=reason))
 
     def _holds(self, case: Case) -> str | None:
         """Why the case must wait, if it must: a pause, or a mark of a liquidated symbol that is missing or stale."""

@@ -51,6 +51,8 @@ class Held:
         leg.lots = filled_lots
         leg.answered = True
         self.sync(leg.account)
+        if all(open_leg is not leg for open_leg in self._by_account.get(leg.account, ())):
+            self.by_trade.pop(leg.trade_id, None)  # the account has shown it before its result came
         return refused
 
     def holds(self, account: str) -> bool:
@@ -63,20 +65,23 @@ class Held:
             return
         book = self._book
         cash_seq = book.account_adl_seq(account)
-        sums: dict[tuple[str, PositionSide], list[int]] = {}
+        sums: dict[tuple[str, PositionSide], list[int]] = {}  # newest leg in the position, sell, buy, quote
         kept: list[Leg] = []
         for leg in legs:
             key = (leg.symbol, leg.position_side)
-            sell, buy, quote = sums.setdefault(key, [0, 0, 0])
-            lots = leg.lots if leg.adl_seq > book.position_adl_seq(account, *key) else 0
-            cash = leg.quote_minor if leg.adl_seq > cash_seq else 0
-            sums[key] = [sell + lots * leg.sells, buy + lots * (not leg.sells), quote + cash]
+            held = sums.get(key)
+            if held is None:
+                held = sums[key] = [book.position_adl_seq(account, *key), 0, 0, 0]
+            lots = leg.lots if leg.adl_seq > held[0] else 0
+            held[1 if leg.sells else 2] += lots
+            if leg.adl_seq > cash_seq:
+                held[3] += leg.quote_minor
             if lots or leg.adl_seq > cash_seq:
                 kept.append(leg)
             elif leg.answered:
                 self.by_trade.pop(leg.trade_id, None)
         loose = 0
-        for (symbol, side), (sell, buy, quote) in sums.items():
+        for (symbol, side), (_, sell, buy, quote) in sums.items():
             if not book.set_held(account, symbol, side, sell, buy, quote):
                 loose += quote
         book.set_loose_quote(account, loose)

@@ -130,7 +130,8 @@ class Inputs:
         elif message.action == "RELEASE":
             case = next((case for case in self._cases if case.decision_id == message.decision_id), None)
             if case is None:
-                raise Refused(Reason.UNKNOWN_DECISION, f"decision_id must be a held decision, was {message.decision_id}")
+                was = message.decision_id
+                raise Refused(Reason.UNKNOWN_DECISION, f"decision_id must be a held decision, was {was}")
             case.released = True
         elif message.bankruptcy is not None:
             self._triggered.append((event, message.bankruptcy))
@@ -156,14 +157,15 @@ class Inputs:
             self.book.park_symbol(message.symbol, reason, type(message).__name__)
         elif message is None:
             topics = self.settings.input.topics
-            for kind, source in (("positions", "AccountUpdate"), ("accounts", "Account")):
-                if event.record.topic in topics[kind]:
-                    self.book.park_account(_key(event), reason, source)
-                    return
-            for kind, source in (("mark-prices", "MarkPrice"), ("instruments", "Instrument")):
-                if event.record.topic in topics[kind]:
-                    self.book.park_symbol(_key(event), reason, source)
-                    return
+            topic = event.record.topic
+            if topic in topics["positions"]:
+                self.book.park_account(_key(event), reason, "AccountUpdate")
+            elif topic in topics["accounts"]:
+                self.book.park_account(_key(event), reason, "Account")
+            elif topic in topics["mark-prices"]:
+                self.book.park_symbol(_key(event), reason, "MarkPrice")
+            elif topic in topics["instruments"]:
+                self.book.park_symbol(_key(event), reason, "Instrument")
 
 
 def _key(event: Event) -> str:

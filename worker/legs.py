@@ -4,7 +4,7 @@ The liquidated accounts' quotes are rounded up in their favour; their exact tota
 round by lots. Two liquidated accounts whose deficits are covered meet each other at the mark before anyone else is asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -59,7 +59,19 @@ def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]
                         line.left -= lots
                         line.crossed += lots
                         orders.append(_liquidated(estate.account, line, lots, cash, 0))
-    return orders
+    return merged(orders)
+
+
+def merged(orders: Iterable[Order]) -> list[Order]:
+    """One leg per account, position, role and round, as their trade ids need it: a long may meet several shorts."""
+    legs: dict[tuple[str, str, str, str, int], Order] = {}
+    for order in orders:
+        first = legs.setdefault((order.role, order.account, order.symbol, order.position_side, order.sign), order)
+        if first is not order:
+            first.lots += order.lots
+            first.quote_minor += order.quote_minor
+            first.haircut_minor += order.haircut_minor
+    return list(legs.values())
 
 
 def _liquidated(account: str, line: Line, lots: int, quote_minor: int, number: int) -> Order:

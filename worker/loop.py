@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import AdlDecision, ForcedTrade, Refused, decode, decode_output
+from schemas import AdlDecision, ForcedTrade, Refused, decode
 from worker.cut import KIND, CutPoint, Event, Sequencer
 from worker.engine import Engine, Published, Start
-from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES
+from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
 from worker.settings import Settings
 
 POLL_RECORDS = 1000  # faster than fetching 10,000 a call: the batch stays in cache
 
 
-class StateLost(Exception):
+class StateLostError(Exception):
     """The log and what was committed about it do not agree; the sentence says how."""
 
 
@@ -112,7 +112,7 @@ def run(
     on_decision: Callable[[AdlDecision], None] | None = None,
     on_engine: Callable[[Engine], None] | None = None,
 ) -> RunReport:
-    """Runs a source to its end; goes on from what the sink committed. Raises StateLost."""
+    """Runs a source to its end; goes on from what the sink committed. Raises StateLostError."""
     engine = Engine(settings, code_digest, start)
     reader = Reader(source, settings)
     report = RunReport()
@@ -121,7 +121,7 @@ def run(
     replay = Replay(sink)
     for steps in reader.steps():
         outputs: list[Output] = []
-        point: CutPoint | None = None
+        last: tuple[CutPoint, Mark] | None = None
         for step in steps:
             if isinstance(step, Event):
                 engine.apply(step)
@@ -130,19 +130,19 @@ def run(
                 replay.passed(engine, step)
             else:
                 outputs += engine.cut(step)
-                point = step
-                offsets = after(step)
+                # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
+                last = step, Mark(engine.cut_number, step.log_time_ms, engine.digest(), dict(engine.outputs.heads))
         if progress is not None:
             progress(reader.records)
-        if point is None:
+        if last is None:
             continue
-        mark = Mark(engine.cut_number, point.log_time_ms, engine.digest(), engine.outputs.heads)
+        point, mark = last
         chained = [output for output in outputs if output.topic != STATE]
-        sink.commit(chained, offsets, msgspec.json.encode(mark).decode(), point.log_time_ms)
+        sink.commit(chained, after(point), msgspec.json.encode(mark).decode(), point.log_time_ms)
         sink.advise([output for output in outputs if output.topic == STATE], point.log_time_ms)
         _count(report, chained, on_decision)
     if replay.open:
-        raise StateLost(f"the inputs end before cut {replay.mark.cut if replay.mark else 0}, which was committed")
+        raise StateLostError(f"the inputs end before cut {replay.mark.cut if replay.mark else 0}, which was committed")
     report.records, report.cuts = reader.records, engine.cut_number
     report.state_digest, report.counts = engine.digest(), dict(sorted(engine.counts.items()))
     return report
@@ -161,9 +161,7 @@ def _count(report: RunReport, outputs: list[Output], on_decision: Callable[[AdlD
         if output.topic == DECISIONS:
             report.decisions += 1
             if on_decision is not None:
-                decision = decode_output(output.value)
-                assert isinstance(decision, AdlDecision)
-                on_decision(decision)
+                on_decision(read(output.value, AdlDecision))
         elif output.topic == TRADES:
             report.trades += 1
         elif output.topic != CUTS:
@@ -183,12 +181,10 @@ class Replay:
             return
         trades: dict[str, list[ForcedTrade]] = {}
         for record in sink.outputs(TRADES):
-            trade = decode_output(record.value or b"")
-            assert isinstance(trade, ForcedTrade)
+            trade = read(record.value, ForcedTrade)
             trades.setdefault(trade.decision_id, []).append(trade)
         for record in sink.outputs(DECISIONS):
-            decision = decode_output(record.value or b"")
-            assert isinstance(decision, AdlDecision)
+            decision = read(record.value, AdlDecision)
             mine = [] if decision.status == "HELD" else trades.get(decision.decision_id, [])
             self._by_cut.setdefault(decision.cut_number, []).append((decision, mine))
 
@@ -198,12 +194,11 @@ class Replay:
     def passed(self, engine: Engine, point: CutPoint) -> None:
         """Closes the replay at the committed cut, after checking that the state is the one that was committed."""
         mark, committed = self.mark, self._committed
-        assert mark is not None and committed is not None
-        if engine.cut_number < mark.cut:
+        if mark is None or committed is None or engine.cut_number < mark.cut:
             return
         if after(point) != {partition: committed.offsets.get(partition, 0) for partition in after(point)}:
-            raise StateLost(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
+            raise StateLostError(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
         if engine.digest() != mark.digest:
-            raise StateLost(f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}")
+            raise StateLostError(f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}")
         engine.outputs.heads = {topic: mark.heads[topic] for topic in CHAINED}
         self.open = False

@@ -5,8 +5,9 @@ first), so a reader in any language can prove from raw bytes that nothing was lo
 """
 
 from hashlib import sha256
+from typing import TypeVar
 
-from schemas import OutputMessage, encode
+from schemas import OutputMessage, decode_output, encode
 from worker.record import Output
 
 TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
@@ -16,12 +17,22 @@ TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
     "dead-letters",
     "adl-state",
 )
+Message = TypeVar("Message", bound=OutputMessage)
+
 CHAINED = (TRADES, DECISIONS, CUTS, DEAD_LETTERS)
 
 
 def link(value: bytes) -> str:
     """The chain that the record after `value` carries."""
     return sha256(value).hexdigest()[:32]
+
+
+def read(value: bytes | None, kind: type[Message]) -> Message:
+    """One of our own records as the message it must be."""
+    message = decode_output(value or b"")
+    if not isinstance(message, kind):
+        raise TypeError(f"a record must be {kind.__name__}, was {type(message).__name__}")
+    return message
 
 
 class OutputLog:

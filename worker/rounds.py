@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import Certificate
-from solver import Problem, Solution, leverage, solve, verify
+from solver import Problem, leverage, solve, verify
 from solver.settlement import split_by_largest_remainder
 from worker.book.book import Book
-from worker.book.gather import Gathered
+from worker.book.views import Gathered
 from worker.takeover import Line
 
 Key = tuple[str, int]  # symbol, side that is reduced: +1 longs
 
 
-class NotCertified(Exception):
+class NotCertifiedError(Exception):
     """A solution failed its certificate: our bug, and nothing of it may be published."""
 
     def __init__(self, certificate: Certificate) -> None:
@@ -69,7 +69,7 @@ def run_rounds(
     protect_principal: bool,
     residual_at_mark: bool,
 ) -> Outcome:
-    """Takes what the demands ask for as far as it is there; raises NotCertified."""
+    """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     keys = sorted(demands)
     left = {key: sum(line.left for line in demands[key]) for key in keys}
     gathered = book.gather([(book.market(symbol).row, side) for symbol, side in keys], excluded)
@@ -86,7 +86,8 @@ def run_rounds(
         open_keys = [key for key in keys if left[key] and key[0] in asset_of]
         if not open_keys or not eligible.any():
             continue
-        if at_mark and not any(line.left and line.price_minor != line.mark_minor for k in open_keys for line in demands[k]):
+        open_lines = [line for key in open_keys for line in demands[key] if line.left]
+        if at_mark and all(line.price_minor == line.mark_minor for line in open_lines):
             continue
         unit = 10**book.currency_decimals
         problem = Problem(
@@ -127,11 +128,12 @@ def mean_price(lines: Sequence[Line]) -> Fraction:
 
 def share_lots(lines: Sequence[Line], taken: int) -> list[int]:
     """`taken` shared over the lines in proportion to what they still need, by largest remainder, ties in order."""
-    return split_by_largest_remainder(taken, [line.left for line in lines])
+    parts: list[int] = split_by_largest_remainder(taken, [line.left for line in lines])
+    return parts
 
 
 def _round(
-    number: int, at_mark: bool, keys: list[Key], problem: Any, solution: Solution, gathered: Gathered,
+    number: int, at_mark: bool, keys: list[Key], problem: Any, solution: Any, gathered: Gathered,
     eligible: NDArray[np.bool_],
 ) -> Round:  # fmt: skip
     report = verify(problem, solution)
@@ -144,8 +146,8 @@ def _round(
         failures=[str(failure) for failure in report.failures[:20]],
     )
     if not report.ok:
-        raise NotCertified(certificate)
-    reduction = solution.reduction_lots
+        raise NotCertifiedError(certificate)
+    reduction: NDArray[np.int64] = solution.reduction_lots
     demand_of = problem.demand_of[2 * problem.asset + (problem.quantity_lots < 0)]
     rows = np.flatnonzero(reduction)
     rows = rows[np.lexsort((gathered.tie_rank[gathered.account[rows]], demand_of[rows]))]

@@ -14,6 +14,9 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Meta
 
+from worker.hints import allowed as allowed_by
+from worker.hints import plain
+
 Kind = Literal[
     "instruments",
     "accounts",
@@ -233,7 +236,7 @@ def to_toml(settings: Settings) -> str:
 def allowed(setting: str) -> str:
     """What `section.key` may be, in words."""
     section, _, key = setting.partition(".")
-    return _allowed(get_type_hints(_section(section), include_extras=True)[key])
+    return allowed_by(get_type_hints(_section(section), include_extras=True)[key])
 
 
 def _toml(value: Any) -> str:
@@ -259,12 +262,12 @@ def _field(setting: str, value: Any, hints: Mapping[str, Any]) -> Any:
     try:
         made = msgspec.convert(value, hints[key])
     except (msgspec.ValidationError, ArithmeticError):
-        raise SettingError(f"{setting} must be {_allowed(hints[key])}, was {value!r}") from None
+        raise SettingError(f"{setting} must be {allowed_by(hints[key])}, was {value!r}") from None
     # msgspec bounds no decimals, and NaN passes every comparison that is written the wrong way round.
     if isinstance(made, Decimal):
         top = 1 if Fraction in get_args(hints[key]) else Decimal("1e30")
         if not (made.is_finite() and 0 < made <= top):
-            raise SettingError(f"{setting} must be {_allowed(hints[key])}, was {value}")
+            raise SettingError(f"{setting} must be {allowed_by(hints[key])}, was {value}")
         return Decimal(f"{made.normalize():f}")  # equal values give equal digests
     return made
 
@@ -278,34 +281,4 @@ def _put(values: dict[str, Any], path: list[str], text: str, origin: str) -> Non
     if get_origin(hints[key]) is dict:
         target.setdefault(key, {})["-".join(path[2:]).replace("_", "-")] = [part.strip() for part in text.split(",")]
     else:
-        target[key] = _plain(text, hints[key])
-
-
-def _plain(text: str, hint: Any) -> Any:
-    """The value a text stands for; a text that stands for none comes back as it was and is refused by its field."""
-    for kind in (type(None), bool, int):
-        if _takes(hint, kind):
-            try:
-                return msgspec.convert(text, kind, strict=False)
-            except msgspec.ValidationError:
-                continue
-    return text
-
-
-def _takes(hint: Any, kind: type) -> bool:
-    if get_origin(hint) is Annotated:
-        return _takes(get_args(hint)[0], kind)
-    return hint is kind or (get_origin(hint) is not Literal and any(_takes(part, kind) for part in get_args(hint)))
-
-
-def _allowed(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        words = [meta.description for meta in hint.__metadata__ if isinstance(meta, Meta) and meta.description]
-        return words[0] if words else _allowed(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(f'"{value}"' for value in get_args(hint))
-    if get_origin(hint) is dict:
-        return f"lists of topic names for the kinds {', '.join(KINDS)}"
-    if hint is bool:
-        return "true or false"
-    return _allowed(get_args(hint)[0])  # T | None
+        target[key] = plain(text, hints[key])

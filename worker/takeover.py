@@ -73,13 +73,17 @@ class Estate:
 
     @property
     def deficit_minor(self) -> int:
-        """What must be paid by somebody; an estate whose lines all carry prices asks nobody."""
-        return 0 if all(line.priced for line in self.lines) else max(0, -self.equity_minor)
+        return max(0, -self.equity_minor)
+
+    @property
+    def claimed_minor(self) -> int:
+        """What fund and forced trades are asked for; an estate whose lines all carry prices asks nobody."""
+        return 0 if all(line.priced for line in self.lines) else self.deficit_minor
 
     @property
     def left_minor(self) -> int:
         """TAV: below zero what the forced trades must carry; an account back above zero pays no bonus."""
-        return takeover_value(-self.deficit_minor, self.paid_minor)
+        return int(takeover_value(-self.claimed_minor, self.paid_minor))
 
 
 def claim_of(book: Book, message: Bankruptcy, topic: str, partition: int, offset: int) -> Claim:
@@ -115,7 +119,8 @@ def estates_of(book: Book, claim: Claim) -> list[Estate]:
             for view in held.values()
             if not view.isolated and view.effective_lots
         ]
-        return [_estate(book, claim, lines, book.equity_minor(name), book.maintenance_requirement(name))] if lines else []
+        requirement = book.maintenance_requirement(name)
+        return [_estate(book, claim, lines, book.equity_minor(name), requirement)] if lines else []
     disagreements = []
     cross: list[Line] = []
     estates: list[Estate] = []
@@ -124,8 +129,8 @@ def estates_of(book: Book, claim: Claim) -> list[Estate]:
         ours = held.get((wanted.symbol, wanted.position_side))
         if held and (ours is None or ours.effective_lots != wanted.lots):
             lots = 0 if ours is None else ours.effective_lots
-            text = line.scale.quantity_text
-            disagreements.append(f"{wanted.symbol} {wanted.position_side}: event {text(wanted.lots)}, book {text(lots)}")
+            event, book_says = line.scale.quantity_text(wanted.lots), line.scale.quantity_text(lots)
+            disagreements.append(f"{wanted.symbol} {wanted.position_side}: event {event}, book {book_says}")
         if ours is not None and ours.isolated:
             equity = book.isolated_equity_minor(name, wanted.symbol, wanted.position_side)
             whole = max(abs(ours.effective_lots), line.lots)
@@ -164,13 +169,13 @@ def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> di
     An event's own `insurance` wins and is not drawn: the exchange that names it has booked it.
     """
     draws: dict[str, int] = {}
-    by_event: dict[tuple[str, int, int], list[Estate]] = {}
+    by_event: dict[tuple[str, int, int, str], list[Estate]] = {}  # a record may hold several events
     by_fund: dict[str, list[Estate]] = {}
     for estate in estates:
         claim = estate.claim
         if claim.insurance_minor is not None:
-            by_event.setdefault((claim.topic, claim.partition, claim.offset), []).append(estate)
-        elif estate.deficit_minor:
+            by_event.setdefault((claim.topic, claim.partition, claim.offset, claim.message.id), []).append(estate)
+        elif estate.claimed_minor:
             by_fund.setdefault(estate.fund_id, []).append(estate)
     for group in by_event.values():
         _share(group, group[0].claim.insurance_minor or 0)
@@ -182,7 +187,7 @@ def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> di
 
 
 def _share(group: list[Estate], available: int) -> int:
-    payments = fund_payment([estate.deficit_minor for estate in group], available)
+    payments = fund_payment([estate.claimed_minor for estate in group], available)
     for estate, paid in zip(group, payments, strict=True):
         estate.paid_minor = int(paid)
     return sum(estate.paid_minor for estate in group)

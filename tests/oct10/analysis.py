@@ -3,8 +3,9 @@
 Prints a markdown table of the ten largest bursts (by notional taken over) and the whole event. Each column walks its
 own path: the worker's trades of that policy, or `adl_fills` for the venue (which never touched a survivor).
 
-*Leverage after* is that of solvent accounts which held a demanded side before the burst and could have been asked: the
-largest, and the one that one in a thousand of them exceeds. It is what a policy can change; other accounts' is not.
+*Leverage after* is that of solvent accounts which after the burst still hold some of what was asked for, the largest
+and in brackets the one that one in a thousand of them exceeds. Where a burst asks little of an asset, high ones stay in
+it under every policy: its demand is smaller than the positions of its most levered holders.
 """
 
 import argparse
@@ -62,17 +63,17 @@ def figures(ledger: Ledger, bursts: list[Burst], moves: dict[int, list[Move]]) -
     for burst in bursts:
         for mark in burst.marks:
             ledger.set_mark(mark)
-        asked = np.zeros(len(ledger.names), dtype=bool)
+        asked = np.zeros(len(ledger.slot), dtype=bool)
         for takeover in burst.takeovers:
             line = takeover.lines[0]
             side = -1 if float(line.quantity) > 0 else 1
-            here = (ledger.asset == ledger.symbol[line.symbol]) & (np.sign(ledger.lots) == side)
-            asked[ledger.account[here]] = True
-        asked &= ledger.equity_minor() > 0
+            asked |= (ledger.asset == ledger.symbol[line.symbol]) & (np.sign(ledger.lots) == side)
         mine = moves.get(burst.t_ms, [])
         for move in mine:
             ledger.take(*move)
-        leverage = np.nan_to_num(ledger.leverage()[asked])
+        holders = np.unique(ledger.account[asked & (ledger.lots != 0)])
+        leverage = ledger.leverage()[holders]
+        leverage = leverage[np.isfinite(leverage)]
         touched = len({int(ledger.account[move[0]]) for move in mine})
         yield Figures(len(mine), touched, float(leverage.max()), float(np.quantile(leverage, 0.999)))
 

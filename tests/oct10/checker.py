@@ -3,9 +3,9 @@
 `check_run` returns sentences, none when all is well. Moving the trades over `ledger.Ledger` is itself a check: a
 position that would cross zero, or grow, fails there. Levels are checked round by round, as they were solved.
 
-One lot is the grain of the levels: an account may stand above a level by one lot of each symbol in question (taken in,
-or, where the account was left alone, asked of it), by the rounding of the worker's floats, and where lots are coarse by
-what `level_failures` says.
+One lot is the grain of the levels: an account may stand above a level by one lot of each symbol that was taken from it
+or whose level it stands above (less than a lot was due there), by the rounding of the worker's floats, and where lots
+are coarse by what `level_failures` says.
 """
 
 from collections import defaultdict
@@ -187,9 +187,13 @@ def level_failures(ledger: Ledger, asked: list[Asked], taken: np.ndarray, equity
     """Who was taken and has lots left, and who was left alone, stands at or below the level of the demand."""
     price = ledger.lot_notional()
     after_equity, after_gross = ledger.equity_minor() / UNIT, ledger.gross()
-    moved = np.flatnonzero(taken)
-    one_lot_each = price[ledger.asset[moved]]
-    grain = np.bincount(ledger.account[moved], one_lot_each, len(ledger.names))
+    coarse = taken > 0
+    for item in asked:  # a part of a lot may have been due here as well, and was not taken
+        owner, level = ledger.account[item.slots], item.demand.level or np.inf
+        with np.errstate(invalid="ignore"):  # level infinite, equity zero
+            coarse[item.slots] |= after_gross[owner] > level * after_equity[owner]
+    rows = np.flatnonzero(coarse)
+    grain = np.bincount(ledger.account[rows], price[ledger.asset[rows]], len(ledger.names))
     for item in asked:
         owner, symbol, lot = ledger.account[item.slots], item.demand.symbol, price[item.key[0]]
         solvent = equity[owner] > 0
@@ -200,8 +204,8 @@ def level_failures(ledger: Ledger, asked: list[Asked], taken: np.ndarray, equity
             if gave.any():
                 yield f"{symbol}: a demand that took from solvent accounts must have a level"
             continue
-        level, mine = item.demand.level, np.where(gave, 0.0, lot)  # left alone: a part of a lot could not be asked
-        limit = level * (1 + RELATIVE) * after_equity[owner] + grain[owner] + mine + 4 / UNIT * level
+        level = item.demand.level
+        limit = level * (1 + RELATIVE) * after_equity[owner] + grain[owner] + 4 / UNIT * level
         above = solvent & (ledger.lots[item.slots] != 0) & (after_gross[owner] > limit)
         stands = after_gross[owner][above] / after_equity[owner][above]
         # The level is of the relaxed solution. Whole lots are taken from whoever is highest, so where lots are coarse

@@ -21,7 +21,7 @@ def one_at_a_time(quantity, equity, demand, price, rank):
         open_rows = [i for i in range(len(left)) if left[i] > 0]
         first = min(open_rows, key=lambda i: (-(price * left[i]) / equity[i], rank[i]))
         left[first] -= 1
-    return [int(q) - l for q, l in zip(quantity, left, strict=True)]
+    return [int(q) - kept for q, kept in zip(quantity, left, strict=True)]
 
 
 def random_arguments(seed):

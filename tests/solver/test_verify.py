@@ -73,8 +73,8 @@ def test_a_queue_out_of_order_is_found(policy):
         lambda s: {"relaxed_lots": s.relaxed_lots * np.nan},
         lambda s: {"level": s.level * 1.001},
         lambda s: {"level": s.level * np.inf},
-        lambda s: {"status": "NOT_CONVERGED"},
-        lambda s: {"status": "INVALID", "reason": ""},
+        lambda _: {"status": "NOT_CONVERGED"},
+        lambda _: {"status": "INVALID", "reason": ""},
     ],
 )
 def test_every_mutation_is_found(change):

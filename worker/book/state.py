@@ -228,7 +228,7 @@ class State:
         owner_excluded[[owner for owner in owners if owner >= 0]] = 1
         return gather(
             self._table.cells, self._slots.table.cells, self.accounts, self.symbols, self.markets,
-            symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
+            self._slots.used, symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
         )  # fmt: skip
 
     # --- the digest ---------------------------------------------------------------------------------------------------

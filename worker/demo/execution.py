@@ -13,7 +13,7 @@ from worker.demo.liquidation import Liquidation
 from worker.demo.population import CLEARING
 from worker.demo.prices import minor_of
 
-REFUSED_OF, PARTIAL_OF, SLOW_OF, LAGGING_OF, LATE_OF = 83, 61, 13, 11, 17  # one trade of so many
+REFUSED_OF, PARTIAL_OF, SLOW_OF, LAGGING_OF, LATE_OF = 151, 127, 29, 11, 31  # one trade of so many
 
 
 class Execution:

@@ -94,8 +94,18 @@ class Liquidation:
         lost = np.flatnonzero(ledger.isolated & (ledger.lots != 0) & (health.slot_equity < 0))
         new += [(int(ledger.account[slot]), int(slot)) for slot in lost]
         books = [book for book in new if book not in self.frozen]
-        for book, (since, times) in self.frozen.items():
-            if since + AGAIN_AFTER_TICKS <= tick and times < TIMES_MAX and book[0] not in waiting:
+        for book, (since, times) in list(self.frozen.items()):
+            account, slot = book
+            if since + AGAIN_AFTER_TICKS > tick or account in waiting:
+                continue
+            equity, need = (
+                (health.equity[account], health.need[account])
+                if slot is None
+                else (health.slot_equity[slot], health.slot_need[slot])
+            )
+            if equity >= need:  # the market came back before anybody took it over
+                del self.frozen[book]
+            elif times < TIMES_MAX:
                 books.append(book)
         cases = [self._case(health, account, slot) for account, slot in books]
         short = sum(case.deficit for case in cases if case.fund == MAIN_FUND)
