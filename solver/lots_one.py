@@ -2,7 +2,7 @@
 
 The leverage before an item gives its next lot, key(x) = (g + p (q - x)) / (e - d x), falls with x, also in floating
 point, so the lots taken one at a time are the z largest keys of all, ties by tie rank. They are found by a search for
-the level of the last one, not by looping over lots. That is path independent exactly; floor and largest remainder is not.
+the level of the last one, not by looping over lots. That is path independent exactly; a largest remainder is not.
 """
 
 import numpy as np

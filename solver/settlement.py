@@ -1,4 +1,4 @@
-"""Settlement in exact numbers: who pays a deficit, at what price, to the minor unit. Python integers and Fractions only.
+"""Settlement in exact numbers: who pays a deficit, at what price, to the minor unit. Integers and Fractions only.
 
 Quotes are cash from the liquidated account's view, in minor units: it receives what is above 0 and pays what is below.
 A *factor* is the settlement price over the mark; a *side* is +1 for a long being closed and -1 for a short.

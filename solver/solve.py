@@ -24,16 +24,16 @@ def misfit(problem, policy, protect_principal):
     return ""
 
 
-def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):
+def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):  # noqa: ARG001  policy `risk`
     """Allocate every demand of a Problem; never raises on a valid one, never silently short."""
     options = {"protect_principal": bool(protect_principal), "lots": bool(lots)}
     reason = misfit(problem, policy, protect_principal)
     if reason:
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
-    if policy == "waterfill" and isolated.fits(problem):
-        if isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
-            return solution
+    fast = policy == "waterfill" and isolated.fits(problem)
+    if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
+        return solution
     items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
     rows, taken, from_insolvent = take_insolvent(problem, *broke)
     size = problem.account.size

@@ -27,7 +27,7 @@ class Report:
             self.failures.append(sentence)
 
 
-def verify(problem, solution, risk=None):
+def verify(problem, solution, risk=None):  # noqa: ARG001  policy `risk` will need it
     """Check a solution of `problem` independently; the report has .ok and .failures (sentences)."""
     report = Report()
     if solution.status == "INVALID":
@@ -43,7 +43,7 @@ def verify(problem, solution, risk=None):
     _clearing(view, solution, report)
     if not report.ok:
         return report
-    _insolvent(view, solution, report)
+    _insolvent(view, report)
     _nobody_harmed(view, report)
     if solution.policy == "waterfill":
         _level(view, solution, report)
@@ -99,7 +99,7 @@ def _clearing(view, solution, report):
     report.check(not off.any(), f"relaxed lots of demands {np.flatnonzero(off)[:5]} must sum to the demand")
 
 
-def _insolvent(view, solution, report):
+def _insolvent(view, report):
     """Insolvent accounts are first, most under water per unit held before the others."""
     rows = ~view.solvent & view.must
     if not rows.any():

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a check or `--verify` found a difference; 2 wrong use or s
 4 the inputs and what was committed about them do not agree.
 """
 
+import gc
 import os
 import platform
 from pathlib import Path
@@ -45,6 +46,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on standar
 
 def main() -> None:
     """Runs the command line; expected errors are one sentence on standard error and an exit code."""
+    # Nothing we keep in numbers (records, legs) is part of a cycle, and looking for cycles took half of a long replay.
+    gc.set_threshold(1_000_000, 50, 100)
     try:
         app()
     except (SettingError, NotFoundError) as error:

@@ -229,6 +229,8 @@ class Engine(Writer):
             self.funds.draw(fund_id, scaled(text, decimals), decision.sequence)
         if trades:
             self._roots[case.decision_id] = case
+            ordered = [(trade.trade_id, trade.adl_seq, trade.quantity, trade.quote_amount) for trade in trades]
+            self._ledger_digest += digest_of("ordered", ordered)
         for trade in trades:
             lots = self.book.scale(trade.symbol).lots(trade.quantity)
             quote = scaled(trade.quote_amount, decimals)
@@ -236,7 +238,6 @@ class Engine(Writer):
                 trade.trade_id, trade.decision_id, trade.role, trade.account, trade.symbol, trade.position_side,
                 trade.side == "SELL", trade.adl_seq, lots, lots, quote,
             )  # fmt: skip
-            self._ledger_digest += digest_of("leg", leg.trade_id, leg.lots, leg.quote_minor, leg.answered)
             self.held.add(leg)
         for account in sorted({trade.account for trade in trades}):
             self.held.sync(account)

@@ -106,10 +106,9 @@ class Inputs:
         if not 0 <= filled <= leg.lots:
             quantity = self.book.scale(leg.symbol).quantity_text(leg.lots)
             raise Refused(Reason.RANGE, f"filled_quantity must be 0 to {quantity}, was {message.filled_quantity}")
-        self._ledger_digest -= digest_of("leg", leg.trade_id, leg.lots, leg.quote_minor, leg.answered)
         whole = replace(leg)
         refused = self.held.refuse(leg, filled)
-        self._ledger_digest += digest_of("leg", leg.trade_id, leg.lots, leg.quote_minor, leg.answered)
+        self._ledger_digest += digest_of("answered", leg.trade_id, leg.lots, leg.quote_minor)
         if refused:
             whole.lots, whole.quote_minor = refused, whole.quote_minor - leg.quote_minor
             legs = self._refused.setdefault(leg.decision_id, {})

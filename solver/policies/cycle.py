@@ -54,13 +54,13 @@ def outside(x, q, others, equity, price, haircut, shared, kin, kin_from, kin_to,
 
 
 @njit(cache=True, error_model="numpy")
-def shift(start, live, price, q, free, e, shared, kin, kin_from, kin_to, demand, x, level, woken):
+def shift(live, price, free, e, shared, kin, kin_from, kin_to, demand, x, level, woken):
     """Let accounts give to the demand of lower level what they give to one of higher level, as far as both levels move.
 
     Cycling alone moves, each time, only what the equity of the accounts in both demands is of the equity in one of
     them: hundreds of cycles where few accounts tie two demands. The next fill restores what this overdraws.
     """
-    demands = start.size - 1
+    demands = live.size
     room = np.zeros((demands, demands), np.int64)
     weight = np.zeros(demands, np.int64)
     largest = 0.0
@@ -155,7 +155,7 @@ def cycle(start, live, z, price, haircut, others, equity, q, free, shared, kin, 
         if not moved:
             return turn
         if turn >= 2 and turn <= SHIFTS_MAX:
-            shift(start, live, price, q, free, e, shared, kin, kin_from, kin_to, demand, x, level, woken)
+            shift(live, price, free, e, shared, kin, kin_from, kin_to, demand, x, level, woken)
     return -cycles_max
 
 

@@ -131,7 +131,7 @@ def guess(member, z, total, q, free, e, rank, p, d):
 
 
 def waterfill_isolated(problem, protect_principal, lots, solution):
-    """Solve a problem that `fits`; False (and nothing done) where insolvent accounts or a shortage need the other road."""
+    """Solve a problem that `fits`; False, with nothing done, where insolvent accounts or a shortage are in the way."""
     q, e, d = problem.quantity_lots, problem.equity, float(problem.haircut[0])
     p = float(problem.lot_price[problem.demand_asset[0]])
     free = problem.available_lots

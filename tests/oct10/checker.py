@@ -40,6 +40,9 @@ def check_run(ledger: Ledger, bursts: list[Burst], run: Run, policy: str = "wate
     failures: list[str] = []
     newest_leg: dict[str, int] = defaultdict(int)
     for burst, decision, trades in replayed(ledger, bursts, run):
+        if decision is None:
+            failures.append(f"{burst.t_ms}: must be decided, no decision names its first takeover")
+            continue
         found = list(takeover_failures(ledger, burst, decision, trades))
         for trade in trades:
             newest_leg[trade.account] += 1

@@ -194,11 +194,14 @@ def read_run(outputs: Path) -> Run:
     return run
 
 
-def replayed(ledger: Ledger, bursts: list[Burst], run: Run) -> Iterator[tuple[Burst, AdlDecision, list[ForcedTrade]]]:
-    """Each burst with its marks applied and the decision that took it; the caller moves the trades."""
+Step = tuple[Burst, AdlDecision | None, list[ForcedTrade]]
+
+
+def replayed(ledger: Ledger, bursts: list[Burst], run: Run) -> Iterator[Step]:
+    """Each burst with its marks applied and the decision that took it, if one did; the caller moves the trades."""
     by_takeover = {item.id: decision for decision in run.decisions for item in decision.bankruptcies}
     for burst in bursts:
         for mark in burst.marks:
             ledger.set_mark(mark)
-        decision = by_takeover[burst.takeovers[0].id]
-        yield burst, decision, run.trades[decision.decision_id]
+        decision = by_takeover.get(burst.takeovers[0].id)
+        yield burst, decision, run.trades[decision.decision_id] if decision else []

@@ -17,7 +17,14 @@ from schemas import decode_output
 from tests.worker.random_tape import PARTITIONS, event_of, random_log, random_settings
 from worker.cut import BANKRUPTCY, Event, Sequencer
 from worker.edge.jsonlines import read_records, write_records
-from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource, committed_outputs, read_outputs
+from worker.edge.recording import (
+    COMMITS_FILE,
+    OUTPUTS_FILE,
+    RecordingSink,
+    RecordingSource,
+    committed_outputs,
+    read_outputs,
+)
 from worker.engine import Engine
 from worker.loop import StateLostError, run
 from worker.memory import MemorySink
@@ -43,11 +50,36 @@ def source_of(records, **options):
     return RecordingSource(records, partitions=PARTITIONS, **options)
 
 
-def outputs_of(records, settings, folder, **options):
+def outputs_of(records, settings, folder, source=source_of, **options):
     """The bytes of outputs.jsonl after an undisturbed run."""
     with RecordingSink(folder) as sink:
-        run(source_of(records, **options), sink, settings)
+        run(source(records, **options), sink, settings)
     return (folder / OUTPUTS_FILE).read_bytes()
+
+
+class Timely(RecordingSource):
+    """Knows how far each partition has come, as a broker that is asked for its ends: a commit at nearly every cut.
+
+    A recording alone knows only what it has given, and waits for the next record of the most silent partition.
+    """
+
+    def __init__(self, records, **options):
+        super().__init__(records, partitions=PARTITIONS, **options)
+        self._times = {where: [] for where in PARTITIONS}
+        self._given = dict.fromkeys(PARTITIONS, 0)
+        for record in records:
+            times = self._times[record.topic, record.partition]
+            times.append(max([record.log_time_ms, *times[-1:]]))
+
+    def poll(self, max_records):
+        records = super().poll(max_records)
+        for record in records:
+            self._given[record.topic, record.partition] += 1
+        return records
+
+    def complete_until_ms(self, partition):
+        times, given = self._times[partition], self._given[partition]
+        return times[given] if given < len(times) else END
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +124,8 @@ def test_a_log_that_grew_gives_what_was_said_while_it_grew(settings):
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_any_batch_size_gives_the_same_bytes(batch, records, settings, undisturbed, tmp_path):
     """What one poll gives decides when is committed, never what."""
-    assert outputs_of(records, settings, tmp_path, batch_max=batch) == undisturbed[1]
+    assert outputs_of(records, settings, tmp_path / "recording", batch_max=batch) == undisturbed[1]
+    assert outputs_of(records, settings, tmp_path / "timely", Timely, batch_max=batch) == undisturbed[1]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -220,15 +253,10 @@ class Mortal(RecordingSink):
 HOW = ("before", "after", "in the outputs", "in the commit")
 
 
-def commits_of(records, settings, folder, batch):
-    outputs_of(records, settings, folder, batch_max=batch)
-    return len((folder / "commits.jsonl").read_bytes().splitlines())
-
-
 @pytest.fixture(scope="module")
 def stop_log():
-    """A shorter log: a hundred stops read it two hundred times."""
-    return random_log(SEED + 2, accounts=80, end_ms=12_000)
+    """A log with fewer accounts: a hundred stops read it two hundred times."""
+    return random_log(SEED + 2, accounts=80)
 
 
 @pytest.fixture(scope="module")
@@ -236,34 +264,45 @@ def stop_bytes(stop_log, settings, tmp_path_factory):
     return outputs_of(stop_log, settings, tmp_path_factory.mktemp("stop"))
 
 
+@pytest.fixture(scope="module")
+def commits(stop_log, settings, tmp_path_factory):
+    """How many commits an undisturbed run makes, by batch size."""
+    counts = {}
+    for batch in (1, 4, 20, 60):
+        folder = tmp_path_factory.mktemp("commits")
+        outputs_of(stop_log, settings, folder, Timely, batch_max=batch)
+        counts[batch] = len((folder / COMMITS_FILE).read_bytes().splitlines())
+    assert counts[1] > 100
+    return counts
+
+
 @pytest.mark.parametrize("stop", range(STOPS))
-def test_stopping_anywhere_and_going_on_gives_the_same_bytes(stop, stop_log, settings, stop_bytes, tmp_path):
-    """Before a commit, after it, in the middle of either file, sometimes twice; batches end elsewhere each time."""
+def test_stopping_anywhere_and_going_on_gives_the_same_bytes(
+    stop, stop_log, settings, stop_bytes, commits, tmp_path
+):
+    """Around any commit: before it, after it, in the middle of either file; the batches after the stop are others."""
     rng = random.Random(stop)
-    how = HOW[stop % len(HOW)]
-    for _ in range(rng.choice((1, 1, 1, 2))):
-        batch = rng.choice((1, 2, 5, 20, 100, 400))
-        polls = len(stop_log) // batch
-        try:
-            with Mortal(tmp_path, rng.randint(1, max(1, min(polls // 2, 60))), how, rng.random()) as sink:
-                run(source_of(stop_log, batch_max=batch, interleaving_seed=rng.random()), sink, settings)
-        except KilledError:
-            assert len((tmp_path / OUTPUTS_FILE).read_bytes()) <= len(stop_bytes)
-    assert outputs_of(stop_log, settings, tmp_path, batch_max=rng.choice((1, 33, 1000))) == stop_bytes
+    batch = rng.choice(sorted(commits))
+    sink = Mortal(tmp_path, rng.randint(1, commits[batch]), HOW[stop % len(HOW)], rng.random())
+    with sink, pytest.raises(KilledError):
+        run(Timely(stop_log, batch_max=batch), sink, settings)
+    batch = rng.choice((*commits, 1000))
+    assert outputs_of(stop_log, settings, tmp_path, rng.choice((Timely, source_of)), batch_max=batch) == stop_bytes
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_stop_at_every_commit_in_turn_gives_the_same_bytes(how, stop_log, settings, stop_bytes, tmp_path):
-    """A process that dies at its third commit again and again still comes to the end."""
+def test_a_process_that_dies_again_and_again_comes_to_the_same_end(how, stop_log, settings, stop_bytes, tmp_path):
+    """Each life reads other batches and dies at its fifth commit."""
     deaths = 0
     while True:
+        source = Timely(stop_log, batch_max=1 + deaths % 7)
         try:
-            with Mortal(tmp_path, 3, how, 0.5) as sink:
-                run(source_of(stop_log, batch_max=40), sink, settings)
+            with Mortal(tmp_path, 5, how, 0.5) as sink:
+                run(source, sink, settings)
             break
         except KilledError:
             deaths += 1
-    assert deaths > 3
+    assert deaths > 5
     assert (tmp_path / OUTPUTS_FILE).read_bytes() == stop_bytes
 
 

@@ -1,7 +1,7 @@
 """Who holds what: each message is one atomic step, and equities follow by exact integers.
 
-1. A message that is refused changes nothing. 2. Each cell has one writer (a message type and key, or the engine for what
-legs hold), so the state does not depend on how records of different keys were interleaved.
+1. A message that is refused changes nothing. 2. Each cell has one writer (a message type and key, or the engine for
+what legs hold), so the state does not depend on how records of different keys were interleaved.
 """
 
 from schemas import limits
@@ -11,10 +11,22 @@ from schemas.units import Scale
 from worker.book.ledger import Ledger
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
-from worker.book.state import CLASSES, ROLES, market_hash
+from worker.book.state import CLASSES, ROLES
 from worker.book.table import (
-    ADL_SEQ, ADL_SHIFT, BALANCE, COUNT, EPOCH, EQUITY, FLAGS, FULL_ADL_SEQ, MARGIN_REQUIRED, NO_UPDATE, OWNER, PARKED, SEQ,
-)  # fmt: skip
+    ADL_SEQ,
+    ADL_SHIFT,
+    BALANCE,
+    COUNT,
+    EPOCH,
+    EQUITY,
+    FLAGS,
+    FULL_ADL_SEQ,
+    MARGIN_REQUIRED,
+    NO_UPDATE,
+    OWNER,
+    PARKED,
+    SEQ,
+)
 from worker.book.update import Staged, balance_minor, requirement_minor, staged_positions
 from worker.book.value import lots_limit
 
@@ -75,7 +87,7 @@ class Book(Ledger):
         self._unpark("MarkPrice", message.symbol)
 
     def _rehash(self, market: Market) -> None:
-        cell = market_hash(market)
+        cell = market.hash()
         self._rare += cell - market.cell
         market.cell = cell
 
@@ -130,7 +142,8 @@ class Book(Ledger):
                 f"the first update of epoch {update.epoch} of {shown(update.account)} must be full, was a delta",
             )
         staged = staged_positions(update, self._market, self.currency_decimals)
-        self._check_count(row, full, staged)
+        if len(staged) + (0 if full or row < 0 else accounts[COUNT][row]) > limits.POSITIONS_PER_ACCOUNT_MAX:
+            self._check_count(row, full, staged)
         # What a delta does not list stays; what a full update does not list is gone.
         balance = required = None
         if full or update.balances:
@@ -164,8 +177,6 @@ class Book(Ledger):
     def _check_count(self, row: int, full: bool, staged: list[Staged]) -> None:
         """Refuses an update that would leave the account with too many positions."""
         kept = 0 if full or row < 0 else self._table.columns[COUNT][row]
-        if len(staged) + kept <= limits.POSITIONS_PER_ACCOUNT_MAX:
-            return
         count = kept
         for _, key, lots, *_ in staged:
             count += (lots != 0) - (kept > 0 and self._slots.find(row, key) >= 0)

@@ -1,8 +1,9 @@
 """The state digest: the sum modulo 2**128 of one hash per cell, so it does not depend on order or row numbers.
 
-A cell's hash starts from the hashes of its names and absorbs its numbers in two 64-bit lanes. Rows that changed are noted,
-and their hashes exchanged when the digest is asked for or DIRTY_MAX rows wait: hashing in one kernel costs 0.1 us a row,
-one call a row 1.2 us. Rare things (marks, instruments, parked names, closed positions) are hashed by blake2b.
+A cell's hash starts from the hashes of its names and absorbs its numbers in two 64-bit lanes. Rows that changed are
+noted, and their hashes exchanged when the digest is asked for or DIRTY_MAX rows wait: hashing many in one kernel costs
+0.1 us a row, one call a row 1.2 us. Rare things (marks, instruments, parked names, closed positions) are hashed by
+blake2b.
 """
 
 from hashlib import blake2b
@@ -12,9 +13,28 @@ from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
 from worker.book.table import (
-    ACCOUNT, ACCOUNT_HASH, ADL_SEQ, BALANCE, BUY, ENTRY, EPOCH, FLAGS, FULL_ADL_SEQ, HELD_QUOTE, KEY, LOOSE,
-    LOTS, MARGIN, MARGIN_REQUIRED, OWNER, PARKED, SELL, SEQ, SLOT_ADL_SEQ, SLOT_HASH,
-)  # fmt: skip
+    ACCOUNT,
+    ACCOUNT_HASH,
+    ADL_SEQ,
+    BALANCE,
+    BUY,
+    ENTRY,
+    EPOCH,
+    FLAGS,
+    FULL_ADL_SEQ,
+    HELD_QUOTE,
+    KEY,
+    LOOSE,
+    LOTS,
+    MARGIN,
+    MARGIN_REQUIRED,
+    OWNER,
+    PARKED,
+    SELL,
+    SEQ,
+    SLOT_ADL_SEQ,
+    SLOT_HASH,
+)
 
 DIRTY_MAX = 4096
 MODULUS = 2**128
@@ -41,7 +61,7 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @kernel("UniTuple(uint64, 2)(UniTuple(uint64, 2), int64)")
-def absorb(lanes: tuple[np.uint64, np.uint64], number: int) -> tuple[np.uint64, np.uint64]:
+def absorb(lanes: tuple[np.uint64, np.uint64], number: int | np.int64) -> tuple[np.uint64, np.uint64]:
     """Both lanes after one more number; in two lanes of different keys a collision must happen twice."""
     word = np.uint64(number)
     return mix((lanes[0] ^ word) + _ADD), mix((lanes[1] + (word ^ _KEY_LO)) ^ _KEY_HI)
@@ -90,7 +110,7 @@ def refresh_slots(total: Hashes, dirty: Cells, cells: Cells, accounts: Hashes, s
 
 @kernel("void(uint64[::1], int64[::1], int64[:, ::1], uint64[:, ::1], uint64[:, ::1])")
 def refresh_accounts(total: Hashes, dirty: Cells, cells: Cells, names: Hashes, owners: Hashes) -> None:
-    """The same for accounts: what updates say, and role, class and owner; defaults hash to nothing, as if never seen."""
+    """The same for accounts: what updates say, and role, class and owner; defaults hash to nothing."""
     for row in dirty:
         hi = lo = np.uint64(0)
         if cells[EPOCH, row] >= 0 or cells[LOOSE, row] != 0:

@@ -10,9 +10,27 @@ from worker.book.digest import DIRTY_MAX, cell_hash
 from worker.book.market import Market
 from worker.book.state import State
 from worker.book.table import (
-    ACCOUNT, BUY, COUNT, EFFECTIVE, ENTRY, EQUITY, FIRST, FLAGS, HELD_QUOTE, KEY, LOOSE, LOTS, MARGIN, NO_UPDATE, OWNER,
-    PARKED, SELL, SLOT_ADL_SEQ, UNMARKED, VALUE,
-)  # fmt: skip
+    ACCOUNT,
+    BUY,
+    COUNT,
+    EFFECTIVE,
+    ENTRY,
+    EQUITY,
+    FIRST,
+    FLAGS,
+    HELD_QUOTE,
+    KEY,
+    LOOSE,
+    LOTS,
+    MARGIN,
+    NO_UPDATE,
+    OWNER,
+    PARKED,
+    SELL,
+    SLOT_ADL_SEQ,
+    UNMARKED,
+    VALUE,
+)
 from worker.book.update import Staged
 
 
@@ -42,17 +60,14 @@ class Ledger(State):
     def _write_positions(self, row: int, staged: list[Staged], full: bool, renewed: bool, full_adl_seq: int) -> None:
         """Opens, changes and closes slots. A position contains at least what the last full update contains."""
         slots = self._slots
-        left = slots.keys(row) if full and self._table.columns[COUNT][row] else None
+        left = slots.keys(row) if full and self._table.columns[COUNT][row] else {}
         closed = self._closed.get(row)
         if renewed and closed:
             self._forget_all_closed(row)
             closed = None
         for market, key, lots, entry, margin, position_adl_seq in staged:
-            adl_seq = position_adl_seq if position_adl_seq > full_adl_seq else full_adl_seq
-            if left is None:
-                slot = -1 if full else slots.find(row, key)
-            else:
-                slot = left.pop(key, -1)
+            adl_seq = max(full_adl_seq, position_adl_seq)
+            slot = left.pop(key, -1) if full else slots.find(row, key)
             if slot < 0:
                 if closed and key in closed:
                     adl_seq = max(adl_seq, self._forget_closed(row, key))
@@ -67,7 +82,7 @@ class Ledger(State):
                 self._change(row, slot, market, lots, entry, margin, adl_seq)
             else:
                 self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
-        for slot in left.values() if left else ():
+        for slot in left.values():
             adl_seq = 0 if renewed else slots.table.columns[SLOT_ADL_SEQ][slot]
             self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
         if full and closed:
@@ -76,9 +91,7 @@ class Ledger(State):
 
     # --- one slot and its account's equity ----------------------------------------------------------------------------
 
-    def _open(
-        self, row: int, market: Market, key: int, lots: int, entry: int, margin: int, adl_seq: int
-    ) -> None:
+    def _open(self, row: int, market: Market, key: int, lots: int, entry: int, margin: int, adl_seq: int) -> None:
         value = lots * market.mark_num // market.den
         self._slots.open(row, market, key, lots, value, entry, margin, adl_seq)
         if abs(lots) > market.lots_high:
@@ -89,9 +102,7 @@ class Ledger(State):
             if not market.mark:
                 accounts[UNMARKED][row] += 1
 
-    def _change(
-        self, row: int, slot: int, market: Market, lots: int, entry: int, margin: int, adl_seq: int
-    ) -> None:
+    def _change(self, row: int, slot: int, market: Market, lots: int, entry: int, margin: int, adl_seq: int) -> None:
         """Rewrites a slot and moves the account's equity by what its cross part changed."""
         cells = self._slots.table.columns
         before = cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot] if cells[MARGIN][slot] < 0 else 0
@@ -124,7 +135,7 @@ class Ledger(State):
             self._remember_closed(row, cells[KEY][slot], remembered_adl_seq)
         self._slots.close(slot, market)
 
-    # --- newest legs of closed positions: without them a closing delta would be forgotten, and its legs held for ever ---
+    # --- newest legs of closed positions: without them the legs of a closing delta would be held for ever ---
 
     def _remember_closed(self, row: int, key: int, adl_seq: int) -> None:
         self._closed.setdefault(row, {})[key] = adl_seq
@@ -187,7 +198,7 @@ class Ledger(State):
     def set_held(
         self, account: str, symbol: str, position_side: PositionSide, sell_lots: int, buy_lots: int, quote_minor: int
     ) -> bool:
-        """What the position's open legs hold, absolute; False where there is no such position (nothing is kept then)."""
+        """What the position's open legs hold, absolute; False where there is no such position."""
         slot = self._find(account, symbol, position_side)
         if slot < 0:
             return False

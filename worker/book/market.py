@@ -6,14 +6,15 @@ from numpy.typing import NDArray
 from schemas import limits
 from schemas.messages import Instrument
 from schemas.units import Scale
+from worker.book.digest import cell_hash
 
 
 class Market:
     """What the book knows of a symbol; `holders[:size]` are the slots with a position in it, in any order."""
 
     __slots__ = (
-        "cell", "den", "event_time_ms", "holders", "instrument", "key", "log_time_ms", "lots_high", "lots_limit", "mark",
-        "mark_num", "parked", "places", "row", "scale", "size", "symbol",
+        "cell", "den", "event_time_ms", "holders", "instrument", "key", "log_time_ms", "lots_high", "lots_limit",
+        "mark", "mark_num", "parked", "places", "row", "scale", "size", "symbol",
     )  # fmt: skip
 
     def __init__(self, row: int, instrument: Instrument, scale: Scale) -> None:
@@ -36,7 +37,7 @@ class Market:
 
     def _take(self, holders: NDArray[np.int32]) -> None:
         self.holders = holders
-        self.places = memoryview(holders)
+        self.places = holders.data
 
     def hold(self, slot: int) -> int:
         """Adds a slot; returns its place."""
@@ -55,6 +56,15 @@ class Market:
         moved = self.places[self.size]
         self.places[place] = moved
         return moved
+
+    def hash(self) -> int:
+        """The hash of the symbol's cells: what its instrument means to us, and its mark."""
+        scale, instrument = self.scale, self.instrument
+        return cell_hash(
+            "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
+            scale.price_decimals, instrument.fund_id, instrument.status, self.mark, self.event_time_ms,
+            self.log_time_ms,
+        )  # fmt: skip
 
     def slots(self) -> NDArray[np.int32]:
         return self.holders[: self.size]

@@ -21,7 +21,7 @@ class Names:
         self._grow(np.zeros((64, 2), np.uint64))
         self._order: Rows = np.zeros(0, np.int32)
         self._rank: Rows = np.zeros(0, np.int32)
-        self._bytes = np.zeros(0, "S8")
+        self._bytes = np.zeros(64, "S8")  # of the names in order so far, by row
 
     def __len__(self) -> int:
         return len(self._names)
@@ -48,7 +48,7 @@ class Names:
 
     def _grow(self, hashes: NDArray[np.uint64]) -> None:
         self.hashes = hashes
-        self._raw = memoryview(hashes).cast("B")
+        self._raw = memoryview(hashes.data).cast("B")
 
     def order(self) -> tuple[Rows, Rows]:
         """(rows in the order of their names' UTF-8 bytes, the rank of each row).
@@ -57,28 +57,23 @@ class Names:
         """
         known, size = len(self._order), len(self._names)
         if known < size:
-            fresh = np.array([name.encode() for name in self._names[known:]], dtype="S")
-            width = -(-max(fresh.itemsize, self._bytes.itemsize) // 8) * 8
-            fresh = fresh.astype(f"S{width}")
-            rows = np.argsort(fresh, kind="stable")
-            places = np.searchsorted(self._bytes.astype(fresh.dtype, copy=False), fresh[rows], sorter=self._order)
-            self._order = np.insert(self._order, places, rows.astype(np.int32) + np.int32(known))
-            self._bytes = self._appended(fresh)
-            self._rank = np.empty(size, np.int32)
-            self._rank[self._order] = np.arange(size, dtype=np.int32)
+            self._merge(np.array([name.encode() for name in self._names[known:]], dtype="S"))
         return self._order, self._rank
 
-    def _appended(self, fresh: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-        """The names as bytes in row order, kept in a buffer that doubles."""
-        known, size = len(self._order) - len(fresh), len(self._order)
-        buffer = self._bytes if self._bytes.base is None else self._bytes.base
-        assert isinstance(buffer, np.ndarray)
-        if buffer.dtype != fresh.dtype or len(buffer) < size:
-            grown = np.zeros(max(size, 2 * known), fresh.dtype)
-            grown[:known] = self._bytes
-            buffer = grown
-        buffer[known:size] = fresh
-        return buffer[:size]
+    def _merge(self, fresh: NDArray[np.bytes_]) -> None:
+        known = len(self._order)
+        size = known + len(fresh)
+        width = max(self._bytes.itemsize, fresh.itemsize)
+        if width > self._bytes.itemsize or size > len(self._bytes):
+            grown = np.zeros(max(size, 2 * len(self._bytes)), f"S{-(-width // 8) * 8}")
+            grown[:known] = self._bytes[:known]
+            self._bytes = grown
+        self._bytes[known:size] = fresh
+        new = np.argsort(self._bytes[known:size], kind="stable").astype(np.int32) + np.int32(known)
+        places = np.searchsorted(self._bytes[:known], self._bytes[new], sorter=self._order)
+        self._order = np.insert(self._order, places, new)
+        self._rank = np.empty(size, np.int32)
+        self._rank[self._order] = np.arange(size, dtype=np.int32)
 
 
 def name_hash(name: str, person: bytes) -> bytes:

@@ -1,16 +1,32 @@
 """Positions as slots: taken and given back, found in their account's list, kept among their symbol's holders.
 
-Nothing here ever scans the book: an account reaches its slots by a linked list (an index, once the list is long), a symbol
-its holders by an array with back pointers.
+Nothing here ever scans the book: an account reaches its slots by a linked list (an index, once the list is long), a
+symbol its holders by an array with back pointers.
 """
 
 from array import array
 
 from worker.book.market import Market
 from worker.book.table import (
-    ACCOUNT, BUY, COUNT, EFFECTIVE, ENTRY, FIRST, HELD_QUOTE, KEY, LOTS, MARGIN, NEXT, PLACE, PREVIOUS, SELL,
-    SLOT_ADL_SEQ, SLOT_FIELDS, VALUE, Table,
-)  # fmt: skip
+    ACCOUNT,
+    BUY,
+    COUNT,
+    EFFECTIVE,
+    ENTRY,
+    FIRST,
+    HELD_QUOTE,
+    KEY,
+    LOTS,
+    MARGIN,
+    NEXT,
+    PLACE,
+    PREVIOUS,
+    SELL,
+    SLOT_ADL_SEQ,
+    SLOT_FIELDS,
+    VALUE,
+    Table,
+)
 
 # Walking a list costs 0.1 us a step; an index costs memory, and is worth it for the few large accounts.
 INDEXED_FROM = 16

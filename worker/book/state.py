@@ -17,9 +17,31 @@ from worker.book.marks import net_lots
 from worker.book.names import Names
 from worker.book.slots import Slots
 from worker.book.table import (
-    ACCOUNT, ACCOUNT_FIELDS, ACCOUNT_HASH, ADL_SEQ, ADL_SHIFT, BALANCE, ENTRY, EPOCH, EQUITY, FLAGS, FULL_ADL_SEQ,
-    HELD_QUOTE, KEY, LOOSE, MARGIN, MARGIN_REQUIRED, OWNER, ROLE_BITS, SEQ, SLOT_ADL_SEQ, SLOT_HASH, UNMARKED, VALUE, Table,
-)  # fmt: skip
+    ACCOUNT,
+    ACCOUNT_FIELDS,
+    ACCOUNT_HASH,
+    ADL_SEQ,
+    ADL_SHIFT,
+    BALANCE,
+    ENTRY,
+    EPOCH,
+    EQUITY,
+    FLAGS,
+    FULL_ADL_SEQ,
+    HELD_QUOTE,
+    KEY,
+    LOOSE,
+    MARGIN,
+    MARGIN_REQUIRED,
+    OWNER,
+    ROLE_BITS,
+    SEQ,
+    SLOT_ADL_SEQ,
+    SLOT_HASH,
+    UNMARKED,
+    VALUE,
+    Table,
+)
 from worker.book.update import SIDE_CODE
 from worker.book.views import Gathered, PositionView
 
@@ -259,7 +281,7 @@ class State:
         digest.refresh_slots(total, used, slots, self.accounts.hashes, self.symbols.hashes)
         every = np.arange(len(self.accounts), dtype=np.int64)
         digest.refresh_accounts(total, every, accounts, self.accounts.hashes, self.owners.hashes)
-        rare = sum(market_hash(market) for market in self.markets)
+        rare = sum(market.hash() for market in self.markets)
         rare += sum(digest.cell_hash("parked", *key, reason) for key, reason in self.parked.items())
         rare += sum(
             self._closed_hash(row, key, seq) for row, closed in self._closed.items() for key, seq in closed.items()
@@ -269,13 +291,3 @@ class State:
     def _closed_hash(self, row: int, key: int, adl_seq: int) -> int:
         symbol = self.markets[key >> 2].symbol
         return digest.cell_hash("closed", self.accounts.name(row), symbol, key & 3, adl_seq)
-
-
-def market_hash(market: Market) -> int:
-    """The hash of a symbol's cells: what its instrument means to us, and its mark."""
-    scale, instrument = market.scale, market.instrument
-    return digest.cell_hash(
-        "symbol", market.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
-        scale.price_decimals, instrument.fund_id, instrument.status, market.mark, market.event_time_ms,
-        market.log_time_ms,
-    )  # fmt: skip

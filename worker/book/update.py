@@ -51,7 +51,9 @@ def _entry_minor(position: Position, market: Market, lots: int, decimals: int) -
             )
         return entry
     if position.entry_price is None:
-        raise Refused(Reason.FIELD, f"a position in {shown(position.symbol)} must have an entry_value or an entry_price")
+        raise Refused(
+            Reason.FIELD, f"a position in {shown(position.symbol)} must have an entry_price or an entry_value"
+        )
     entry = market.scale.value_minor(lots, market.scale.price(position.entry_price, "entry_price"))
     if -limits.ENTRY_VALUE_MINOR_MAX <= entry <= limits.ENTRY_VALUE_MINOR_MAX:
         return entry
@@ -65,9 +67,7 @@ def _entry_minor(position: Position, market: Market, lots: int, decimals: int) -
 def _margin_minor(position: Position, decimals: int) -> int:
     if position.isolated_margin is None:
         raise Refused(Reason.FIELD, f"an isolated position in {shown(position.symbol)} must have an isolated_margin")
-    margin = amount_minor(
-        position.isolated_margin, decimals, "isolated_margin", limits.ISOLATED_MARGIN_MINOR_MAX
-    )
+    margin = amount_minor(position.isolated_margin, decimals, "isolated_margin", limits.ISOLATED_MARGIN_MINOR_MAX)
     if margin < 0:
         raise Refused(Reason.FIELD, f"isolated_margin must be at least 0, was {shown(position.isolated_margin)}")
     return margin
@@ -93,18 +93,16 @@ def _refuse_doubles(staged: list[Staged]) -> None:
 def balance_minor(balances: list[Balance], currency: str, decimals: int) -> int:
     """The account's balance in the pool's currency; 0 where nothing is listed."""
     total = 0
-    for number, balance in enumerate(balances):
+    for balance in balances:
         if balance.currency != currency:
             raise Refused(
-                Reason.UNSUPPORTED, f"currency of a balance must be {currency}, the pool's, was {shown(balance.currency)}"
+                Reason.UNSUPPORTED, f"currency of a balance must be {currency}, was {shown(balance.currency)}"
             )
         if balance.collateral_weight != "1" and fraction_of(balance.collateral_weight, "collateral_weight") != 1:
-            raise Refused(
-                Reason.UNSUPPORTED, f"collateral_weight must be 1, was {shown(balance.collateral_weight)}"
-            )
-        if number:
-            raise Refused(Reason.DUPLICATE, f"balances must name {currency} once, was twice")
+            raise Refused(Reason.UNSUPPORTED, f"collateral_weight must be 1, was {shown(balance.collateral_weight)}")
         total = amount_minor(balance.amount, decimals, "amount")
+    if len(balances) > 1:
+        raise Refused(Reason.DUPLICATE, f"balances must name {currency} once, were {len(balances)}")
     return total
 
 

@@ -1,7 +1,7 @@
 """Exact integer value of lots at a mark, without a product that could overflow.
 
-value = floor(q * m / den) with m = scaled price * value_num. Write m = A * den + B: value = q * A + floor(q * B / den), and
-the last term by digits of q in base 2**31. The proof that nothing overflows stands in schemas/limits.py.
+value = floor(q * m / den) with m = scaled price * value_num. Write m = A * den + B: value = q * A + floor(q * B / den),
+and the last term by digits of q in base 2**31. The proof that nothing overflows stands in schemas/limits.py.
 """
 
 from schemas import limits

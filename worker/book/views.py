@@ -36,10 +36,10 @@ class PositionView:
 class Gathered:
     """Counterparties of one decision, ready for `solver.Problem`: N rows, P entries, M assets.
 
-    Everything stands in the order of names (rows: account, then cross before isolated, symbol, side; entries of a row and
-    assets: symbol, side), so the arrays depend neither on arrival nor on row numbers. Only rows of which something may be
-    taken are there: holding a demanded side, of a trader, not parked, not exempt, not of an excluded owner, every symbol
-    marked.
+    Everything stands in the order of names (rows: account, then cross before isolated, symbol, side; entries of a row
+    and assets: symbol, side), so the arrays depend neither on arrival nor on row numbers (`slot`, `row_account` and
+    `assets` hold such numbers, for looking names up). Only rows of which something may be taken are there: holding a
+    demanded side, of a trader, not parked, not exempt, not of an excluded owner, every symbol marked.
     """
 
     account: Ints  # [P] number of the solver's row, sorted

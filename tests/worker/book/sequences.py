@@ -1,4 +1,4 @@
-"""Random histories of a small pool, good and bad messages mixed, as (method, arguments) to play on a book and its twin."""
+"""Random histories of a small pool, good and bad messages mixed, as (method, arguments) for a book and its twin."""
 
 import random
 from typing import Any
@@ -90,7 +90,9 @@ class History:
         seq = self.seq.get(account, 0) + self.random.choice([1, 1, 1, 2, 0, -1])
         epoch = self.epoch.get(account, 0) + self.random.choices([0, 1, -1], weights=[90, 6, 4])[0]
         self.seq[account], self.epoch[account] = max(seq, 0), max(epoch, 0)
-        symbols = self.random.choices(list(INSTRUMENTS), weights=[8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4]))
+        symbols = self.random.choices(
+            list(INSTRUMENTS), weights=[8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4])
+        )
         balances = [Balance(currency="USDT", amount=f"{self.random.gauss(1e4, 2e4):.6f}")]
         if self.random.random() < 0.03:
             other = [Balance(currency="BTC", amount="1"), Balance(currency="USDT", amount="1", collateral_weight="0.9")]

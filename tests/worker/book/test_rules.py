@@ -92,7 +92,7 @@ def test_a_closed_position_remembers_the_newest_leg_it_contains(book: Book) -> N
 
 
 def test_isolated_and_cross_positions_are_rows_of_their_own(book: Book) -> None:
-    """The isolated row has its margin for equity, the cross row all its positions, and the balance is the cross row's."""
+    """The isolated row has its margin for equity, the cross row all its positions and the balance."""
     give(
         book,
         "a",

@@ -18,7 +18,7 @@ ROLES = ["TRADER", "LIQUIDATION", "INSURANCE", "CLEARING"]
 CLASSES = ["NORMAL", "LAST", "EXEMPT"]
 
 
-class TwinRefused(Exception):
+class TwinRefusal(Exception):  # noqa: N818  # named after what it stands for
     """The twin would not take it; the reason is the argument."""
 
 
@@ -68,13 +68,13 @@ class Twin:
     def number(self, text: str, reason: str = "NUMBER", step: Fraction | None = None) -> Fraction:
         value = Fraction(text)
         if step is not None and (value / step).denominator != 1:
-            raise TwinRefused(reason)
+            raise TwinRefusal(reason)
         return value
 
     def minor(self, text: str, most: int) -> int:
         value = self.number(text, "NUMBER", Fraction(1, self.unit)) * self.unit
         if abs(value) > most:
-            raise TwinRefused("RANGE")
+            raise TwinRefusal("RANGE")
         return int(value)
 
     def lot(self, symbol: str) -> Fraction:
@@ -90,10 +90,10 @@ class Twin:
     def price(self, symbol: str, text: str) -> Fraction:
         price = self.number(text, "PRICE", Fraction(1, 10 ** self.price_scale(symbol)))
         if price <= 0:
-            raise TwinRefused("PRICE")
+            raise TwinRefusal("PRICE")
         scaled = price * 10 ** self.price_scale(symbol)
         if scaled * (self.exact(symbol, 1, price) / scaled).numerator >= 2**63 or scaled > 2**62:
-            raise TwinRefused("RANGE")
+            raise TwinRefusal("RANGE")
         return price
 
     def exact(self, symbol: str, lots: int, price: Fraction) -> Fraction:
@@ -110,12 +110,12 @@ class Twin:
 
     def set_instrument(self, message: Instrument) -> None:
         if message.settlement_currency != self.currency or message.contract_type != "linear" or message.margin_tiers:
-            raise TwinRefused("UNSUPPORTED")
+            raise TwinRefusal("UNSUPPORTED")
         before = self.instruments.get(message.symbol)
         if before is not None:
             same = ("tick_size", "lot_size", "multiplier")
             if any(Fraction(getattr(before, name)) != Fraction(getattr(message, name)) for name in same):
-                raise TwinRefused("SCALE")
+                raise TwinRefusal("SCALE")
         self.instruments[message.symbol] = message
         self.parked.pop(("Instrument", message.symbol), None)
 
@@ -126,12 +126,12 @@ class Twin:
     def set_mark(self, message: MarkPrice, log_time_ms: int) -> None:
         symbol = message.symbol
         if symbol not in self.instruments:
-            raise TwinRefused("UNKNOWN_SYMBOL")
+            raise TwinRefusal("UNKNOWN_SYMBOL")
         price = self.price(symbol, message.mark_price)
         for book in self.books.values():
             for (held_symbol, _), held in book.positions.items():
                 if held_symbol == symbol and self.too_large(symbol, held.lots, price):
-                    raise TwinRefused("RANGE")
+                    raise TwinRefusal("RANGE")
         scaled = int(price * 10 ** self.price_scale(symbol))
         self.marks[symbol] = price, scaled, message.event_time_ms, log_time_ms
         self.parked.pop(("MarkPrice", symbol), None)
@@ -143,7 +143,7 @@ class Twin:
             return "STALE"
         renewed = update.epoch > book.epoch
         if renewed and not update.full:
-            raise TwinRefused("EPOCH")
+            raise TwinRefusal("EPOCH")
         new = Book1(update.epoch, update.seq, update.adl_seq, update.adl_seq if update.full else 0)
         if not renewed:
             new.adl_seq = max(book.adl_seq, update.adl_seq)
@@ -156,7 +156,7 @@ class Twin:
         for position in update.positions:
             key = position.symbol, position.position_side
             if position.symbol not in self.instruments:
-                raise TwinRefused("UNKNOWN_SYMBOL")
+                raise TwinRefusal("UNKNOWN_SYMBOL")
             held = self.held(position)
             seen[key] = max(seen.get(key, 0), position.adl_seq)
             new.positions.pop(key, None)
@@ -166,9 +166,9 @@ class Twin:
                     held.sell, held.buy, held.quote = before.sell, before.buy, before.quote
                 new.positions[key] = held
         if len(set(listed)) < len(listed):
-            raise TwinRefused("DUPLICATE")
+            raise TwinRefusal("DUPLICATE")
         if len(new.positions) > 1024:
-            raise TwinRefused("RANGE")
+            raise TwinRefusal("RANGE")
         for key, held in new.positions.items():
             held.adl_seq = max(seen[key], new.full_adl_seq)
         new.closed = {k: seq for k, seq in seen.items() if k not in new.positions and seq > new.full_adl_seq}
@@ -177,7 +177,7 @@ class Twin:
         if update.maintenance_margin is not None:
             new.required = self.minor(update.maintenance_margin, 2**60)
             if new.required < 0:
-                raise TwinRefused("FIELD")
+                raise TwinRefusal("FIELD")
         self.books[update.account] = new
         self.parked.pop(("AccountUpdate", update.account), None)
         return "APPLIED"
@@ -186,37 +186,37 @@ class Twin:
         symbol = position.symbol
         lots = int(self.number(position.quantity, "LOT", self.lot(symbol)) / self.lot(symbol))
         if (position.position_side == "LONG" and lots < 0) or (position.position_side == "SHORT" and lots > 0):
-            raise TwinRefused("SIDE")
+            raise TwinRefusal("SIDE")
         if symbol in self.marks and self.too_large(symbol, lots, self.marks[symbol][0]):
-            raise TwinRefused("RANGE")
+            raise TwinRefusal("RANGE")
         if not lots:
             return Held(0, 0, None, 0)
         if position.entry_value is not None:
             entry = self.minor(position.entry_value, VALUE_MAX)
             if entry * lots < 0:
-                raise TwinRefused("FIELD")
+                raise TwinRefusal("FIELD")
         elif position.entry_price is not None:
             entry = floor(self.exact(symbol, lots, self.price(symbol, position.entry_price)))
             if abs(entry) > VALUE_MAX:
-                raise TwinRefused("RANGE")
+                raise TwinRefusal("RANGE")
         else:
-            raise TwinRefused("FIELD")
+            raise TwinRefusal("FIELD")
         margin = None
         if position.margin_mode == "isolated":
             if position.isolated_margin is None:
-                raise TwinRefused("FIELD")
+                raise TwinRefusal("FIELD")
             margin = self.minor(position.isolated_margin, 2**60)
             if margin < 0:
-                raise TwinRefused("FIELD")
+                raise TwinRefusal("FIELD")
         return Held(lots, entry, margin, 0)
 
     def balance(self, update: AccountUpdate) -> int:
         amounts = []
         for balance in update.balances:
             if balance.currency != self.currency or Fraction(balance.collateral_weight) != 1:
-                raise TwinRefused("UNSUPPORTED")
+                raise TwinRefusal("UNSUPPORTED")
             if amounts:
-                raise TwinRefused("DUPLICATE")
+                raise TwinRefusal("DUPLICATE")
             amounts.append(self.minor(balance.amount, 2**60))
         return amounts[0]
 
@@ -284,7 +284,7 @@ class Twin:
                 continue
             positions = self.sorted_positions(name)
             asked = [
-                (s, side) for s, side, held in positions if held.effective and (s, 1 if held.effective > 0 else -1) in sides
+                (s, side) for s, side, held in positions if (s, (held.effective > 0) - (held.effective < 0)) in sides
             ]
             cross = [item for item in positions if item[2].margin is None]
             groups: list[tuple[list[tuple[str, str, Held]], bool]] = []
