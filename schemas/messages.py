@@ -213,7 +213,14 @@ class AdlDecision(Message, frozen=True, tag_field="type", tag=True):
     decision_id: str
     attempt: int
     status: Literal[
-        "DECIDED", "RESIDUAL", "HELD", "UNKNOWN_ACCOUNT", "ALREADY_DECIDED", "BEFORE_START", "NOTHING_TO_TAKE", "REFUSED"
+        "DECIDED",
+        "RESIDUAL",
+        "HELD",
+        "UNKNOWN_ACCOUNT",
+        "ALREADY_DECIDED",
+        "BEFORE_START",
+        "NOTHING_TO_TAKE",
+        "REFUSED",
     ]
     mode: Literal["shadow", "live"]
     cut_number: int
@@ -269,5 +276,7 @@ class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
     payload: bytes | None = None
 
 
-InputMessage = Instrument | Account | AccountUpdate | MarkPrice | Bankruptcy | InsuranceFund | ForcedTradeResult | Control
+InputMessage = (
+    Instrument | Account | AccountUpdate | MarkPrice | Bankruptcy | InsuranceFund | ForcedTradeResult | Control
+)
 OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | DeadLetter

@@ -64,9 +64,7 @@ def symbols_of(book: Book, case: Case) -> set[str]:
     }
 
 
-def decide(
-    book: Book, case: Case, settings: DecisionSettings, policy: str, available_minor: dict[str, int]
-) -> Decided:
+def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, available_minor: dict[str, int]) -> Decided:
     """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
     if case.replacement is not None:
         return _replace(book, case, case.replacement, settings, policy)

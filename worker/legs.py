@@ -1,7 +1,7 @@
 """From rounds to forced trades: exact quotes, so that per decision and symbol lots and cash sum to zero.
 
-The liquidated accounts' quotes are rounded up in their favour; their exact total is split over the counterparties of the
-round by lots. Two liquidated accounts whose deficits are covered meet each other at the mark before anyone else is asked.
+The liquidated accounts' quotes are rounded up in their favour; their exact total is split over the counterparties
+of the round by lots. Two liquidated accounts with covered deficits meet each other at the mark before anyone is asked.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from worker.takeover import Estate, Line
 
 @dataclass(slots=True)
 class Order:
-    """One leg before it has a number: `sign` +1 where a long is reduced (SELL), quote > 0 where the account receives."""
+    """One leg before it has a number: `sign` +1 where a long is reduced (SELL), quote > 0 where cash is received."""
 
     role: Literal["LIQUIDATED", "COUNTERPARTY"]
     account: str
@@ -39,7 +39,7 @@ class Order:
 def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]:
     """Lots of opposite sides whose deficits are covered, each other's counterparty at the mark; reduces their lines.
 
-    Never two accounts of one owner. An uncovered side must meet its own winners: a short's loss is not for shorts to pay.
+    Never two accounts of one owner. An uncovered side meets its own winners: a short's loss is not for shorts to pay.
     """
     free: dict[str, tuple[list[tuple[Estate, Line]], list[tuple[Estate, Line]]]] = {}
     for estate in sorted(estates, key=lambda item: item.account):

@@ -1,7 +1,7 @@
-"""The loop: source -> codec -> sequence -> engine -> sink; the one order of duties, the same on Kafka and on recordings.
+"""The loop: source -> codec -> sequence -> engine -> sink; one order of duties, on Kafka as on recordings.
 
-Duties: open the pool (committed offsets, silent replay that applies what was published, digest check); then read, apply,
-and at every cut write what the engine says together with the offsets it rests on.
+Duties: open the pool (committed offsets, silent replay that applies what was published, digest check); then read,
+apply, and at every cut write what the engine says together with the offsets it rests on.
 """
 
 from collections.abc import Callable, Iterator

@@ -30,5 +30,5 @@ class MemorySink:
     def outputs(self, topic: str) -> Iterator[Record]:
         return (record for record in self.records if record.topic == topic)
 
-    def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
+    def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:  # noqa: ARG002  the protocol's
         self.advice += outputs

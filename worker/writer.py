@@ -29,9 +29,7 @@ class Writer(Inputs):
         orders = digest_of("orders", self._paused, self.policy, cases)
         return f"{(self.book.digest() + self.funds.digest() + self._ledger_digest + orders) % 2**128:032x}"
 
-    def _write_decision(
-        self, case: Case, point: CutPoint, decided: Decided
-    ) -> tuple[AdlDecision, list[ForcedTrade]]:
+    def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, list[ForcedTrade]]:
         decimals = self.book.currency_decimals
         sequence, chain = self.outputs.next(DECISIONS)
         decision = AdlDecision(

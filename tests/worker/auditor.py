@@ -451,7 +451,7 @@ class Auditor:
             if netted:
                 self.check(told["deficit"] == deficit, decision, said.id, "deficit", told["deficit"], "is", deficit)
                 paid = told["fund"] + told["haircut"] + told["bad_debt"]
-                # A quote is rounded up; the value it is compared with is rounded too where a lot is no whole minor unit.
+                # A quote is rounded up; so is the value it is compared with where lots are no whole minor units.
                 slack = sum(1 + (self.markets[x.key[0]].value(x.quantity).denominator > 1) for x in legs)
                 self.check(0 <= paid - deficit <= slack, decision, said.id, "deficit", deficit, "paid", paid)
             if only:
@@ -538,7 +538,7 @@ class Auditor:
                 legs = [x for x in taken if (x.key[0], x.sign, x.round) == (*key, demand.round)]
                 self.check(sum(x.quantity for x in legs) == got, decision, *key, "legs are not what was taken", got)
                 self.check(len({x.account for x in legs}) == demand.accounts, decision, *key, "accounts")
-                if decision.attempt == 1:
+                if decision.attempt == 1 and demand.round:  # legs of round 0 are crossings
                     gave = sum(x.quantity for x in given if (x.key[0], -x.sign, x.round) == (*key, demand.round))
                     self.check(gave == got, decision, *key, "liquidated legs give", gave, "taken", got)
                 left -= got

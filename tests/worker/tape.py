@@ -95,7 +95,7 @@ class Tape:
     def fund(self, balance, fund_id="default", decision_sequence=0):
         return self.say(InsuranceFund(fund_id=fund_id, balance=balance, decision_sequence=decision_sequence))
 
-    def bankrupt(self, account, *lines, id=None, **more):
+    def bankrupt(self, account, *lines, name=None, **more):
         """A bankruptcy; lines are (symbol, quantity) or (symbol, quantity, price)."""
         said = [
             line if isinstance(line, BankruptcyLine)
@@ -104,7 +104,7 @@ class Tape:
         ]  # fmt: skip
         event_time_ms = more.pop("event_time_ms", self.now_ms)
         return self.say(
-            Bankruptcy(id=id or f"b-{account}", account=account, event_time_ms=event_time_ms, lines=said, **more)
+            Bankruptcy(id=name or f"b-{account}", account=account, event_time_ms=event_time_ms, lines=said, **more)
         )
 
     def result(self, trade, filled, reason=None):

@@ -19,7 +19,8 @@ def position(**fields):
 
 
 def update(**fields):
-    given = {"account": "odd", "epoch": 1, "seq": 1, "full": True, "balances": [Balance(currency="USD", amount="1")]} | fields
+    cash = [Balance(currency="USD", amount="1")]
+    given = {"account": "odd", "epoch": 1, "seq": 1, "full": True, "balances": cash} | fields
     return encode(AccountUpdate(**given))
 
 
@@ -41,7 +42,7 @@ POISON = {
     ),
     "price zero": ("mark-prices", encode(MarkPrice(symbol="BTC", mark_price="0", event_time_ms=1)), "PRICE"),
     "price below zero": ("mark-prices", encode(MarkPrice(symbol="BTC", mark_price="-1", event_time_ms=1)), "PRICE"),
-    "mark of nothing": ("mark-prices", encode(MarkPrice(symbol="X", mark_price="1", event_time_ms=1)), "UNKNOWN_SYMBOL"),
+    "mark of none": ("mark-prices", encode(MarkPrice(symbol="X", mark_price="1", event_time_ms=1)), "UNKNOWN_SYMBOL"),
     "second scale": (
         "instruments",
         encode(
@@ -137,7 +138,7 @@ def test_a_bankruptcy_is_decided_once():
 
 def test_bankruptcies_before_the_start_are_answered_and_left():
     """`start_at` in log time or by offset."""
-    tape = market().at(2000).bankrupt("loser", id="old").at(4000).bankrupt("loser", id="new")
+    tape = market().at(2000).bankrupt("loser", name="old").at(4000).bankrupt("loser", name="new")
     for start in (Start(log_time_ms=3000), Start(offsets={("bankruptcies", 0): 1})):
         said = Said(run_tape(tape.records, settings_of(), start=start))
         assert [decision.status for decision in said.decisions] == ["BEFORE_START", "DECIDED"]

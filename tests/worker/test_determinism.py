@@ -145,9 +145,7 @@ sys.stdout.buffer.write(outputs_of(Path(sys.argv[1]), random_settings(), Path(sy
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
-def test_a_fresh_process_with_another_hash_seed_gives_the_same_bytes(
-    hash_seed, records, undisturbed, tmp_path
-):
+def test_a_fresh_process_with_another_hash_seed_gives_the_same_bytes(hash_seed, records, undisturbed, tmp_path):
     """No set or dictionary order, address or warm cache reaches an output."""
     recording = tmp_path / "recording.jsonl.gz"
     write_records(recording, records)
@@ -277,9 +275,7 @@ def commits(stop_log, settings, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stop", range(STOPS))
-def test_stopping_anywhere_and_going_on_gives_the_same_bytes(
-    stop, stop_log, settings, stop_bytes, commits, tmp_path
-):
+def test_stopping_anywhere_and_going_on_gives_the_same_bytes(stop, stop_log, settings, stop_bytes, commits, tmp_path):
     """Around any commit: before it, after it, in the middle of either file; the batches after the stop are others."""
     rng = random.Random(stop)
     batch = rng.choice(sorted(commits))

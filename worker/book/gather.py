@@ -192,7 +192,7 @@ def fill_entries(
     price: Floats,
     required: Floats,
 ) -> None:
-    """Lots and entry price of each entry, and each row's sum of |value| * mmf (by symbol rank), added in entry order."""
+    """Lots and entry price of each entry, and each row's sum of |value| * mmf (by symbol rank), in entry order."""
     for at in range(len(entry_slot)):
         slot = entry_slot[at]
         lots[at] = slots[EFFECTIVE, slot]
