@@ -589,8 +589,11 @@ class Auditor:
             symbol, sign = demand.symbol, 1 if demand.side == "LONG" else -1
             mine = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             here = [leg for leg in mine if leg.round == demand.round]
-            value = sum(self.markets[symbol].value(leg.quantity) for leg in here)
-            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in here)
+            # Normal accounts were asked in round 1, whose mean price is not that of what it left.
+            first = min((leg.round for leg in mine), default=0)
+            asked = [leg for leg in mine if leg.round == first]
+            value = sum(self.markets[symbol].value(leg.quantity) for leg in asked)
+            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in asked)
             for name, trader in list(self.traders.items()):
                 for key, holding in trader.holdings.items():
                     if key[0] != symbol or holding.quantity * sign <= 0:
@@ -608,7 +611,7 @@ class Auditor:
                     equity, gross = self.equity(unit), self.gross(unit)
                     able = haircut <= 0
                     if equity > 0:  # by more than the roundings of quotes and floats
-                        able = (haircut + len(here)) * gross * Fraction(1000001, 1000000) < equity * value
+                        able = (haircut + len(asked)) * gross * Fraction(1000001, 1000000) < equity * value
                     if demand.round == 2:
                         self.check(not able, *where, "could pay, and LAST accounts are asked")
                     if equity <= 0 and haircut <= 0 and demand.round == 1:
