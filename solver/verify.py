@@ -95,7 +95,10 @@ def _clearing(view, solution, report):
         total = view.per_demand(view.taken, slice(None))
         report.check((total == met).all(), f"lots of demands {np.flatnonzero(total != met)[:5]} must sum to the demand")
     total = np.bincount(view.k, weights=view.relaxed, minlength=met.size)
-    off = np.abs(total - met) > 1e-9 * np.maximum(met, 1)
+    # A level good to 1e-11 moves a large position by 1e-11 of it, which may be much against a small demand.
+    largest = np.ones(met.size)
+    np.maximum.at(largest, view.k, view.lots)
+    off = np.abs(total - met) > 1e-9 * np.maximum(met, largest)
     report.check(not off.any(), f"relaxed lots of demands {np.flatnonzero(off)[:5]} must sum to the demand")
 
 
@@ -193,9 +196,13 @@ def _lots_order(view, solution, report):
     """Lots follow the relaxed solution; with one demand they are the ones of largest present leverage, to the tie."""
     p = view.problem
     ask = view.solvent & view.must & np.isfinite(solution.level[view.k])
-    demands = np.flatnonzero(np.bincount(view.k[ask], minlength=1))
+    # A demand that takes everything there is leaves nothing to round; one open demand beside it is the only one.
+    size = p.demand_lots.size
+    given = np.bincount(view.k[ask], weights=view.taken[ask], minlength=size)
+    there = np.bincount(view.k[ask], weights=view.free[ask], minlength=size)
+    several = np.count_nonzero((given > 0) & (given < there)) > 1
     both = _with_company(view.account[ask]).size > 0
-    if demands.size > 1:
+    if several:
         lost = view.taken[ask] < np.floor(view.relaxed[ask] - 1e-9 * view.lots[ask])
         if not both:
             report.check(
@@ -217,7 +224,7 @@ def _lots_order(view, solution, report):
     more = x < free
     next_lot = np.full(p.demand_lots.size, -np.inf)
     np.maximum.at(next_lot, k[more], lev(x)[more])
-    floor = np.floor(view.relaxed[ask]) if demands.size > 1 else np.zeros(k.size)
+    floor = np.floor(view.relaxed[ask]) if several else np.zeros(k.size)
     extra = x > floor
     last = lev(x - 1)
     wrong = extra & (last < next_lot[k] * (1 - 1e-12))

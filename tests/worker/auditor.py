@@ -22,7 +22,16 @@ from schemas import (
     decode,
 )
 
-ORDER = (Instrument, Account, Control, InsuranceFund, MarkPrice, AccountUpdate, ForcedTradeResult, Bankruptcy)
+
+@dataclass
+class Removal:
+    """A null value on the topic of positions or accounts."""
+
+    topic: str
+    account: str
+
+
+KINDS = (Instrument, Account, Control, InsuranceFund, MarkPrice, AccountUpdate, ForcedTradeResult, Bankruptcy)
 DONE = ("DECIDED", "RESIDUAL")
 
 
@@ -99,6 +108,13 @@ class Refusal:
     refused_by: set
 
 
+def order(message):
+    """The place of a message's kind among records of one log time."""
+    if isinstance(message, Removal):
+        return KINDS.index(AccountUpdate if message.topic == "positions" else Account)
+    return KINDS.index(type(message))
+
+
 class Auditor:
     def __init__(self, records, decimals=2, settlement="bankruptcy", collar=None, residual="mark"):
         self.scale, self.settlement, self.residual = 10**decimals, settlement, residual
@@ -107,7 +123,10 @@ class Auditor:
         self.claims = {}
         for record in records:
             place = f"{record.topic}:{record.partition}"
-            messages = decode(record.value)
+            if record.value is None:
+                messages = [Removal(record.topic, (record.key or b"").decode())]
+            else:
+                messages = decode(record.value)
             newest = self.inputs[place][-1][0] if self.inputs[place] else record.log_time_ms
             self.inputs[place].append((max(newest, record.log_time_ms), messages))
             for message in messages:
@@ -145,24 +164,26 @@ class Auditor:
             self.next[place] = max(end, self.next.get(place, 0))
         self.apply_all(ready)
         heads = [
-            (log[at][0], min(ORDER.index(type(m)) for m in log[at][1]), place)
+            (log[at][0], min(map(order, log[at][1])), place)
             for place, log in self.inputs.items()
             if (at := self.next[place]) < len(log)
         ]
         first = min(heads, default=None)
-        if first is None or first[0] != decision.cut_time_ms or ORDER[first[1]] is not ForcedTradeResult:
+        if first is None or first[0] != decision.cut_time_ms or KINDS[first[1]] is not ForcedTradeResult:
             return
+        run = []
         for place, log in self.inputs.items():
             while self.next[place] < len(log) and log[self.next[place]][0] == first[0]:
                 messages = log[self.next[place]][1]
                 if not all(isinstance(message, ForcedTradeResult) for message in messages):
                     break
-                self.apply_all(messages)
+                run += messages
                 self.next[place] += 1
+        self.apply_all(run)
 
     def apply_all(self, messages):
         results = [m for m in messages if isinstance(m, ForcedTradeResult)]
-        for message in sorted((m for m in messages if m not in results), key=lambda m: ORDER.index(type(m))):
+        for message in sorted((m for m in messages if m not in results), key=order):
             self.apply(message)
         for message in results:
             self.apply(message)
@@ -187,6 +208,12 @@ class Auditor:
                 self.update(message)
             case ForcedTradeResult():
                 self.result(message)
+            case Removal(topic="positions"):
+                trader = self.traders[message.account]
+                self.traders[message.account] = Trader(trader.role, trader.adl, trader.owner, legs=trader.legs)
+            case Removal(topic="accounts"):
+                trader = self.traders[message.account]
+                trader.role, trader.adl, trader.owner = "TRADER", "NORMAL", None
 
     def update(self, message):
         trader = self.traders[message.account]
@@ -323,7 +350,7 @@ class Auditor:
         self.demands(decision, wanted, taken, given)
         outside = {claim.account for claim in claims} | refused_by
         owners = {self.traders[name].owner for name in outside} - {None}
-        self.counterparties(decision, taken, outside, owners)
+        self.counterparties(decision, taken, given, outside, owners)
         self.order(decision, taken, outside, owners)
         for leg in legs:
             self.legs[leg.trade_id] = leg
@@ -558,7 +585,7 @@ class Auditor:
             and all(self.markets[k[0]].mark is not None for k in self.members(self.margin_unit(name, key)))
         )
 
-    def counterparties(self, decision, taken, outside, owners):
+    def counterparties(self, decision, taken, given, outside, owners):
         """Who was asked, that nothing crosses zero, and that nobody is worse off than the promise."""
         by_position, by_unit = defaultdict(list), defaultdict(list)
         for leg in taken:
@@ -571,7 +598,10 @@ class Auditor:
             right = (free > 0) == (total > 0) and abs(total) <= abs(free) and len({leg.sign for leg in legs}) == 1
             self.check(right, decision, name, key, "has", free, "and gives", total)
         for unit, legs in by_unit.items():
-            equity, gross, count = self.equity(unit), self.gross(unit), len(legs)
+            equity, gross = self.equity(unit), self.gross(unit)
+            # One minor unit for the split, and those by which liquidated quotes of the same demand were rounded up.
+            beside = {(leg.key[0], -leg.sign, leg.round) for leg in legs}
+            count = len(legs) + sum((leg.key[0], leg.sign, leg.round) in beside for leg in given)
             values = [(leg.sign, self.markets[leg.key[0]].value(leg.quantity), leg.quote) for leg in legs]
             after = equity - sum(sign * value - quote for sign, value, quote in values)
             rest = gross - sum(value for _, value, _ in values)

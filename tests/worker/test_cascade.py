@@ -27,7 +27,8 @@ from schemas import (
     text_of,
 )
 from tests.worker.auditor import audit
-from tests.worker.tape import Tape, settings_of
+from tests.worker.random_tape import random_log, random_settings
+from tests.worker.tape import Said, Tape, run_tape, settings_of
 from worker.cut import KIND, CutPoint, Event
 from worker.engine import Engine
 from worker.settings import KINDS
@@ -336,3 +337,12 @@ def test_cascades_end_flat_or_with_a_residual_that_nobody_could_take(block):
         assert all(certificate.ok for decision in host.decisions for certificate in decision.certificates)
         ends[end] += 1
     assert min(ends.values()) > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_log_with_refusals_and_controls_keeps_every_promise(seed):
+    """A larger exchange that also refuses, fills in part, prices lines, removes accounts and takes over again."""
+    records = random_log(seed, poison=False)
+    said = Said(run_tape(records, random_settings()))
+    assert audit(records, said.decisions, said.trades) == []
+    assert max(decision.attempt for decision in said.decisions) > 1
