@@ -165,7 +165,8 @@ def round_failures(ledger: Ledger, decision: AdlDecision, number: int, trades: l
             yield f"{demand.symbol}: {demand.taken} must be taken in round {number}, were {lots} lots"
         value = side * lots * int(ledger.mark[asset] * ledger.num[asset]) / int(ledger.den[asset])
         lost = value - paid[asset, side]
-        haircut = lost / lots / UNIT if lots and abs(lost) > len(slots) + 4 else 0.0
+        legs = np.count_nonzero(taken[slots])  # each rounds its value once
+        haircut = lost / lots / UNIT if lots and abs(lost) > legs + 4 else 0.0
         asked.append(Asked((asset, side), demand, slots, taken[slots], haircut))
     for item in asked:
         yield from insolvent_failures(ledger, item, equity, gross)
