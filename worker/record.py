@@ -14,7 +14,7 @@ Partition = TopicPartition
 END: Final = 1 << 62  # a log time beyond every record's
 
 
-# A msgspec struct, not a dataclass: making a frozen dataclass costs 1.1 us a record, this 0.15 us.
+# A msgspec struct, not a dataclass: making a frozen dataclass costs 0.9 us a record, this 0.15 us.
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of a log; `value` None removes the key."""
 
