@@ -236,7 +236,7 @@ class Engine(Writer):
             quote = scaled(trade.quote_amount, decimals)
             leg = Leg(
                 trade.trade_id, trade.decision_id, trade.role, trade.account, trade.symbol, trade.position_side,
-                trade.side == "SELL", trade.adl_seq, lots, lots, quote,
+                trade.side == "SELL", trade.adl_seq, lots, quote,
             )  # fmt: skip
             self.held.add(leg)
         for account in sorted({trade.account for trade in trades}):

@@ -20,7 +20,6 @@ class Leg:
     position_side: PositionSide
     sells: bool
     adl_seq: int
-    ordered_lots: int
     lots: int  # ordered less refused
     quote_minor: int  # cash of `lots`, as if executed
     answered: bool = False

@@ -7,13 +7,13 @@ of the round by lots. Two liquidated accounts with covered deficits meet each ot
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import floor
 from typing import Literal
 
 import numpy as np
 
 from schemas import PositionSide
-from solver.settlement import split_by_largest_remainder
+from solver.settlement import rounded_up, split_by_largest_remainder
 from worker.book.book import Book
 from worker.rounds import Key, Round
 from worker.takeover import Estate, Line
@@ -57,7 +57,6 @@ def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]
                     quote = long_line.scale.value_minor(lots, long_line.mark)
                     for estate, line, cash in ((long_estate, long_line, quote), (short_estate, short_line, -quote)):
                         line.left -= lots
-                        line.crossed += lots
                         orders.append(_liquidated(estate.account, line, lots, cash, 0))
     return merged(orders)
 
@@ -95,9 +94,9 @@ def orders_of_round(
                 continue
             price = line.mark_minor if result.at_mark else line.price_minor
             if replaced:
-                quote = ceil(line.sign * price * lots) if result.at_mark else _next_cash(line, lots)
+                quote = rounded_up(line.sign * price * lots) if result.at_mark else _next_cash(line, lots)
             else:
-                quote = ceil(line.sign * price * lots)
+                quote = rounded_up(line.sign * price * lots)
                 estate = owner[id(line)]
                 order = _liquidated(estate.account, line, lots, quote, result.number)
                 estate.haircut_minor -= order.haircut_minor

@@ -9,8 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-TopicPartition = tuple[str, int]
-Partition = TopicPartition
+Partition = tuple[str, int]
 END: Final = 1 << 62  # a log time beyond every record's
 
 
@@ -42,22 +41,22 @@ class Output(msgspec.Struct, frozen=True, gc=False):
 class Committed(msgspec.Struct, frozen=True):
     """What the last commit left: next offsets of the inputs and the worker's own words (sequence, chain, digest)."""
 
-    offsets: dict[TopicPartition, int]
+    offsets: dict[Partition, int]
     metadata: str
 
 
 class Source(Protocol):
     """Inputs: any interleaving of partitions, offset order inside each."""
 
-    def partitions(self) -> list[TopicPartition]:
+    def partitions(self) -> list[Partition]:
         """Every input partition, sorted, also those without a record."""
         ...
 
-    def ends(self) -> dict[TopicPartition, int]:
+    def ends(self) -> dict[Partition, int]:
         """Asks once for each partition's end: no record below it is still to come, or comes without being polled."""
         ...
 
-    def complete_until_ms(self, partition: TopicPartition) -> int:
+    def complete_until_ms(self, partition: Partition) -> int:
         """A log time: every record of the partition below it has been polled; END when none is left."""
         ...
 
@@ -74,7 +73,7 @@ class Sink(Protocol):
     """Outputs: one commit is all or nothing."""
 
     def commit(
-        self, outputs: Sequence[Output], offsets: Mapping[TopicPartition, int], metadata: str, log_time_ms: int
+        self, outputs: Sequence[Output], offsets: Mapping[Partition, int], metadata: str, log_time_ms: int
     ) -> None:
         """Writes the outputs and the offsets they rest on as one step."""
         ...

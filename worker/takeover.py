@@ -48,7 +48,6 @@ class Line:
     mark: int
     priced: bool  # by the event
     price_minor: Fraction = Fraction(0)
-    crossed: int = 0
     left: int = 0  # lots that no round has taken yet
     replaced: int = 0  # lots of a refused leg that have a new counterparty
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Final, cast
 
 import msgspec
 
-from worker.record import Record, TopicPartition
+from worker.record import Partition, Record
 
 BLOCK_BYTES: Final = 1 << 18  # about 1,000 lines: larger blocks fall out of the cache and were 10 % slower
 
@@ -79,12 +79,12 @@ def read_records(path: Path) -> Iterator[list[Record]]:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
 
 
-def read_ends(path: Path) -> tuple[dict[TopicPartition, int], int]:
+def read_ends(path: Path) -> tuple[dict[Partition, int], int]:
     """The next offset of each partition in a file, and how many records there are.
 
     Raises RecordingError when offsets go back.
     """
-    ends: dict[TopicPartition, int] = {}
+    ends: dict[Partition, int] = {}
     count = 0
     for block in _blocks(path):
         try:

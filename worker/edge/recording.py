@@ -12,7 +12,7 @@ from typing import Final, Self
 import msgspec
 
 from worker.edge.jsonlines import RecordingError, line_of, read_ends, read_records, record_of
-from worker.record import END, Committed, Output, Record, TopicPartition
+from worker.record import END, Committed, Output, Partition, Record
 
 OUTPUTS_FILE: Final = "outputs.jsonl"
 COMMITS_FILE: Final = "commits.jsonl"
@@ -34,7 +34,7 @@ class RecordingSource:
         *,
         batch_max: int | None = None,
         interleaving_seed: int | None = None,
-        partitions: Iterable[TopicPartition] = (),
+        partitions: Iterable[Partition] = (),
     ) -> None:
         blocks: Iterator[list[Record]]
         if isinstance(recording, Path):
@@ -47,18 +47,18 @@ class RecordingSource:
         if interleaving_seed is not None:
             records = [record for block in blocks for record in block]
             blocks = iter([interleaved(records, interleaving_seed)])
-        self._positions: dict[TopicPartition, tuple[int, int]] = {}  # next offset and newest log time of what was given
+        self._positions: dict[Partition, tuple[int, int]] = {}  # next offset and newest log time of what was given
         self._blocks = blocks
         self._batch_max = batch_max
         self._block: list[Record] = []
         self._next = 0
         self._fill()
 
-    def partitions(self) -> list[TopicPartition]:
+    def partitions(self) -> list[Partition]:
         """Every partition of the recording and those named by the caller, sorted."""
         return sorted(self._ends)
 
-    def ends(self) -> dict[TopicPartition, int]:
+    def ends(self) -> dict[Partition, int]:
         """The offset after each partition's last record."""
         return dict(self._ends)
 
@@ -74,7 +74,7 @@ class RecordingSource:
             self._fill()
         return records
 
-    def complete_until_ms(self, partition: TopicPartition) -> int:
+    def complete_until_ms(self, partition: Partition) -> int:
         """The partition's newest log time given, or END when all of it was."""
         next_offset, log_time_ms = self._positions.get(partition, (0, -END))
         return END if next_offset >= self._ends[partition] else log_time_ms
@@ -125,7 +125,7 @@ class RecordingSink:
         self._advice = (folder / ADVICE_FILE).open("wb", buffering=0)
 
     def commit(
-        self, outputs: Sequence[Output], offsets: Mapping[TopicPartition, int], metadata: str, log_time_ms: int
+        self, outputs: Sequence[Output], offsets: Mapping[Partition, int], metadata: str, log_time_ms: int
     ) -> None:
         """Appends the outputs and then the commit; after an exception the folder must be opened anew."""
         written = b"".join(self._line(output, log_time_ms, self._offsets) for output in outputs)
@@ -198,8 +198,8 @@ def committed_outputs(folder: Path) -> Iterator[Record]:
 
 def interleaved(records: Sequence[Record], seed: int) -> list[Record]:
     """The records in another interleaving of their partitions, every one equally likely; offset order inside each."""
-    queues: dict[TopicPartition, Iterator[Record]] = {}
-    members: dict[TopicPartition, list[Record]] = {}
+    queues: dict[Partition, Iterator[Record]] = {}
+    members: dict[Partition, list[Record]] = {}
     for record in records:
         members.setdefault((record.topic, record.partition), []).append(record)
     turns = [where for where in sorted(members) for _ in members[where]]
@@ -208,8 +208,8 @@ def interleaved(records: Sequence[Record], seed: int) -> list[Record]:
     return [next(queues[where]) for where in turns]
 
 
-def _ends_of(records: Sequence[Record]) -> dict[TopicPartition, int]:
-    ends: dict[TopicPartition, int] = {}
+def _ends_of(records: Sequence[Record]) -> dict[Partition, int]:
+    ends: dict[Partition, int] = {}
     for record in records:
         where = record.topic, record.partition
         if record.offset < ends.get(where, 0):
@@ -255,6 +255,6 @@ def _next_offsets(outputs: Path) -> dict[str, int]:
     return offsets
 
 
-def _place(name: str) -> TopicPartition:
+def _place(name: str) -> Partition:
     topic, _, partition = name.rpartition(":")
     return topic, int(partition)
