@@ -16,7 +16,9 @@ ARROWS = {
     "worker.edge": {"schemas", "worker.record", "worker.settings", "worker.explain", "worker.summary"},
     "worker.demo": {"schemas", "worker.record", "worker.settings", "worker.loop", "worker.engine", "worker.edge"},
     "worker.record": set(),
-    "worker.settings": {"schemas", "worker.hints"},
+    "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings"},
+    "worker.sections": set(),
+    "worker.client_settings": set(),
     "worker.hints": set(),
     "worker.explain": {"schemas", "worker.record"},
     "worker.summary": {"schemas", "worker", "worker.record"},  # the chain of outputs

@@ -25,6 +25,7 @@ from worker.edge.recording import (
     RecordingSource,
     committed_outputs,
 )
+from worker.edge.secrets import masked
 from worker.explain import NotFoundError, explain
 from worker.record import Record
 from worker.settings import SettingError, Settings, load, settings_digest, to_toml, to_values
@@ -249,7 +250,7 @@ def _finish(summary: Summary, facts: dict[str, Any], *, json: bool) -> None:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    typer.echo(f"adl: {sentence}", err=True)
+    typer.echo(f"adl: {masked(sentence)}", err=True)
     raise SystemExit(code)
 
 

@@ -2,6 +2,7 @@
 
 Rule 1: a wrong setting is refused with its name and what is allowed; an unknown one is never ignored.
 Rule 2: this file is pure; the caller hands it the file's text and the environment.
+Rule 3: no secret is ever in the settings, only where it is found; so nothing that shows them can show one.
 """
 
 import difflib
@@ -9,168 +10,46 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
 
+from worker import client_settings
 from worker.hints import allowed as allowed_by
 from worker.hints import plain
+from worker.sections import (
+    KINDS,
+    NEVER_IN_AN_OUTPUT,
+    SECTIONS,
+    DecisionSettings,
+    Fraction,
+    KafkaSettings,
+    Section,
+    Settings,
+)
 
-Kind = Literal[
-    "instruments",
-    "accounts",
-    "controls",
-    "insurance-fund",
-    "mark-prices",
-    "positions",
-    "forced-trade-results",
-    "bankruptcies",
+__all__ = [
+    "KINDS",
+    "SECTIONS",
+    "DecisionSettings",
+    "KafkaSettings",
+    "SettingError",
+    "Settings",
+    "allowed",
+    "from_values",
+    "load",
+    "settings_digest",
+    "to_toml",
+    "to_values",
 ]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)  # in the order in which inputs of equal log time are taken
-
-Name = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
-]
-Account = Annotated[str, Meta(min_length=1, max_length=64, description="an account name of 1 to 64 characters")]
-Topic = Annotated[
-    str,
-    Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic name: letters, digits, dots, dashes, underscores"),
-]
-# Exact: TOML numbers are read as decimals, never as floats, because these bound money.
-Fraction = Annotated[Decimal, Meta(description="a decimal above 0 and at most 1, or null")]
-Multiple = Annotated[Decimal, Meta(description="a decimal above 0, or null")]
 
 
 class SettingError(ValueError):
     """A setting that is wrong; the message names it and says what is allowed."""
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the sections."""
-
-
-class PoolSettings(Section, frozen=True, kw_only=True):
-    """Which margin domain this process serves."""
-
-    # Names the pool in every output and in its ids. Changing it makes all ids new.
-    name: Name = "main"
-    # Keeps the same pool of another environment apart (transactional id).
-    environment: Name = "local"
-    # The one currency that balances, marks and trades are in; balances in another are refused.
-    currency: Name = "USDT"
-    # Decimals of the smallest amount booked. Too small: amounts with more decimals are refused.
-    # Too large: the largest position value that fits shrinks tenfold for each (2**51 smallest amounts).
-    currency_decimals: Annotated[int, Meta(ge=0, le=9, description="a whole number from 0 to 9")] = 6
-    # The account every forced trade faces.
-    clearing_account: Account = "CLEARING"
-
-
-class WorkerSettings(Section, frozen=True, kw_only=True):
-    """What the process is allowed to do."""
-
-    # shadow: decisions are written, trades are not. live: both.
-    mode: Literal["shadow", "live"] = "shadow"
-    # Bankruptcies before it are answered BEFORE_START. null: the end of a live topic, the beginning of a recording.
-    # Too early: bankruptcies that another engine has dealt with are decided again. Too late: one is left undecided.
-    start_at: (
-        Annotated[
-            Literal["end", "beginning"] | Annotated[int, Meta(ge=0)],
-            Meta(description='"end", "beginning", a log time in milliseconds, or null'),
-        ]
-        | None
-    ) = None
-
-
-class InputSettings(Section, frozen=True, kw_only=True):
-    """Where each kind of message is read; any topic may carry any input message."""
-
-    # Kind -> topics. The kind decides the order among records of equal log time.
-    # One topic named for every kind gives the exchange's own total order.
-    topics: dict[Kind, list[Topic]] = msgspec.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        given = dict(self.topics)
-        self.topics.clear()
-        self.topics.update({kind: given.get(kind, [kind]) for kind in KINDS})
-
-
-class OutputSettings(Section, frozen=True, kw_only=True):
-    """Where each kind of answer is written."""
-
-    forced_trades: Topic = "forced-trades"
-    adl_decisions: Topic = "adl-decisions"
-    adl_cuts: Topic = "adl-cuts"
-    adl_state: Topic = "adl-state"
-    dead_letters: Topic = "dead-letters"
-
-
-class CutSettings(Section, frozen=True, kw_only=True):
-    """When the state is looked at."""
-
-    # Milliseconds of log time between two looks without a bankruptcy. Too small: more `adl-cuts` records, lower
-    # throughput. Too large: refusals and held decisions are noticed later.
-    watch_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="milliseconds from 1 to 3,600,000")] = 1000
-    # Bankruptcies this close in log time are decided together. Too small: a burst is decided one by one, and early
-    # ones take the best counterparties' capacity. Too large: the first waits for the last.
-    joint_window_ms: Annotated[int, Meta(ge=0, le=60_000, description="milliseconds from 0 to 60,000")] = 0
-
-
-class DecisionSettings(Section, frozen=True, kw_only=True):
-    """Who is reduced, at which price, and what a person must look at first."""
-
-    # Who is reduced: waterfill lowers the largest leverage first; the queues take whole positions in rank order.
-    policy: Literal["waterfill", "queue:pnl_leverage", "queue:effective_leverage"] = "waterfill"
-    # The forced trades' price: the bankruptcy price (winners carry the deficit), or the mark (it stays as bad debt).
-    settlement: Literal["bankruptcy", "mark"] = "bankruptcy"
-    # What counterparties cannot pay for: taken at the mark with the rest as bad debt, or left open.
-    residual: Literal["mark", "none"] = "mark"
-    # True: nobody pays more than the profit of the position that is taken. Costs: larger residuals and bad debt.
-    protect_principal: bool = False
-    # Largest distance of a bankruptcy price from the mark, as a fraction of the mark; null: no collar.
-    # Too small: deficits stay as bad debt. Too large: single winners pay prices far from the market.
-    collar: Fraction | None = None
-    # Times a refused quantity is decided again. Too small: residuals that others would have taken.
-    # Too large: a market that refuses everything is asked again and again.
-    attempts_max: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = 3
-    # Milliseconds a mark may be older than the bankruptcy. Too small: decisions are held in quiet markets.
-    # Too large: decisions at prices that are no longer true.
-    mark_age_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000")] = 60_000
-    # Decisions above this amount of quote currency wait for a RELEASE; null: none does.
-    # Too small: operators release routine decisions. Too large: a wrong feed acts unseen.
-    notional_max: Multiple | None = None
-    # Decisions that touch more accounts than this wait for a RELEASE; null: none does. Costs as above.
-    accounts_max: Annotated[int, Meta(ge=1, description="a whole number from 1, or null")] | None = None
-    # Decisions whose mark moved by more than this fraction since the last cut wait for a RELEASE; null: none does.
-    # Too small: every crash waits for a person. Too large: a broken mark is acted upon.
-    mark_jump_max: Multiple | None = None
-    # True: a trade may be filled only while its account is at the `seq` it was decided on. Costs: more refusals.
-    strict_guard: bool = False
-
-
-class LogSettings(Section, frozen=True, kw_only=True):
-    """What is told to the operator; never changes an output."""
-
-    # auto: readable at a terminal, JSON lines elsewhere.
-    format: Literal["auto", "json", "console"] = "auto"
-    # Too quiet: a held decision goes unseen. Too talkative: disk.
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class Settings(Section, frozen=True, kw_only=True):
-    """Everything that can be set."""
-
-    pool: PoolSettings = PoolSettings()
-    worker: WorkerSettings = WorkerSettings()
-    input: InputSettings = msgspec.field(default_factory=InputSettings)
-    output: OutputSettings = OutputSettings()
-    cut: CutSettings = CutSettings()
-    decision: DecisionSettings = DecisionSettings()
-    log: LogSettings = LogSettings()
-
-
-SECTIONS: Final[dict[str, type[Section]]] = get_type_hints(Settings)
 ENVIRONMENT_PREFIX: Final = "ADL_"
+CLIENT: Final = ["kafka", "client"]
 
 
 def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterable[str] = ()) -> Settings:
@@ -184,12 +63,16 @@ def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterab
         raise SettingError(f"the settings file must be TOML: {error}") from None
     for name, text in sorted((environ or {}).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            _put(values, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), text, origin=name)
+            path = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")
+            if path[:2] == CLIENT and len(path) > 2:
+                setting, text = client_settings.of_variable("_".join(path[2:]), name, text)
+                path = [*CLIENT, setting]
+            _put(values, path, text, origin=name)
     for flag in flags:
-        path, equals, text = flag.partition("=")
+        setting, equals, text = flag.partition("=")
         if not equals:
-            raise SettingError(f"a flag must be section.key=value, was {flag!r}")
-        _put(values, path.strip().split("."), text.strip(), origin=flag)
+            raise SettingError(f"a flag must be section.key=value, was {_shown(flag, flag)}")
+        _put(values, setting.strip().split("."), text.strip(), origin=flag)
     return from_values(values)
 
 
@@ -199,7 +82,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
     for section, given in values.items():
         cls = _section(section)
         if not isinstance(given, Mapping):
-            raise SettingError(f"{section} must be a section with keys, was {given!r}")
+            raise SettingError(f"{section} must be a section with keys, was {_shown(section, given)}")
         hints = get_type_hints(cls, include_extras=True)
         fields = {key: _field(f"{section}.{key}", value, hints) for key, value in given.items()}
         made[section] = cls(**fields)
@@ -207,9 +90,10 @@ def from_values(values: Mapping[str, Any]) -> Settings:
 
 
 def settings_digest(settings: Settings) -> str:
-    """Digest of all that can change an output; `log` cannot."""
+    """Digest of all that can change an output; how the brokers are reached, and logs, cannot."""
     values = to_values(settings)
-    del values["log"]
+    for section in NEVER_IN_AN_OUTPUT:
+        del values[section]
     return hashlib.blake2b(msgspec.json.encode(values, order="deterministic"), digest_size=16).hexdigest()
 
 
@@ -259,10 +143,14 @@ def _field(setting: str, value: Any, hints: Mapping[str, Any]) -> Any:
     key = setting.rpartition(".")[2]
     if key not in hints:
         raise SettingError(f"{setting} is not a setting{_near(key, hints)}")
+    if setting.split(".") == CLIENT and isinstance(value, Mapping):
+        value = client_settings.flat(value)
+        if sentence := client_settings.refusal(value):
+            raise SettingError(f"{setting}: {sentence}")
     try:
         made = msgspec.convert(value, hints[key])
     except (msgspec.ValidationError, ArithmeticError):
-        raise SettingError(f"{setting} must be {allowed_by(hints[key])}, was {value!r}") from None
+        raise SettingError(f"{setting} must be {allowed_by(hints[key])}, was {_shown(setting, value)}") from None
     # msgspec bounds no decimals, and NaN passes every comparison that is written the wrong way round.
     if isinstance(made, Decimal):
         top = 1 if Fraction in get_args(hints[key]) else Decimal("1e30")
@@ -272,13 +160,25 @@ def _field(setting: str, value: Any, hints: Mapping[str, Any]) -> Any:
     return made
 
 
+def _shown(setting: str, value: Any) -> str:
+    """A wrong value as a sentence may quote it: not at all where it may be a secret in the wrong place."""
+    return "something else" if setting.startswith("kafka") else repr(value)
+
+
 def _put(values: dict[str, Any], path: list[str], text: str, origin: str) -> None:
     section, key = path[0], path[1] if len(path) > 1 else ""
     hints = get_type_hints(_section(section), include_extras=True)
     if key not in hints:
         raise SettingError(f"{origin.partition('=')[0]} is not a setting{_near(key, hints)}")
     target = values.setdefault(section, {})
-    if get_origin(hints[key]) is dict:
+    if not isinstance(target, dict):
+        return  # `from_values` says what it must be
+    if path[:2] == CLIENT:
+        name, given = ".".join(path[2:]), target.get(key, {})
+        if not name or not isinstance(given, dict):
+            raise SettingError(f"kafka.client must be {allowed('kafka.client')}")
+        target[key] = client_settings.put(given, name, text)
+    elif get_origin(hints[key]) is dict:
         target.setdefault(key, {})["-".join(path[2:]).replace("_", "-")] = [part.strip() for part in text.split(",")]
     else:
         target[key] = plain(text, hints[key])

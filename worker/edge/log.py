@@ -7,6 +7,7 @@ from typing import Any, Literal
 import structlog
 
 from schemas import AdlDecision
+from worker.edge.secrets import masked
 
 
 def start_logging(form: Literal["auto", "json", "console"], level: str) -> None:
@@ -18,6 +19,7 @@ def start_logging(form: Literal["auto", "json", "console"], level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -43,3 +45,8 @@ def log_decision(decision: AdlDecision) -> None:
         bad_debt=decision.bad_debt,
         **({"reason": decision.reason} if decision.reason else {}),
     )
+
+
+def _without_secrets(_logger: Any, _method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Clients and libraries quote what they were given; a secret is taken out of every fact."""
+    return {name: value if isinstance(value, int | float) else masked(str(value)) for name, value in facts.items()}

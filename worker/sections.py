@@ -1,0 +1,179 @@
+"""The settings, section by section: what each is, what too small costs, what too large costs.
+
+Rule 1: every field has a type that says what is allowed, and a comment for whom it hurts when it is wrong.
+Rule 2: what can change an output is in the settings digest; what cannot stands in NEVER_IN_AN_OUTPUT.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Final, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+Kind = Literal[
+    "instruments",
+    "accounts",
+    "controls",
+    "insurance-fund",
+    "mark-prices",
+    "positions",
+    "forced-trade-results",
+    "bankruptcies",
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)  # in the order in which inputs of equal log time are taken
+
+Name = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
+]
+Account = Annotated[str, Meta(min_length=1, max_length=64, description="an account name of 1 to 64 characters")]
+Topic = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic name: letters, digits, dots, dashes, underscores"),
+]
+# Exact: TOML numbers are read as decimals, never as floats, because these bound money.
+Fraction = Annotated[Decimal, Meta(description="a decimal above 0 and at most 1, or null")]
+Multiple = Annotated[Decimal, Meta(description="a decimal above 0, or null")]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the sections."""
+
+
+class PoolSettings(Section, frozen=True, kw_only=True):
+    """Which margin domain this process serves."""
+
+    # Names the pool in every output and in its ids. Changing it makes all ids new.
+    name: Name = "main"
+    # Keeps the same pool of another environment apart (transactional id).
+    environment: Name = "local"
+    # The one currency that balances, marks and trades are in; balances in another are refused.
+    currency: Name = "USDT"
+    # Decimals of the smallest amount booked. Too small: amounts with more decimals are refused.
+    # Too large: the largest position value that fits shrinks tenfold for each (2**51 smallest amounts).
+    currency_decimals: Annotated[int, Meta(ge=0, le=9, description="a whole number from 0 to 9")] = 6
+    # The account every forced trade faces.
+    clearing_account: Account = "CLEARING"
+
+
+class WorkerSettings(Section, frozen=True, kw_only=True):
+    """What the process is allowed to do."""
+
+    # shadow: decisions are written, trades are not. live: both.
+    mode: Literal["shadow", "live"] = "shadow"
+    # Bankruptcies before it are answered BEFORE_START. null: the end of a live topic, the beginning of a recording.
+    # Too early: bankruptcies that another engine has dealt with are decided again. Too late: one is left undecided.
+    start_at: (
+        Annotated[
+            Literal["end", "beginning"] | Annotated[int, Meta(ge=0)],
+            Meta(description='"end", "beginning", a log time in milliseconds, or null'),
+        ]
+        | None
+    ) = None
+
+
+class InputSettings(Section, frozen=True, kw_only=True):
+    """Where each kind of message is read; any topic may carry any input message."""
+
+    # Kind -> topics. The kind decides the order among records of equal log time.
+    # One topic named for every kind gives the exchange's own total order.
+    topics: dict[Kind, list[Topic]] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = dict(self.topics)
+        self.topics.clear()
+        self.topics.update({kind: given.get(kind, [kind]) for kind in KINDS})
+
+
+class OutputSettings(Section, frozen=True, kw_only=True):
+    """Where each kind of answer is written."""
+
+    forced_trades: Topic = "forced-trades"
+    adl_decisions: Topic = "adl-decisions"
+    adl_cuts: Topic = "adl-cuts"
+    adl_state: Topic = "adl-state"
+    dead_letters: Topic = "dead-letters"
+
+
+class CutSettings(Section, frozen=True, kw_only=True):
+    """When the state is looked at."""
+
+    # Milliseconds of log time between two looks without a bankruptcy. Too small: more `adl-cuts` records, lower
+    # throughput. Too large: refusals and held decisions are noticed later.
+    watch_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="milliseconds from 1 to 3,600,000")] = 1000
+    # Bankruptcies this close in log time are decided together. Too small: a burst is decided one by one, and early
+    # ones take the best counterparties' capacity. Too large: the first waits for the last.
+    joint_window_ms: Annotated[int, Meta(ge=0, le=60_000, description="milliseconds from 0 to 60,000")] = 0
+
+
+class DecisionSettings(Section, frozen=True, kw_only=True):
+    """Who is reduced, at which price, and what a person must look at first."""
+
+    # Who is reduced: waterfill lowers the largest leverage first; the queues take whole positions in rank order.
+    policy: Literal["waterfill", "queue:pnl_leverage", "queue:effective_leverage"] = "waterfill"
+    # The forced trades' price: the bankruptcy price (winners carry the deficit), or the mark (it stays as bad debt).
+    settlement: Literal["bankruptcy", "mark"] = "bankruptcy"
+    # What counterparties cannot pay for: taken at the mark with the rest as bad debt, or left open.
+    residual: Literal["mark", "none"] = "mark"
+    # True: nobody pays more than the profit of the position that is taken. Costs: larger residuals and bad debt.
+    protect_principal: bool = False
+    # Largest distance of a bankruptcy price from the mark, as a fraction of the mark; null: no collar.
+    # Too small: deficits stay as bad debt. Too large: single winners pay prices far from the market.
+    collar: Fraction | None = None
+    # Times a refused quantity is decided again. Too small: residuals that others would have taken.
+    # Too large: a market that refuses everything is asked again and again.
+    attempts_max: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = 3
+    # Milliseconds a mark may be older than the bankruptcy. Too small: decisions are held in quiet markets.
+    # Too large: decisions at prices that are no longer true.
+    mark_age_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000")] = 60_000
+    # Decisions above this amount of quote currency wait for a RELEASE; null: none does.
+    # Too small: operators release routine decisions. Too large: a wrong feed acts unseen.
+    notional_max: Multiple | None = None
+    # Decisions that touch more accounts than this wait for a RELEASE; null: none does. Costs as above.
+    accounts_max: Annotated[int, Meta(ge=1, description="a whole number from 1, or null")] | None = None
+    # Decisions whose mark moved by more than this fraction since the last cut wait for a RELEASE; null: none does.
+    # Too small: every crash waits for a person. Too large: a broken mark is acted upon.
+    mark_jump_max: Multiple | None = None
+    # True: a trade may be filled only while its account is at the `seq` it was decided on. Costs: more refusals.
+    strict_guard: bool = False
+
+
+class KafkaSettings(Section, frozen=True, kw_only=True):
+    """How the brokers are reached; never changes an output."""
+
+    # The brokers to ask first, host:port, several with commas.
+    bootstrap: Annotated[
+        str,
+        Meta(pattern=r"^[^\s,:@/]+:[0-9]{1,5}(,[^\s,:@/]+:[0-9]{1,5})*$", description="host:port, several with commas"),
+    ] = "localhost:9092"
+    # Settings of librdkafka, passed through: TLS, SASL, limits. What exactly-once rests on is refused, and a secret is
+    # named by where it is (NAME_file or NAME_env), never written here; see worker/client_settings.py.
+    client: Annotated[
+        dict[str, str | int | bool],
+        Meta(description="a table of client settings, each a text, a whole number, true or false"),
+    ] = msgspec.field(default_factory=dict)
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """What is told to the operator; never changes an output."""
+
+    # auto: readable at a terminal, JSON lines elsewhere.
+    format: Literal["auto", "json", "console"] = "auto"
+    # Too quiet: a held decision goes unseen. Too talkative: disk.
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything that can be set."""
+
+    pool: PoolSettings = PoolSettings()
+    worker: WorkerSettings = WorkerSettings()
+    input: InputSettings = msgspec.field(default_factory=InputSettings)
+    output: OutputSettings = OutputSettings()
+    cut: CutSettings = CutSettings()
+    decision: DecisionSettings = DecisionSettings()
+    kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
+    log: LogSettings = LogSettings()
+
+
+SECTIONS: Final[dict[str, type[Section]]] = get_type_hints(Settings)
+NEVER_IN_AN_OUTPUT: Final = ("kafka", "log")
