@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-OUTSIDE: Final = ("worker/edge/", "worker/demo/", "worker/cli.py", "worker/explain.py", "worker/summary.py")
+OUTSIDE: Final = (
+    "worker/edge/",
+    "worker/demo/",
+    "worker/cli/",
+    "worker/client_settings.py",
+    "worker/explain.py",
+    "worker/summary.py",
+)
 LIBRARIES: Final = ("msgspec", "numba", "numpy")
 
 

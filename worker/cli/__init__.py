@@ -1,0 +1,39 @@
+"""The command `adl`: settings -> edge -> loop, and nothing else; one file per command.
+
+Exit codes: 0 done; 1 a check or `--verify` found a difference; 2 wrong use or settings; 3 a file cannot be read;
+4 the inputs and what was committed about them do not agree.
+"""
+
+import gc
+
+import typer
+
+from worker.cli.common import fail
+from worker.cli.config import config_show, version
+from worker.cli.demo import demo
+from worker.cli.explain import explain_command
+from worker.cli.replay import replay
+from worker.edge.jsonlines import RecordingError
+from worker.explain import NotFoundError
+from worker.settings import SettingError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Auto-deleveraging.")
+app.command()(demo)
+app.command()(replay)
+app.command(name="explain")(explain_command)
+config = typer.Typer(no_args_is_help=True, help="What is set.")
+config.command(name="show")(config_show)
+app.add_typer(config, name="config")
+app.command()(version)
+
+
+def main() -> None:
+    """Runs the command line; expected errors are one sentence on standard error and an exit code."""
+    # Nothing we keep in numbers (records, legs) is part of a cycle, and looking for cycles took half of a long replay.
+    gc.set_threshold(1_000_000, 50, 100)
+    try:
+        app()
+    except (SettingError, NotFoundError) as error:
+        fail(str(error), 2)
+    except RecordingError as error:
+        fail(str(error), 3)

@@ -1,0 +1,5 @@
+"""`python -m worker.cli` is `adl`."""
+
+from worker.cli import main
+
+main()
