@@ -1,6 +1,6 @@
 """The words on the wire, and how they become exact numbers: what the other rooms may use of this one."""
 
-from schemas.codec import decode, decode_output, encode
+from schemas.codec import Encoding, decode, decode_output, encode, fields_of
 from schemas.messages import (
     Account,
     AccountRole,
@@ -50,6 +50,7 @@ __all__ = [
     "DeadLetter",
     "DecidedBankruptcy",
     "DecidedDemand",
+    "Encoding",
     "ForcedTrade",
     "ForcedTradeResult",
     "InputMessage",
@@ -68,6 +69,7 @@ __all__ = [
     "decode",
     "decode_output",
     "encode",
+    "fields_of",
     "fraction_of",
     "scaled",
     "text_of",

@@ -1,10 +1,14 @@
-"""Bytes to messages and back; decoders and encoders are built once, at import.
+"""Bytes to messages and back, as JSON or MessagePack; decoders and encoders are built once, at import.
 
-What passes `decode` has known fields of the right types, integers that fit int64 and names within their limits. Decimal
-texts are judged later, by `units.py`, where the instrument's scale is known.
+What passes `decode` has known fields of the right types, integers that fit int64 and names within their limits, and
+passes in both encodings or in none. Decimal texts are judged later, by `units.py`, where the instrument's scale is
+known. No field of an input is a float, so no NaN comes in; on the way out NaN and infinities are null in both.
 """
 
 from collections.abc import Callable
+from functools import cache
+from math import isfinite
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -23,19 +27,24 @@ from schemas.messages import (
 )
 from schemas.rejections import Reason, Refused, shown
 
-_INPUT: msgspec.json.Decoder[InputMessage | list[InputMessage]] = msgspec.json.Decoder(
-    InputMessage | list[InputMessage]
-)
-_OUTPUT: msgspec.json.Decoder[OutputMessage] = msgspec.json.Decoder(OutputMessage)
-_decode_input = _INPUT.decode
+Encoding = Literal["json", "msgpack"]
+
+_INPUT: Final = InputMessage | list[InputMessage]
+_DECODE_INPUT: Final[dict[Encoding, Callable[[bytes], InputMessage | list[InputMessage]]]] = {
+    "json": msgspec.json.Decoder(_INPUT).decode,
+    "msgpack": msgspec.msgpack.Decoder(_INPUT).decode,
+}
+_json_output: Callable[[bytes], OutputMessage] = msgspec.json.Decoder(OutputMessage).decode
+_msgpack_output: Callable[[bytes], OutputMessage] = msgspec.msgpack.Decoder(OutputMessage).decode
 # Fields stand in the struct's order and keys of dictionaries sorted, so equal messages are equal bytes.
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_json = msgspec.json.Encoder(order="deterministic").encode
+_encode_msgpack = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-def decode(value: bytes) -> list[InputMessage]:
+def decode(value: bytes, encoding: Encoding = "json") -> list[InputMessage]:
     """The messages of one record, which holds one or an array; Refused DECODE, FIELD or RANGE."""
     try:
-        decoded = _decode_input(value)
+        decoded = _DECODE_INPUT[encoding](value)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Refused(Reason.DECODE, f"a record must be one of our input messages: {str(error)[:300]}") from None
     if isinstance(decoded, list):
@@ -50,13 +59,49 @@ def decode(value: bytes) -> list[InputMessage]:
 
 
 def decode_output(value: bytes) -> OutputMessage:
-    """One of our own messages, read back; msgspec's error is passed on, for bytes of ours that fail are our bug."""
-    return _OUTPUT.decode(value)
+    """One of our own messages, read back, in whichever encoding it was written.
+
+    msgspec's error is passed on, for bytes of ours that fail are our bug.
+    """
+    # One message is a map: JSON's begins with a brace, which in MessagePack is the number 123.
+    return _json_output(value) if value[:1] == b"{" else _msgpack_output(value)
 
 
-def encode(message: InputMessage | OutputMessage) -> bytes:
-    """The one JSON text of a message: equal messages give equal bytes."""
-    return _encode(message)
+def fields_of(value: bytes) -> dict[str, Any]:
+    """The fields of one record by name, whatever they say; raises msgspec.MsgspecError or ValueError."""
+    if value[:1] == b"{":
+        return msgspec.json.decode(value, type=dict[str, Any])
+    return msgspec.msgpack.decode(value, type=dict[str, Any])
+
+
+def encode(message: InputMessage | OutputMessage, encoding: Encoding = "json") -> bytes:
+    """The one text of a message in an encoding: equal messages give equal bytes."""
+    return _encode_json(message) if encoding == "json" else _encode_msgpack(_finite(message))
+
+
+def _finite(value: Any) -> Any:
+    """The message with null for every float that is no number, as JSON writes it."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        old = {name: getattr(value, name) for name in _float_fields(type(value))}
+        new = {name: _finite(item) for name, item in old.items()}
+        return msgspec.structs.replace(value, **new) if new != old else value
+    return value
+
+
+@cache
+def _float_fields(struct: type) -> tuple[str, ...]:
+    """Fields of a struct in which a float can be, also deeper."""
+    return tuple(field.name for field in msgspec.structs.fields(struct) if _has_float(field.type))
+
+
+def _has_float(hint: Any) -> bool:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return bool(_float_fields(hint))
+    return hint is float or any(_has_float(part) for part in get_args(hint))
 
 
 # --- what no type says ------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ ARROWS = {
         "worker.summary",
     },
     "worker.demo": {"schemas", "worker.record", "worker.settings", "worker.loop", "worker.engine", "worker.edge"},
+    "worker.adapters": {"schemas", "worker.record"},
     "worker.record": set(),
     "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings"},
     "worker.sections": set(),
@@ -42,7 +43,16 @@ IMPURE = {
     "signal", "socket", "sqlite3", "structlog", "subprocess", "sys", "tempfile", "threading", "time", "typer", "urllib",
     "uuid", "zoneinfo",
 }  # fmt: skip
-PURE = ("schemas", "solver", "worker.book", "worker.record", "worker.settings", "worker.explain", "worker.summary")
+PURE = (
+    "schemas",
+    "solver",
+    "worker.book",
+    "worker.adapters",
+    "worker.record",
+    "worker.settings",
+    "worker.explain",
+    "worker.summary",
+)
 # Whatever is added to the pure rooms, or directly to `worker`, is pure but for these few.
 NOT_PURE = {"worker", "worker.cli", "worker.loop", "schemas.json_schema"}  # the last writes its file
 IMPURE_CALLS = {"open", "input", "print", "breakpoint", "exec", "eval", "hash", "__import__"}

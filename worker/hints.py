@@ -21,7 +21,9 @@ def takes(hint: Any, kind: type) -> bool:
     """Whether a type takes values of a plain kind."""
     if get_origin(hint) is Annotated:
         return takes(get_args(hint)[0], kind)
-    return hint is kind or (get_origin(hint) is not Literal and any(takes(part, kind) for part in get_args(hint)))
+    return kind in (hint, get_origin(hint)) or (
+        get_origin(hint) is not Literal and any(takes(part, kind) for part in get_args(hint))
+    )
 
 
 def allowed(hint: Any) -> str:

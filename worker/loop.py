@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import AdlDecision, ForcedTrade, Refused, decode
+from schemas import AdlDecision, ForcedTrade, Refused
 from worker.cut import KIND, CutPoint, Event, Sequencer
 from worker.engine import Engine, Published, Start
+from worker.formats import decoders
 from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
 from worker.settings import Settings
@@ -50,6 +51,7 @@ class Reader:
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self._source = source
+        self._decode = decoders(settings)
         self.sequencer = Sequencer(source.partitions(), settings.cut.watch_ms, settings.cut.joint_window_ms)
         self._kind_of_topic: dict[str, int] = {}
         names = dict(zip(KIND_NAMES, KIND.values(), strict=True))
@@ -77,7 +79,7 @@ class Reader:
             self.sequencer.push(Event(record, [], kind))
             return
         try:
-            messages = decode(record.value)
+            messages = self._decode[record.topic](record)
         except Refused as refused:
             self.sequencer.push(Event(record, [], kind, refused))
             return

@@ -4,10 +4,11 @@ Record n carries chain = first 32 hex digits of the SHA-256 of the bytes of reco
 first), so a reader in any language can prove from raw bytes that nothing was lost, doubled or torn.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import TypeVar
 
-from schemas import OutputMessage, decode_output, encode
+from schemas import Encoding, OutputMessage, decode_output, encode
 from worker.record import Output
 
 TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
@@ -38,7 +39,8 @@ def read(value: bytes | None, kind: type[Message]) -> Message:
 class OutputLog:
     """Sequence and chain of each topic, and the outputs since the last `take()`."""
 
-    def __init__(self, pool: str) -> None:
+    def __init__(self, pool: str, encodings: Mapping[str, Encoding] | None = None) -> None:
+        self.encodings = dict(encodings or {})  # JSON where nothing is said
         self.heads = {topic: (0, link(f"{pool}/{topic}".encode())) for topic in CHAINED}
         self._pending: list[Output] = []
 
@@ -49,7 +51,7 @@ class OutputLog:
 
     def put(self, topic: str, key: str, message: OutputMessage, log_time_ms: int) -> None:
         """Appends a record; in a chained topic the message carries what `next` said."""
-        value = encode(message)
+        value = encode(message, self.encodings.get(topic, "json"))
         if topic in self.heads:
             self.heads[topic] = (self.heads[topic][0] + 1, link(value))
         self._pending.append(Output(topic, key.encode(), value, log_time_ms))

@@ -30,6 +30,7 @@ Topic = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic name: letters, digits, dots, dashes, underscores"),
 ]
+Format = Annotated[str, Meta(pattern=r"^(json|msgpack|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$")]
 # Exact: TOML numbers are read as decimals, never as floats, because these bound money.
 Fraction = Annotated[Decimal, Meta(description="a decimal above 0 and at most 1, or null")]
 Multiple = Annotated[Decimal, Meta(description="a decimal above 0, or null")]
@@ -92,6 +93,19 @@ class OutputSettings(Section, frozen=True, kw_only=True):
     adl_cuts: Topic = "adl-cuts"
     adl_state: Topic = "adl-state"
     dead_letters: Topic = "dead-letters"
+
+
+class FormatSettings(Section, frozen=True, kw_only=True):
+    """How the records of each topic are written."""
+
+    # Topic -> json (where nothing is said), msgpack, or for an input `module:function`, an adapter (worker/adapters/).
+    # The wrong one makes every record of its topic a dead letter.
+    topics: Annotated[
+        dict[Topic, Format],
+        Meta(
+            description='a table of topics, each "json", "msgpack", or for an input the "module:function" of an adapter'
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class CutSettings(Section, frozen=True, kw_only=True):
@@ -169,6 +183,7 @@ class Settings(Section, frozen=True, kw_only=True):
     worker: WorkerSettings = WorkerSettings()
     input: InputSettings = msgspec.field(default_factory=InputSettings)
     output: OutputSettings = OutputSettings()
+    format: FormatSettings = msgspec.field(default_factory=FormatSettings)
     cut: CutSettings = CutSettings()
     decision: DecisionSettings = DecisionSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)

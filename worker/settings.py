@@ -10,13 +10,13 @@ import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
 from worker import client_settings
 from worker.hints import allowed as allowed_by
-from worker.hints import plain
+from worker.hints import plain, takes
 from worker.sections import (
     KINDS,
     NEVER_IN_AN_OUTPUT,
@@ -67,6 +67,8 @@ def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterab
             if path[:2] == CLIENT and len(path) > 2:
                 setting, text = client_settings.of_variable("_".join(path[2:]), name, text)
                 path = [*CLIENT, setting]
+            elif len(path) > 2:  # a topic's or a kind's name, which the environment cannot spell
+                path[2:] = ["-".join(path[2:]).replace("_", "-")]
             _put(values, path, text, origin=name)
     for flag in flags:
         setting, equals, text = flag.partition("=")
@@ -86,7 +88,9 @@ def from_values(values: Mapping[str, Any]) -> Settings:
         hints = get_type_hints(cls, include_extras=True)
         fields = {key: _field(f"{section}.{key}", value, hints) for key, value in given.items()}
         made[section] = cls(**fields)
-    return Settings(**made)
+    settings = Settings(**made)
+    _check_formats(settings)
+    return settings
 
 
 def settings_digest(settings: Settings) -> str:
@@ -110,7 +114,7 @@ def to_toml(settings: Settings) -> str:
         lines.append(f"[{section}]")
         for key, value in values.items():
             if isinstance(value, dict):
-                lines += [f"{key}.{name} = {_toml(item)}" for name, item in value.items()]
+                lines += [f"{key}.{_toml(name)} = {_toml(item)}" for name, item in value.items()]
             else:
                 lines.append(f"# {key} is null" if value is None else f"{key} = {_toml(value)}")
         lines.append("")
@@ -160,6 +164,17 @@ def _field(setting: str, value: Any, hints: Mapping[str, Any]) -> Any:
     return made
 
 
+def _check_formats(settings: Settings) -> None:
+    """Raises SettingError for a format of a topic that is not there, or an adapter where nothing is read."""
+    inputs = {topic for topics in settings.input.topics.values() for topic in topics}
+    outputs = set(to_values(settings)["output"].values())
+    for topic, form in settings.format.topics.items():
+        if topic not in inputs | outputs:
+            raise SettingError(f"format.topics.{topic} is not a topic{_near(topic, sorted(inputs | outputs))}")
+        if topic not in inputs and ":" in form:
+            raise SettingError(f'format.topics.{topic} must be "json" or "msgpack", for it is an output, was {form!r}')
+
+
 def _shown(setting: str, value: Any) -> str:
     """A wrong value as a sentence may quote it: not at all where it may be a secret in the wrong place."""
     return "something else" if setting.startswith("kafka") else repr(value)
@@ -178,7 +193,13 @@ def _put(values: dict[str, Any], path: list[str], text: str, origin: str) -> Non
         if not name or not isinstance(given, dict):
             raise SettingError(f"kafka.client must be {allowed('kafka.client')}")
         target[key] = client_settings.put(given, name, text)
-    elif get_origin(hints[key]) is dict:
-        target.setdefault(key, {})["-".join(path[2:]).replace("_", "-")] = [part.strip() for part in text.split(",")]
+    elif takes(hints[key], dict):
+        entries, name = target.setdefault(key, {}), ".".join(path[2:])
+        if section == "input":
+            entries[name.replace("_", "-")] = [part.strip() for part in text.split(",")]
+        else:
+            entries[name] = text
+    elif len(path) > 2:
+        raise SettingError(f"{origin.partition('=')[0]} is not a setting; {section}.{key} has no parts")
     else:
         target[key] = plain(text, hints[key])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from schemas import fields_of
 from worker.engine import Engine, Start
 from worker.loop import run
 from worker.memory import MemorySink
@@ -71,7 +72,7 @@ _VERSIONED = ("chain", "code_digest")  # other code has other digests, hence ano
 def _fields(record: Record, *, meaning: bool = False) -> dict[str, object]:
     """The record by field; what cannot be read is one field, so that it differs and does not stop the proof."""
     try:
-        fields = msgspec.json.decode(record.value or b"{}", type=dict[str, object])
+        fields = fields_of(record.value or b"{}")
     except (msgspec.MsgspecError, ValueError):
         return {"bytes": record.value}
     return {name: value for name, value in fields.items() if not (meaning and name in _VERSIONED)}

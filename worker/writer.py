@@ -3,6 +3,7 @@
 from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, ForcedTrade, text_of
 from worker.cut import CutPoint
 from worker.decide import Case, Decided
+from worker.formats import encodings
 from worker.ids import digest_of, short_hash
 from worker.inputs import Inputs
 from worker.legs import Order
@@ -18,7 +19,7 @@ class Writer(Inputs):
         super().__init__(settings)
         self.pool = settings.pool.name
         self.live = settings.worker.mode == "live"
-        self.outputs = OutputLog(self.pool)
+        self.outputs = OutputLog(self.pool, encodings(settings))
         self.cut_number = 0
         self._code_digest = code_digest
         self._settings_digest = settings_digest(settings)

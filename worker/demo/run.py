@@ -7,21 +7,16 @@ given also goes to `on_record`; replaying that recording gives the same outputs.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import msgspec
-
-from schemas.messages import AdlDecision, ForcedTrade
+from schemas import AdlDecision, ForcedTrade, decode_output
 from worker.demo.exchange import Exchange
 from worker.record import END, Committed, Output, Partition, Record, Sink
-
-_TRADE = msgspec.json.Decoder(ForcedTrade)
-_DECISION = msgspec.json.Decoder(AdlDecision)
 
 
 def deliver(exchange: Exchange, outputs: Sequence[Output]) -> None:
     """Hands committed forced trades, and the fund draws of their decisions, to the exchange."""
-    trades = [_TRADE.decode(output.value) for output in outputs if output.topic == "forced-trades"]
-    decisions = [_DECISION.decode(output.value) for output in outputs if output.topic == "adl-decisions"]
-    exchange.execute(trades, decisions)
+    said = [decode_output(output.value) for output in outputs if output.topic in ("forced-trades", "adl-decisions")]
+    trades = [message for message in said if isinstance(message, ForcedTrade)]
+    exchange.execute(trades, [message for message in said if isinstance(message, AdlDecision)])
 
 
 def _nowhere(_: Record) -> None:
