@@ -41,7 +41,7 @@ def demo(
                 source,
                 DemoSink(sink, exchange),
                 settings,
-                code_digest=code_digest(),
+                code_digest=code_digest(settings),
                 progress=lambda _: show(exchange.tick),
                 on_decision=log_decision,
             )

@@ -41,7 +41,7 @@ def replay(
                 source,
                 sink,
                 settings,
-                code_digest=code_digest(),
+                code_digest=code_digest(settings),
                 start=start,
                 progress=show,
                 on_decision=log_decision,
@@ -67,7 +67,12 @@ def _verify(source: RecordingSource, folder: Path, settings: Settings, *, json: 
     ]
     with terminal.progress("records", source.count, quiet=json) as show:
         report = verify_replay(
-            source, published, settings, code_digest=code_digest(), start=start_of(source, settings), progress=show
+            source,
+            published,
+            settings,
+            code_digest=code_digest(settings),
+            start=start_of(source, settings),
+            progress=show,
         )
     if json:
         terminal.show_json(report)

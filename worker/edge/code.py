@@ -1,9 +1,13 @@
 """Which code decides: a digest of the sources that can change an output, and of the libraries that do the sums."""
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from worker.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OUTSIDE: Final = (
@@ -17,8 +21,8 @@ OUTSIDE: Final = (
 LIBRARIES: Final = ("msgspec", "numba", "numpy")
 
 
-def code_digest() -> str:
-    """Changes with every line that can change an output, and only with those."""
+def code_digest(settings: Settings | None = None) -> str:
+    """Changes with every line that can change an output, and only with those; adapters that are set are such lines."""
     digest = blake2b(digest_size=16)
     for room in ("schemas", "solver", "worker"):
         for path in sorted((ROOT / room).rglob("*.py")):
@@ -26,9 +30,25 @@ def code_digest() -> str:
             if not name.startswith(OUTSIDE):
                 content = path.read_bytes()
                 digest.update(f"{name} {len(content)}\n".encode() + content)
+    for module in sorted({form.partition(":")[0] for form in _formats(settings) if ":" in form}):
+        content = _source(module)
+        digest.update(f"{module} {len(content)}\n".encode() + content)
     for library in LIBRARIES:
         digest.update(f"{library} {version(library)}\n".encode())
     return digest.hexdigest()
+
+
+def _formats(settings: Settings | None) -> Iterable[str]:
+    return () if settings is None else settings.format.topics.values()
+
+
+def _source(module: str) -> bytes:
+    """What an adapter's module is made of; nothing where there is none, which its use then refuses."""
+    try:
+        spec = find_spec(module)
+    except ImportError:
+        return b""
+    return Path(spec.origin).read_bytes() if spec and spec.origin and Path(spec.origin).is_file() else b""
 
 
 def worker_version() -> str:
