@@ -167,6 +167,23 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
 
 
+class HealthSettings(Section, frozen=True, kw_only=True):
+    """What probes are told over HTTP; never changes an output."""
+
+    # Where /healthz/live, /healthz/ready and /version are answered; null: nowhere.
+    port: Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65,535, or null")] | None = None
+    # The address listened on. 127.0.0.1: this machine only. 0.0.0.0: everybody who can reach it, as a cluster's probes.
+    address: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:-]{1,253}$", description="an address or a host's name")] = (
+        "127.0.0.1"
+    )
+    # Milliseconds of log time that may be left to read while ready. Too small: a burst takes the worker out of service.
+    # Too large: it counts as ready while it decides about the past.
+    lag_ms_max: Annotated[int, Meta(ge=0, le=86_400_000, description="milliseconds from 0 to 86,400,000")] = 10_000
+    # Milliseconds without a turn of the loop until it is not live. Too small: a large decision, or compiling at the
+    # start, gets the process killed. Too large: one that hangs is noticed late.
+    stall_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000")] = 60_000
+
+
 class LogSettings(Section, frozen=True, kw_only=True):
     """What is told to the operator; never changes an output."""
 
@@ -187,8 +204,9 @@ class Settings(Section, frozen=True, kw_only=True):
     cut: CutSettings = CutSettings()
     decision: DecisionSettings = DecisionSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
 
 SECTIONS: Final[dict[str, type[Section]]] = get_type_hints(Settings)
-NEVER_IN_AN_OUTPUT: Final = ("kafka", "log")
+NEVER_IN_AN_OUTPUT: Final = ("kafka", "health", "log")

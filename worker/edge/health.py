@@ -1,0 +1,111 @@
+"""Health over HTTP: /healthz/live, /healthz/ready and /version, from a thread that only reads what the loop last said.
+
+Live: the loop turns. Ready: the state is rebuilt, and what is still to be read is not older than the limit.
+Rule 1: the loop writes one value and never waits for a reader; a probe never touches the loop's state.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, Self
+
+import msgspec
+
+from worker.settings import HealthSettings, SettingError
+
+REQUEST_SECONDS_MAX = 5.0  # a client that sends slower than this is cut off
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What the loop says each time it comes round; `lag_ms` in log time, 0 when all that is there has been read."""
+
+    at_seconds: float
+    rebuilt: bool = False
+    lag_ms: int = 0
+
+
+class Health:
+    """What the loop last said, and whether that is well."""
+
+    def __init__(self, settings: HealthSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._turn = Turn(clock())  # replaced as a whole: no lock
+
+    def turned(self, *, rebuilt: bool, lag_ms: int) -> None:
+        """The loop came round."""
+        self._turn = Turn(self._clock(), rebuilt, lag_ms)
+
+    def live(self) -> dict[str, Any]:
+        """`ok` while the loop turns, with how long ago it last did."""
+        ago_ms = int((self._clock() - self._turn.at_seconds) * 1000)
+        return {"ok": ago_ms <= self._settings.stall_ms_max, "turned_ms_ago": ago_ms}
+
+    def ready(self) -> dict[str, Any]:
+        """`ok` when live, rebuilt and close to the end of the logs, with the facts."""
+        live, turn = self.live(), self._turn
+        ok = live["ok"] and turn.rebuilt and turn.lag_ms <= self._settings.lag_ms_max
+        return live | {"ok": ok, "rebuilt": turn.rebuilt, "lag_ms": turn.lag_ms}
+
+
+class HealthServer:
+    """Answers probes while inside; raises SettingError when the port cannot be had."""
+
+    def __init__(self, health: Health, settings: HealthSettings, version: Mapping[str, str]) -> None:
+        answers: dict[str, Callable[[], dict[str, Any]]] = {
+            "/healthz/live": health.live,
+            "/healthz/ready": health.ready,
+            "/version": lambda: {"ok": True, **version},
+        }
+        try:
+            self._server = _Server((settings.address, settings.port or 0), _handler(answers))
+        except OSError as error:
+            where = f"{settings.address}:{settings.port}"
+            raise SettingError(f"health.address and health.port must be free to listen on, {where}: {error}") from None
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="health", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.server_port
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:  # a probe that went away before its answer
+        pass
+
+
+def _handler(answers: Mapping[str, Callable[[], dict[str, Any]]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_SECONDS_MAX
+        server_version, sys_version = "adl", ""
+
+        def do_GET(self) -> None:
+            answer = answers.get(self.path.partition("?")[0])
+            found = {"ok": False, "sentence": f"there are {', '.join(answers)}"} if answer is None else answer()
+            body = msgspec.json.encode(found) + b"\n"
+            self.send_response(404 if answer is None else 200 if found["ok"] else 503)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815  the base's name
+
+        def log_message(self, *_: Any) -> None:  # a probe a second is no news
+            pass
+
+    return Handler
