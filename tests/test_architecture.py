@@ -19,6 +19,7 @@ ARROWS = {
         "worker.settings",
         "worker.client_settings",
         "worker.explain",
+        "worker.findings",
         "worker.summary",
     },
     "worker.demo": {"schemas", "worker.record", "worker.settings", "worker.loop", "worker.engine", "worker.edge"},
@@ -31,6 +32,16 @@ ARROWS = {
     "worker.explain": {"schemas", "worker.record"},
     "worker.summary": {"schemas", "worker", "worker.record"},  # the chain of outputs
     "worker.loop": {"schemas", "worker", "worker.record", "worker.settings"},
+    "worker.findings": set(),
+    "worker.check": {
+        "schemas",
+        "worker",
+        "worker.book",
+        "worker.findings",
+        "worker.loop",
+        "worker.record",
+        "worker.settings",
+    },
     "worker.verify": {"schemas", "worker", "worker.loop", "worker.record", "worker.settings"},
     "worker": {"schemas", "solver", "worker.book", "worker.record", "worker.settings"},  # engine, cut, decide, ...
 }

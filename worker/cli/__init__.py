@@ -8,6 +8,7 @@ import gc
 
 import typer
 
+from worker.cli.check import check
 from worker.cli.common import fail
 from worker.cli.config import config_show, version
 from worker.cli.demo import demo
@@ -20,6 +21,7 @@ from worker.settings import SettingError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Auto-deleveraging.")
 app.command()(demo)
 app.command()(replay)
+app.command()(check)
 app.command(name="explain")(explain_command)
 config = typer.Typer(no_args_is_help=True, help="What is set.")
 config.command(name="show")(config_show)

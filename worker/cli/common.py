@@ -54,6 +54,16 @@ def start_of(source: RecordingSource, settings: Settings) -> "Start":
     return Start(offsets=ends) if start_at == "end" else Start()
 
 
+def recording_source(recording: Path, settings: Settings) -> RecordingSource:
+    """A recording with all configured topics; raises RecordingError, SettingError for a topic that is no input."""
+    topics = {topic for topics in settings.input.topics.values() for topic in topics}
+    source = RecordingSource(recording, partitions=[(topic, 0) for topic in sorted(topics)])
+    others = sorted({topic for topic, _ in source.partitions()} - topics)
+    if others:
+        raise SettingError(f"input.topics must name every topic of {recording}, names none of {', '.join(others)}")
+    return source
+
+
 def finish(summary: Summary, facts: dict[str, Any], *, json: bool) -> None:
     """Shows what came out; exit code 1 when a check failed."""
     if json:

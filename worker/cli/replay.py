@@ -6,7 +6,17 @@ from typing import Annotated
 import msgspec
 import typer
 
-from worker.cli.common import Json, Set, SettingsFile, fail, finish, folder_sink, read_settings, start_of
+from worker.cli.common import (
+    Json,
+    Set,
+    SettingsFile,
+    fail,
+    finish,
+    folder_sink,
+    read_settings,
+    recording_source,
+    start_of,
+)
 from worker.edge import terminal
 from worker.edge.code import code_digest
 from worker.edge.log import log_decision
@@ -28,9 +38,7 @@ def replay(
 
     settings = read_settings(settings_file, sets)
     folder = out or recording.with_name(recording.name.split(".")[0] + ".outputs")
-    source = RecordingSource(
-        recording, partitions=[(t, 0) for topics in settings.input.topics.values() for t in topics]
-    )
+    source = recording_source(recording, settings)
     if verify:
         _verify(source, folder, settings, json=json)
         return

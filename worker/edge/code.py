@@ -14,8 +14,10 @@ OUTSIDE: Final = (
     "worker/edge/",
     "worker/demo/",
     "worker/cli/",
+    "worker/check.py",
     "worker/client_settings.py",
     "worker/explain.py",
+    "worker/findings.py",
     "worker/summary.py",
 )
 LIBRARIES: Final = ("msgspec", "numba", "numpy")

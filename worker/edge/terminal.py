@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.explain import Explanation
+from worker.findings import SENTENCES, CheckReport
 from worker.summary import Summary, Taken
 
 ROWS_MAX = 10
@@ -71,6 +72,31 @@ def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
         console.print(mark, Text(f"{check.promise} ({check.checked:,})"), sep="")
         for failure in check.failures:
             console.print(Text(f"        {failure}", "red"))
+
+
+def show_check(report: CheckReport) -> None:
+    """What was read, the symbols whose marks were silent longest, and every finding with its first place."""
+    console = _console()
+    lasted = _words((report.end_ms or 0) - (report.begin_ms or 0))
+    console.print(_heading("Read"), f"{report.records:,} records over {lasted} ms, {report.accounts:,} accounts;")
+    console.print("  " + _words(report.messages), f"removals {report.removals:,}", sep=", ")
+    if report.silent_topics:
+        console.print(_heading("No record on"), ", ".join(report.silent_topics))
+    if not report.seq_counts_by_one:
+        console.print(_heading("Note"), "seq does not count by one here, so a gap in it would not be seen")
+    symbols = sorted(report.symbols, key=lambda facts: (-(facts.mark_gap_ms_max or 0), facts.symbol))
+    console.print(_heading("Symbols"), f"{len(symbols)}; the longest without a new mark:")
+    table = _table("symbol", "holders", "longs less shorts", "marks", "longest gap ms")
+    for facts in symbols[:ROWS_MAX]:
+        gap = "-" if facts.mark_gap_ms_max is None else f"{facts.mark_gap_ms_max:,}"
+        table.add_row(facts.symbol, f"{facts.holders:,}", facts.longs_minus_shorts, f"{facts.marks:,}", gap)
+    console.print(table)
+    console.print(_heading("Findings"), "" if report.findings else "none")
+    for finding in report.findings:
+        mark = Text("  WRONG  ", "bold red") if finding.wrong else Text("  odd    ", "yellow")
+        words = f"{finding.kind} {finding.subject}, {finding.count:,} times: {SENTENCES[finding.kind]}"
+        console.print(mark, Text(words), sep="")
+        console.print(Text(f"         first {finding.first}: {finding.seen}"))
 
 
 def _show_liquidated(console: Console, summary: Summary) -> None:
