@@ -10,7 +10,7 @@ from math import floor
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, text_of
 from worker.book.book import Book
 from worker.legs import Order, cross, merged, orders_of_round, price_of
-from worker.rounds import Key, NotCertifiedError, Round, run_rounds
+from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
 from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
 
@@ -88,7 +88,7 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
             owner[id(line)] = estate
             if line.left:
                 demands.setdefault((line.symbol, -line.sign), []).append(line)
-    _take(book, decided, demands, owner, names, settings, policy, replaced=False)
+    _take(book, decided, demands, owner, _outside(book, case, set()), settings, policy, replaced=False)
     if not any(estate.lines for estate in estates):
         decided.status = "NOTHING_TO_TAKE"
     if decided.status != "REFUSED":
@@ -108,19 +108,26 @@ def _estates(book: Book, claims: list[Claim]) -> list[Estate]:
     return estates
 
 
+def _outside(book: Book, case: Case, refused_by: set[str]) -> Excluded:
+    """Liquidated accounts with all of their owners' accounts; of those that refused, only the account itself."""
+    liquidated = {claim.message.account for claim in case.claims}
+    owners = {book.beneficial_owner(name) for name in liquidated}
+    return Excluded(liquidated | refused_by, {owner for owner in owners if owner is not None})
+
+
 def _replace(book: Book, case: Case, replacement: Replacement, settings: DecisionSettings, policy: str) -> Decided:
     decided = Decided("DECIDED", reason="REFUSED_LEGS")
     for line in replacement.lines.values():
         line.left, line.replaced = line.lots, 0
         line.mark = book.market(line.symbol).mark
     demands = {key: [line] for key, line in replacement.lines.items()}
-    names = {claim.message.account for claim in case.claims} | replacement.refused_by
     if case.attempt - 1 > settings.attempts_max:  # the first attempt is no repetition
         decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
         for (symbol, side), line in sorted(replacement.lines.items()):
             decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
     else:
-        _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+        outside = _outside(book, case, replacement.refused_by)
+        _take(book, decided, demands, {}, outside, settings, policy, replaced=True)
         if decided.status != "REFUSED":
             decided.bad_debt_minor = sum(_unpaid(decided.orders, line) for line in replacement.lines.values())
     for (symbol, side), lots in sorted(replacement.unsettled.items()):
@@ -153,7 +160,7 @@ def _take(
     decided: Decided,
     demands: dict[Key, list[Line]],
     owner: dict[int, Estate],
-    excluded: set[str],
+    excluded: Excluded,
     settings: DecisionSettings,
     policy: str,
     *,

@@ -29,6 +29,14 @@ class NotCertifiedError(Exception):
         self.certificate = certificate
 
 
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Who must not be asked: these accounts, and every account of these owners."""
+
+    accounts: set[str]
+    owners: set[str]
+
+
 @dataclass(slots=True)
 class Round:
     """What one solve took: parallel arrays over the reduced entries, in the order in which legs are written."""
@@ -64,7 +72,7 @@ class Outcome:
 def run_rounds(
     book: Book,
     demands: dict[Key, list[Line]],
-    excluded: set[str],
+    excluded: Excluded,
     policy: str,
     protect_principal: bool,
     residual_at_mark: bool,
@@ -72,7 +80,9 @@ def run_rounds(
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     keys = sorted(demands)
     left = {key: sum(line.left for line in demands[key]) for key in keys}
-    gathered = book.gather([(book.market(symbol).row, side) for symbol, side in keys], excluded)
+    gathered = book.gather(
+        [(book.market(symbol).row, side) for symbol, side in keys], excluded.accounts, excluded.owners
+    )
     markets = [book.markets[row] for row in gathered.assets.tolist()]
     lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
     quantity, equity = gathered.quantity_lots.copy(), gathered.equity.copy()

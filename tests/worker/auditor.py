@@ -349,7 +349,7 @@ class Auditor:
             self.same_cash(decision, refusal, taken)
         self.demands(decision, wanted, taken, given)
         outside = {claim.account for claim in claims} | refused_by
-        owners = {self.traders[name].owner for name in outside} - {None}
+        owners = {self.traders[claim.account].owner for claim in claims} - {None}
         self.counterparties(decision, taken, given, outside, owners)
         self.order(decision, taken, outside, owners)
         for leg in legs:

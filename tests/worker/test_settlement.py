@@ -438,6 +438,24 @@ def test_when_nobody_is_left_to_ask_again_it_is_a_residual():
     ]
 
 
+def test_another_account_of_who_refused_is_asked():
+    """An owner stands on one side only of a decision; that one of its accounts refused excludes that one alone."""
+    tape = market()
+    for name in ("winner", "rich"):
+        tape.say(Account(account=name, beneficial_owner="fund-a"))
+    said = run(answered(tape.bankrupt("loser"), {"winner": "0"}))
+    assert legs(said, 1) == [("rich", "BUY", "10", "-1050")]
+
+
+def test_accounts_of_the_liquidated_accounts_owner_are_not_asked_later_either():
+    """`rich` belongs to who was liquidated: what `winner` refuses is a residual."""
+    tape = market()
+    for name in ("loser", "rich"):
+        tape.say(Account(account=name, beneficial_owner="one"))
+    said = run(answered(tape.bankrupt("loser"), {"winner": "0"}))
+    assert [(d.attempt, d.status, d.trades) for d in said.decisions] == [(1, "DECIDED", 2), (2, "RESIDUAL", 0)]
+
+
 def test_attempts_come_to_an_end():
     """With `attempts_max = 1` what is refused is decided again once, then it is a residual with its reason."""
     flag = "decision.attempts_max=1"
