@@ -27,8 +27,9 @@ class Funds:
         }
 
     def digest(self) -> int:
+        """Every balance and open draw, also of a fund that nobody reported yet: a later report makes its draws count."""
         total = 0
-        for fund, cell in self._balance.items():
-            text = repr((fund, cell, self._draws.get(fund, []))).encode()
+        for fund in self._balance.keys() | {name for name, draws in self._draws.items() if draws}:
+            text = repr((fund, self._balance.get(fund), self._draws.get(fund, []))).encode()
             total += int.from_bytes(blake2b(text, digest_size=16, person=b"fund").digest(), "big")
         return total
