@@ -68,7 +68,7 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
     """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
     if case.replacement is not None:
         return _replace(book, case, case.replacement, settings, policy)
-    estates = _estates(book, case.claims)
+    estates = estates_of(book, case.claims)
     decided = Decided("DECIDED")
     decided.fund_draws = pay_from_funds(estates, available_minor)
     collar = None if settings.collar is None else Fraction(settings.collar)
@@ -94,18 +94,6 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
     if decided.status != "REFUSED":
         _waterfall(book, decided, case, estates)
     return decided
-
-
-def _estates(book: Book, claims: list[Claim]) -> list[Estate]:
-    """All margin units; a whole book that two events of one decision name is taken over once, by the first."""
-    estates: list[Estate] = []
-    whole: set[str] = set()
-    for claim in claims:
-        if claim.lines or claim.message.account not in whole:
-            estates += estates_of(book, claim)
-        if not claim.lines:
-            whole.add(claim.message.account)
-    return estates
 
 
 def _outside(book: Book, case: Case, refused_by: set[str]) -> Excluded:

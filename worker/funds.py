@@ -27,7 +27,7 @@ class Funds:
         }
 
     def digest(self) -> int:
-        """Every balance and open draw, also of a fund that nobody reported yet: a later report makes its draws count."""
+        """Every balance and open draw, also on a fund that nobody reported yet: its first report may leave it open."""
         total = 0
         for fund in self._balance.keys() | {name for name, draws in self._draws.items() if draws}:
             text = repr((fund, self._balance.get(fund), self._draws.get(fund, []))).encode()

@@ -94,8 +94,11 @@ class Estate:
     claim: int  # place of the bankruptcy in the decision
     account: str
     lines: list  # (symbol, position side, signed quantity, price or None)
-    equity: int
-    requirement: Fraction
+    equity: int  # of its whole margin unit
+    requirement: Fraction  # the same
+    unit: tuple
+    deficit: Fraction = Fraction(0)  # its part of the unit's, exact
+    asked: int = 0  # of it, what fund and trades are asked for
 
 
 @dataclass
@@ -410,6 +413,10 @@ class Auditor:
 
     def estates(self, claims):
         estates, whole = [], set()
+        listed = defaultdict(Fraction)
+        for claim in claims:
+            for line in claim.lines:
+                listed[claim.account, (line.symbol, line.position_side)] += Fraction(line.quantity)
         for place, claim in enumerate(claims):
             name, cross = claim.account, []
             lines = [
@@ -418,24 +425,45 @@ class Auditor:
             ]
             if not lines and name not in whole:
                 whole.add(name)
-                book = [(*key, self.free(name, key), None) for key in self.members((name, None))]
-                lines = [line for line in book if line[2]]
+                for key in self.members((name, None)):
+                    free, others = self.free(name, key), listed[name, key]
+                    if free * others > 0:
+                        free -= others if abs(others) < abs(free) else free
+                    lines += [(*key, free, None)] if free else []
             for line in sorted(lines):
                 unit = self.margin_unit(name, line[:2])
                 if unit[1]:
                     market = self.markets[line[0]]
-                    size = max(abs(self.free(name, line[:2])), abs(line[2]))
-                    estates.append(Estate(place, name, [line], self.equity(unit), market.value(size) * market.mmf))
+                    size = max(abs(self.free(name, line[:2])), abs(listed[name, line[:2]]))
+                    need = market.value(size) * market.mmf
+                    estates.append(Estate(place, name, [line], self.equity(unit), need, unit))
                 else:
                     cross.append(line)
-            if cross:
-                unit, known = (name, None), bool(self.members((name, None)))
-                equity = self.equity(unit) if known else self.minor(claim.equity or "0")
-                need = sum(abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in cross)
-                if known:
-                    need = max(need, self.requirement(unit)) if claim.lines else self.requirement(unit)
-                estates.append(Estate(place, name, cross, equity, need))
+            if cross and self.members((name, None)):
+                unit = (name, None)
+                estates.append(Estate(place, name, cross, self.equity(unit), self.requirement(unit), unit))
+            elif cross:
+                estates.append(Estate(place, name, cross, self.minor(claim.equity or "0"), Fraction(0), (place,)))
+        for unit in {estate.unit for estate in estates}:
+            self.share(claims, [estate for estate in estates if estate.unit == unit])
         return estates
+
+    def needed(self, lines):
+        return sum(
+            (abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in lines), Fraction(0)
+        )
+
+    def share(self, claims, group):
+        """A unit's deficit is counted once, by requirement of lines; what priced lines carry is asked of nobody."""
+        total = sum(self.needed(estate.lines) for estate in group)
+        if any(claims[estate.claim].lines for estate in group):
+            for estate in group:
+                estate.requirement = max(estate.requirement, total)
+        for estate in group:
+            mine, unpriced = self.needed(estate.lines), self.needed(x for x in estate.lines if x[3] is None)
+            estate.deficit = Fraction(max(0, -estate.equity)) * mine / total
+            estate.asked = floor(estate.deficit * unpriced / mine + Fraction(1, 2))
+            estate.requirement *= unpriced / total
 
     def takeover(self, decision, estates, given):
         """What must be taken, per (symbol, side that is reduced), after the crossings; checks the liquidated legs."""
@@ -470,13 +498,14 @@ class Auditor:
             only = [claim.account for claim in claims].count(claim.account) == 1
             legs = [leg for leg in given if leg.account == claim.account]
             netted = not any(price for estate in mine for *_, price in estate.lines)
-            asked = [e for e in mine if any(price is None for *_, price in e.lines)]
-            deficit = sum(max(0, -estate.equity) for estate in asked)
             told = {name: self.minor(getattr(said, name)) for name in ("deficit", "fund", "haircut", "bad_debt")}
             for name, amount in told.items():
                 sums[name] += amount
+            exact = sum(estate.deficit for estate in mine)
+            right = abs(told["deficit"] - exact) < max(1, len(mine))
+            self.check(right, decision, said.id, "deficit", told["deficit"], "is", exact)
+            deficit = told["deficit"]
             if netted:
-                self.check(told["deficit"] == deficit, decision, said.id, "deficit", told["deficit"], "is", deficit)
                 paid = told["fund"] + told["haircut"] + told["bad_debt"]
                 # A quote is rounded up; so is the value it is compared with where lots are no whole minor units.
                 slack = sum(1 + (self.markets[x.key[0]].value(x.quantity).denominator > 1) for x in legs)
@@ -484,21 +513,22 @@ class Auditor:
             if only:
                 given_up = -sum(leg.haircut for leg in legs)
                 self.check(told["haircut"] == given_up, decision, said.id, "haircut", told["haircut"], "is", given_up)
-            self.check(0 <= told["fund"] <= deficit, decision, said.id, "fund pays", told["fund"], "of", deficit)
+            asked, slack = sum(estate.asked for estate in mine), sum(estate.deficit.denominator > 1 for estate in mine)
+            right = 0 <= told["fund"] <= asked + slack
+            self.check(right, decision, said.id, "fund pays", told["fund"], "of", asked)
             if claim.insurance is not None:
-                due = min(deficit, self.minor(claim.insurance))
-                self.check(told["fund"] == due, decision, said.id, "insurance pays", told["fund"], "expected", due)
-            elif deficit:
-                funds = {claim.fund_id or self.markets[estate.lines[0][0]].fund_id for estate in asked}
-                if len(funds) == 1:
-                    groups[funds.pop()].append((deficit, told["fund"], len(asked)))
-                else:
-                    groups[None].append((deficit, told["fund"], len(asked)))
+                off = told["fund"] - min(asked, self.minor(claim.insurance))
+                self.check(abs(off) <= slack, decision, said.id, "insurance pays", told["fund"], "not", off, "less")
+            elif asked:
+                funds = {claim.fund_id or self.markets[e.lines[0][0]].fund_id for e in mine if e.asked}
+                groups[funds.pop() if len(funds) == 1 else None].append((asked, told["fund"], len(mine) + slack))
             if only and len(mine) == 1:
                 self.prices(decision, mine[0], told["fund"], legs)
             else:
                 crossed = [leg for leg in legs if leg.round == 0]
                 self.check(all(abs(self.off_mark(x)) <= len(legs) for x in crossed), decision, "crossing off the mark")
+        whole = {estate.unit: max(0, -estate.equity) for estate in estates}
+        self.check(sums["deficit"] == sum(whole.values()), decision, "deficits", sums["deficit"], "are", whole)
         for name, total in sums.items():
             if name != "deficit":
                 self.check(self.minor(getattr(decision, name)) == total, decision, name, "is not the sum", total)
@@ -525,8 +555,7 @@ class Auditor:
 
     def prices(self, decision, estate, fund, legs):
         """Liquidated legs stand at the event's price, the rule's price, or the mark (crossings and the last round)."""
-        left = 0 if all(price for *_, price in estate.lines) else min(0, estate.equity)
-        left = min(0, left + fund)
+        left = min(0, fund - estate.asked)
         for leg in legs:
             market = self.markets[leg.key[0]]
             price = next(p for s, side, _, p in estate.lines if (s, side) == leg.key)

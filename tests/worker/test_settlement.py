@@ -210,6 +210,77 @@ def test_a_book_that_two_events_of_one_decision_name_is_taken_once():
     assert legs(said) == [("loser", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
 
 
+ONE_BOOK = {
+    "two that list it": [[("BTC", "4")], [("BTC", "6")]],
+    "one that lists a part, one that takes the book": [[("BTC", "4")], []],
+    "the same, the book first": [[], [("BTC", "6")]],
+}
+
+
+@pytest.mark.parametrize("lists", ONE_BOOK.values(), ids=list(ONE_BOOK))
+def test_events_of_one_decision_on_one_book_share_its_deficit(lists):
+    """50 under water once, not twice: 20 go with 4 lots, 30 with 6, and the fund's 20 follow; nobody sells 14 of 10."""
+    tape = market().fund("20")
+    for number, lines in enumerate(lists):
+        tape.bankrupt("loser", *lines, name=f"b{number}")
+    said = run(tape)
+    assert waterfall(said.decisions[0]) == [("loser", "20", "8", "12", "0"), ("loser", "30", "12", "18", "0")]
+    assert legs(said) == [("loser", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
+    assert said.decisions[0].fund_draws == {"default": "20"}
+
+
+def test_a_shared_deficit_adds_up_to_the_smallest_amount():
+    """50.01 over three events of 3, 3 and 4 lots: the cent goes to the largest remainder, then to the earlier event."""
+    tape = market().account("odd", "-0.01", ("BTC", "10", "105")).at(2500).fund("0.05")
+    for number, lots in enumerate(("3", "3", "4")):
+        tape.bankrupt("odd", ("BTC", lots), name=f"b{number}")
+    [decision] = run(tape).decisions
+    assert [item.deficit for item in decision.bankruptcies] == ["15", "15", "20.01"]
+    assert [item.fund for item in decision.bankruptcies] == ["0.02", "0.01", "0.02"]
+    assert sum(float(item.deficit) for item in decision.bankruptcies) == pytest.approx(50.01, abs=1e-9)
+
+
+def test_events_on_one_isolated_position_share_its_deficit():
+    """30 under water, taken over in pieces of 4 and 6."""
+    isolated = Position(
+        symbol="BTC", quantity="10", entry_price="105", margin_mode="isolated", isolated_margin="20"
+    )  # fmt: skip
+    tape = market().account("alone", "1000", isolated).at(2500)
+    for number, lots in enumerate(("4", "6")):
+        tape.bankrupt("alone", ("BTC", lots), name=f"b{number}")
+    said = run(tape)
+    assert waterfall(said.decisions[0]) == [("alone", "12", "0", "12", "0"), ("alone", "18", "0", "18", "0")]
+    assert legs(said) == [("alone", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
+
+
+@pytest.mark.parametrize(
+    ("fund", "paid", "given_up", "btc"),
+    [("1000", "30", "20", "1000"), ("0", "0", "50", "1030"), ("12", "12", "38", "1018")],
+)
+def test_priced_lines_keep_their_part_of_the_deficit_from_the_fund(fund, paid, given_up, btc):
+    """90 under water on requirements of 100 and 200, of which the 200 are priced: the fund is asked for 30.
+
+    The priced line gives what its price gives, 20; the 40 that are left of its 60 stay as bad debt.
+    """
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH").fund(fund)
+    tape.account("bear", "90000", ("BTC", "-10", "105"), ("ETH", "-20", "105")).at(2000)
+    said = run(tape.bankrupt("x", ("BTC", "10"), ("ETH", "20", "101"), equity="-90"))
+    assert waterfall(said.decisions[0]) == [("x", "90", paid, given_up, "40")]
+    assert said.decisions[0].fund_draws == ({"default": paid} if paid != "0" else {})
+    assert legs(said) == [
+        ("bear", "BUY", "10", f"-{btc}"), ("bear", "BUY", "20", "-2020"), ("x", "SELL", "10", btc),
+        ("x", "SELL", "20", "2020"),
+    ]  # fmt: skip
+
+
+def test_insurance_of_the_event_pays_no_priced_lines_either():
+    """The same estate, promised 50 by the event: 30 are needed."""
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH")
+    tape.account("bear", "90000", ("BTC", "-10", "105"), ("ETH", "-20", "105")).at(2000)
+    said = run(tape.bankrupt("x", ("BTC", "10"), ("ETH", "20", "101"), equity="-90", insurance="50"))
+    assert waterfall(said.decisions[0]) == [("x", "90", "30", "20", "40")]
+
+
 def test_two_events_on_one_position_are_one_leg():
     """A venue may take over a position in pieces at the same time; a trade id stands for one trade."""
     said = run(market().bankrupt("x", ("BTC", "4"), name="b1").bankrupt("x", ("BTC", "5"), name="b2", equity="-45"))
