@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 
+from msgspec.structs import replace
+
 from schemas import (
     Account,
     AccountUpdate,
@@ -220,10 +222,12 @@ class Exchange:
         lots = rng.randint(1, 8)
         cents = lots * self.lot_cents(symbol)
         for book, sign in ((buyer, 1), (seller, -1)):
-            fill(book, (symbol, "NET"), sign * lots, -sign * cents)
-            self._update(book, only=[(symbol, "NET")])
+            hedged = any((symbol, side) in book.holdings for side in ("LONG", "SHORT"))
+            key = symbol, ("LONG" if sign > 0 else "SHORT") if hedged else "NET"
+            fill(book, key, sign * lots, -sign * cents)
+            self._update(book, only=[key])
         if rng.random() < 0.1:
-            self._update(buyer, only=[(symbol, "NET")], again=True)
+            self._update(seller, only=[key], again=True)
         if rng.random() < 0.02:
             seller.gone = True
             self._raw("positions", seller.name.encode(), None, seller.partition)
@@ -253,6 +257,10 @@ class Exchange:
             equity=text_of(-rng.randint(1, 5_000), 2) if sort == "stands alone" else None,
             insurance=text_of(rng.randint(0, 2_000), 2) if sort == "stands alone" else None,
         )
+        if len(message.lines) > 1 and rng.random() < 0.3:  # in two events at once, or a part and then the book
+            more = replace(message, id=f"{message.id}-", lines=rng.choice(([], message.lines[1:])))
+            message = replace(message, lines=message.lines[:1])
+            self._say(more, rng.randrange(BANKRUPTCY_PARTITIONS))
         if rng.random() < 0.05:
             self._control("TRIGGER", bankruptcy=message)
         else:
@@ -268,7 +276,7 @@ class Exchange:
                 lots = holding.lots * rng.choice((1, 1, 1, 1, 2))
                 line = BankruptcyLine(
                     symbol=symbol, quantity=quantity_of(symbol, lots), position_side=side,
-                    price=price if sort == "priced" else None,
+                    price=price if sort == "priced" and rng.random() < 0.8 else None,
                 )  # fmt: skip
                 lines.append(line)
         return lines

@@ -167,6 +167,9 @@ class Twin:
                 new.positions[key] = held
         if len(set(listed)) < len(listed):
             raise TwinRefusal("DUPLICATE")
+        for symbol, side in new.positions:
+            if side == "NET" and new.positions.keys() & {(symbol, "LONG"), (symbol, "SHORT")}:
+                raise TwinRefusal("SIDE")
         if len(new.positions) > 1024:
             raise TwinRefusal("RANGE")
         for key, held in new.positions.items():
