@@ -206,7 +206,8 @@ class Auditor:
             case MarkPrice():
                 self.markets[message.symbol].mark = Fraction(message.mark_price)
             case InsuranceFund():
-                self.funds[message.fund_id] = (self.minor(message.balance), message.decision_sequence)
+                contained = max(message.decision_sequence, self.funds.get(message.fund_id, (0, 0))[1])
+                self.funds[message.fund_id] = (self.minor(message.balance), contained)
             case AccountUpdate():
                 self.update(message)
             case ForcedTradeResult():

@@ -95,13 +95,13 @@ class Exchange:
         self.due = []
         self.marks = {symbol: mark for symbol, (_, mark, _) in SYMBOLS.items()}
         self.books = {}
-        self.fund_cents = 40_000
+        self.fund_cents, self.fund_sequence = 40_000, 0
         self._write = write
         self._acts = self._bankruptcies = self._controls = 0
         self._list_instruments(sorted(SYMBOLS), BEGIN_MS)
         self._open_accounts(accounts)
         self._move_marks(TRADING_MS - 900)
-        self.at(TRADING_MS - 800, self._say, InsuranceFund(fund_id="default", balance=text_of(self.fund_cents, 2)))
+        self.at(TRADING_MS - 800, self._publish_fund)
         for _ in range(2 * accounts):
             self.at(self.rng.randint(TRADING_MS, end_ms), self._trade)
         self._go_bankrupt()
@@ -325,16 +325,17 @@ class Exchange:
                     release = partial(self._control, "RELEASE", decision_id=message.decision_id)
                     self.at(now_ms + rng.randint(1, 900), release)
                 if message.fund_draws:
-                    self.at(now_ms + rng.randint(1, 400), self._pay, message)
+                    self.fund_cents -= sum(cents_of(paid) for paid in message.fund_draws.values())
+                    self.fund_sequence = message.sequence
+                    self.at(now_ms + rng.randint(1, 400), self._publish_fund)
         together_ms = now_ms + rng.randint(1, 60)
         for account, trades in legs.items():
             ms = together_ms if rng.random() < 0.6 else now_ms + rng.randint(1, 500)
             self.at(ms, self._execute, self.books.get(account), trades)
 
-    def _pay(self, decision):
-        self.fund_cents -= sum(cents_of(paid) for paid in decision.fund_draws.values())
-        balance = text_of(max(0, self.fund_cents), 2)
-        self._say(InsuranceFund(fund_id="default", balance=balance, decision_sequence=decision.sequence))
+    def _publish_fund(self):
+        balance = text_of(self.fund_cents, 2)
+        self._say(InsuranceFund(fund_id="default", balance=balance, decision_sequence=self.fund_sequence))
 
     def _execute(self, book, trades):
         """Fills what the account still has, refuses some of it, answers each leg, and says the account."""

@@ -170,10 +170,10 @@ def renumbered(tape):
 def test_a_whole_book_leaves_isolated_positions_alone():
     """Without lines the event means the cross book."""
     isolated = Position(
-        symbol="BTC", quantity="7", position_side="LONG", entry_price="105",
+        symbol="BTC", quantity="-7", position_side="SHORT", entry_price="95",
         margin_mode="isolated", isolated_margin="90",
     )  # fmt: skip
-    cross = Position(symbol="BTC", quantity="3", entry_price="110")
+    cross = Position(symbol="BTC", quantity="3", position_side="LONG", entry_price="110")
     said = run(market().account("split", "0", cross, isolated).at(2500).bankrupt("split"))
     assert waterfall(said.decisions[0]) == [("split", "30", "0", "30", "0")]
     assert [leg for leg in legs(said) if leg[0] == "split"] == [("split", "SELL", "3", "330")]
@@ -588,6 +588,13 @@ def test_the_funds_decision_sequence_releases_draws(report, there):
         tape.fund(report[0], decision_sequence=report[1])
     said = run(tape.at(3000).bankrupt("b"))
     assert [decision.fund for decision in said.decisions] == ["50", there]
+
+
+def test_a_fund_that_contained_a_draw_contains_it_for_ever():
+    """A top-up that names no decision: 90 are there, not 90 less the draw of 50 that an earlier report contained."""
+    tape = market("a", "b").fund("60").bankrupt("a").at(2500).fund("10", decision_sequence=1).at(2600).fund("90")
+    said = run(tape.at(3000).bankrupt("b"))
+    assert [decision.fund for decision in said.decisions] == ["50", "50"]
 
 
 def test_a_strict_guard_carries_the_seq_that_was_decided_on():
