@@ -7,6 +7,7 @@ A key or payload that is not UTF-8 is written as `key_base64` / `payload_base64`
 
 import gzip
 import io
+from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,6 +45,37 @@ class Place(msgspec.Struct, gc=False):
     topic: str
     partition: int
     offset: int
+    ts: int = 0
+
+
+class Outline:
+    """What a first pass over a recording learns: its partitions' ends, and when each goes on.
+
+    A *run* is what one block holds of a partition; of each its first log time and its last offset are kept.
+    """
+
+    def __init__(self) -> None:
+        self.ends: dict[Partition, int] = {}
+        self.count = 0
+        self.runs: dict[Partition, array[int]] = {}
+
+    def add(self, name: str, places: Iterable[tuple[str, int, int, int]]) -> None:
+        """One block's (topic, partition, offset, log time); raises RecordingError where offsets go back."""
+        ends = self.ends
+        firsts: dict[Partition, int] = {}
+        for topic, partition, offset, log_time_ms in places:
+            self.count += 1
+            where = topic, partition
+            if offset < ends.get(where, 0):
+                raise RecordingError(
+                    f"{name}: offsets of a partition must grow, {topic}:{partition} "
+                    f"went from {ends[where] - 1} to {offset}"
+                )
+            ends[where] = offset + 1
+            if where not in firsts:
+                firsts[where] = log_time_ms
+        for where, log_time_ms in firsts.items():
+            self.runs.setdefault(where, array("q")).extend((log_time_ms, ends[where] - 1))
 
 
 _encoder = msgspec.json.Encoder()
@@ -79,28 +111,16 @@ def read_records(path: Path) -> Iterator[list[Record]]:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
 
 
-def read_ends(path: Path) -> tuple[dict[Partition, int], int]:
-    """The next offset of each partition in a file, and how many records there are.
-
-    Raises RecordingError when offsets go back.
-    """
-    ends: dict[Partition, int] = {}
-    count = 0
+def read_outline(path: Path) -> Outline:
+    """The outline of a file; raises RecordingError."""
+    outline = Outline()
     for block in _blocks(path):
         try:
             places = _places.decode_lines(block)
         except msgspec.MsgspecError as error:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
-        count += len(places)
-        for place in places:
-            where = place.topic, place.partition
-            if place.offset < ends.get(where, 0):
-                raise RecordingError(
-                    f"{path.name}: offsets of a partition must grow, {place.topic}:{place.partition} "
-                    f"went from {ends[where] - 1} to {place.offset}"
-                )
-            ends[where] = place.offset + 1
-    return ends, count
+        outline.add(path.name, ((place.topic, place.partition, place.offset, place.ts) for place in places))
+    return outline
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
