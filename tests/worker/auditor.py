@@ -343,7 +343,7 @@ class Auditor:
             estates = self.estates(claims)
             wanted = self.takeover(decision, estates, given)
             self.zero_sum(decision, legs)
-            self.waterfall(decision, claims, estates, given)
+            self.waterfall(decision, claims, estates, given, taken)
         else:
             refusal = self.refusal(decision, ids)
             if refusal is None:
@@ -355,7 +355,7 @@ class Auditor:
         outside = {claim.account for claim in claims} | refused_by
         owners = {self.traders[claim.account].owner for claim in claims} - {None}
         self.counterparties(decision, taken, given, outside, owners)
-        self.order(decision, taken, outside, owners)
+        self.order(decision, taken, given, outside, owners)
         for leg in legs:
             self.legs[leg.trade_id] = leg
             self.traders[leg.account].legs.append(leg)
@@ -405,7 +405,7 @@ class Auditor:
             here = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             due = floor(-quote * sum(leg.quantity for leg in here) / quantity)
             paid = -sum(leg.quote for leg in here)
-            if all(leg.round < 3 for leg in here):
+            if not any(self.at_mark(decision, leg, taken) for leg in here):
                 self.check(due == paid, decision, symbol, "refused cash was", due, "replaced by", paid)
             unpaid += max(0, due - paid)
         self.check(self.minor(decision.bad_debt) == unpaid, decision, "bad debt", decision.bad_debt, "unpaid", unpaid)
@@ -490,7 +490,7 @@ class Auditor:
             wanted[symbol, -sign] -= quantity
         return {key: quantity for key, quantity in wanted.items() if quantity}
 
-    def waterfall(self, decision, claims, estates, given):
+    def waterfall(self, decision, claims, estates, given, taken):
         """deficit = fund + haircut + bad debt, to the rounding of the legs; prices; the fund is never overdrawn."""
         sums = defaultdict(int)
         groups = defaultdict(list)
@@ -524,7 +524,7 @@ class Auditor:
                 funds = {claim.fund_id or self.markets[e.lines[0][0]].fund_id for e in mine if e.asked}
                 groups[funds.pop() if len(funds) == 1 else None].append((asked, told["fund"], len(mine) + slack))
             if only and len(mine) == 1:
-                self.prices(decision, mine[0], told["fund"], legs)
+                self.prices(decision, mine[0], told["fund"], legs, taken)
             else:
                 crossed = [leg for leg in legs if leg.round == 0]
                 self.check(all(abs(self.off_mark(x)) <= len(legs) for x in crossed), decision, "crossing off the mark")
@@ -554,7 +554,12 @@ class Auditor:
         """What a leg gives up against its value; crossings of several pairs round each pair."""
         return leg.sign * floor(self.markets[leg.key[0]].value(leg.quantity)) - leg.quote
 
-    def prices(self, decision, estate, fund, legs):
+    def at_mark(self, decision, leg, taken):
+        """Whether the leg's round is the one at the mark: the third or later, and nobody gave anything up."""
+        here = [x for x in taken if (x.key[0], x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+        return leg.round > 2 and abs(sum(x.haircut for x in here)) <= len(here) + 2 * len(decision.bankruptcies)
+
+    def prices(self, decision, estate, fund, legs, taken):
         """Liquidated legs stand at the event's price, the rule's price, or the mark (crossings and the last round)."""
         left = min(0, fund - estate.asked)
         for leg in legs:
@@ -572,7 +577,8 @@ class Auditor:
                 self.check(left == 0, decision, leg.account, "crosses with a deficit of", -left)
                 self.check(abs(self.off_mark(leg)) <= len(decision.bankruptcies), decision, leg.account, "crosses off")
                 continue
-            if leg.round == 3:
+            facing = [x for x in taken if (x.key[0], -x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+            if leg.round and self.at_mark(decision, facing[0], facing):
                 factor = Fraction(1)
             due = ceil(leg.sign * market.value(leg.quantity) * factor)
             self.check(leg.quote == due, decision, leg.account, leg.key, "quote", leg.quote, "expected", due)
@@ -641,7 +647,7 @@ class Auditor:
                 self.check(after + count >= 0, decision, *unit, "is made insolvent:", equity, "to", after)
                 self.check(rest * equity <= gross * (after + count), decision, *unit, "is more levered by being taken")
 
-    def order(self, decision, taken, outside, owners):
+    def order(self, decision, taken, given, outside, owners):
         """Normal before LAST; insolvent before solvent where it costs nothing; residuals only of nothing left."""
         for demand in decision.demands:
             if demand.residual_reason in ("LIQUIDATED_LEG_REFUSED", "ATTEMPTS_EXHAUSTED"):
@@ -649,11 +655,15 @@ class Auditor:
             symbol, sign = demand.symbol, 1 if demand.side == "LONG" else -1
             mine = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             here = [leg for leg in mine if leg.round == demand.round]
-            # Normal accounts were asked in round 1, whose mean price is not that of what it left.
-            first = min((leg.round for leg in mine), default=0)
-            asked = [leg for leg in mine if leg.round == first]
-            value = sum(self.markets[symbol].value(leg.quantity) for leg in asked)
-            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in asked)
+            value = sum(self.markets[symbol].value(leg.quantity) for leg in here)
+            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in here)
+            # Asked is the mean price of all that is open, paid that of whole lots: up to a lot a line apart.
+            facing = [x for x in given if (x.key[0], -x.sign) == (symbol, sign)]
+            prices = [Fraction(x.quote) / x.quantity for x in facing] or [Fraction(0)]
+            apart = len(facing) * self.markets[symbol].lot * (max(map(abs, prices)) - min(map(abs, prices))) + len(here)
+            last = [
+                x.account for x in here if self.traders[x.account].adl == "LAST" and not self.at_mark(decision, x, here)
+            ]
             for name, trader in list(self.traders.items()):
                 for key, holding in trader.holdings.items():
                     if key[0] != symbol or holding.quantity * sign <= 0:
@@ -669,11 +679,14 @@ class Auditor:
                         continue
                     unit = self.margin_unit(name, key)
                     equity, gross = self.equity(unit), self.gross(unit)
+                    for leg in taken:  # as it stands after the rounds before this one
+                        if self.margin_unit(leg.account, leg.key) == unit and leg.round < demand.round:
+                            equity -= leg.haircut
+                            gross -= self.markets[leg.key[0]].value(leg.quantity)
                     able = haircut <= 0
                     if equity > 0:  # by more than the roundings of quotes and floats
-                        able = (haircut + len(asked)) * gross * Fraction(1000001, 1000000) < equity * value
-                    if demand.round == 2:
-                        self.check(not able, *where, "could pay, and LAST accounts are asked")
+                        able = (haircut + apart) * gross * Fraction(1000001, 1000000) < equity * value
+                    self.check(not (able and last), *where, "could pay, and LAST accounts are asked:", last)
                     if equity <= 0 and haircut <= 0 and demand.round == 1:
                         solvent = [x.account for x in here if self.equity(self.margin_unit(x.account, x.key)) > 0]
                         self.check(not solvent, *where, "is insolvent, and asked were", solvent)

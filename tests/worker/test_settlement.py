@@ -359,6 +359,27 @@ def test_last_accounts_are_asked_after_normal_ones():
     ]  # fmt: skip
 
 
+def test_nobody_pays_more_than_the_mean_price_that_he_was_found_able_to_pay():
+    """Lots at 120 and 101, one counterparty, with 15: he can pay the mean of 110.5, so his lot is the one at 101."""
+    tape = Tape().instrument().mark().account("only", "10", ("BTC", "-1", "105"))
+    tape.account("a", "0", ("BTC", "1", "120")).account("b", "0", ("BTC", "1", "101"))
+    said = run(tape.at(2000).bankrupt("a").bankrupt("b"))
+    assert legs(said) == [("b", "SELL", "1", "101"), ("only", "BUY", "1", "-101")]
+
+
+def test_normal_accounts_are_asked_again_before_last_ones():
+    """`pair` has 15 on 200: no 10 of 100 for his BTC. His ETH are taken at the mark, then 15 on 100 can pay them."""
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH")
+    tape.account("pair", "15", ("BTC", "-1", "100"), ("ETH", "-1", "100"))
+    tape.account("spare", "900", ("BTC", "-5", "105")).say(Account(account="spare", adl="LAST"))
+    tape.account("a", "0", ("BTC", "1", "110")).account("e", "0", ("ETH", "1", "100"))
+    said = run(tape.at(2000).bankrupt("a").bankrupt("e"))
+    assert [leg for leg in legs(said) if leg[1] == "BUY"] == [
+        ("pair", "BUY", "1", "-100"),
+        ("pair", "BUY", "1", "-110"),
+    ]
+
+
 @pytest.mark.parametrize(
     "account",
     [Account(account="winner", adl="EXEMPT")]
