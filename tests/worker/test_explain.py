@@ -30,8 +30,8 @@ def test_a_counterparty_reads_why_it_why_this_amount_and_what_it_costs():
         "Its leverage before was 0.909091x: no other was reduced.",
         "It gave 100.00% of what was taken from them together.",
         (
-            "Why this amount: 10 is what brings its leverage down to the level 0.00989022x, in whole lots, or all that it "
-            "holds there; at this level all together give 10."
+            "Why this amount: 10 is what brings its leverage down to the level 0.00989022x, in whole lots, or "
+            "all that it holds there; at this level all together give 10."
         ),
         "Against the mark of 100 it gives up 40: its part of what the fund did not pay, or rounding.",
     ]
@@ -46,8 +46,8 @@ def test_a_bankrupt_account_reads_who_paid_its_deficit():
         "Of its deficit of 50 the fund paid 20, winners gave up 30, 0 stays as bad debt.",
         "Why this amount: for 10 of it counterparties were found in round 1.",
         (
-            "Against the mark it gains 30. The price is the bankruptcy price: winners carry what the fund did not pay of a "
-            "deficit."
+            "Against the mark it gains 30. The price is the bankruptcy price: winners carry what the fund did not pay of "
+            "a deficit."
         ),
     ]
 
