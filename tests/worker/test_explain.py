@@ -46,8 +46,8 @@ def test_a_bankrupt_account_reads_who_paid_its_deficit():
         "Of its deficit of 50 the fund paid 20, winners gave up 30, 0 stays as bad debt.",
         "Why this amount: for 10 of it counterparties were found in round 1.",
         (
-            "Against the mark it gains 30. The price is the bankruptcy price: winners carry what the fund did not pay of "
-            "a deficit."
+            "Against the mark it gains 30. The price is the bankruptcy price: winners carry what the fund did not pay "
+            "of a deficit."
         ),
     ]
 

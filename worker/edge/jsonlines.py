@@ -7,15 +7,16 @@ A key or payload that is not UTF-8 is written as `key_base64` / `payload_base64`
 
 import gzip
 import io
+import zlib
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Annotated, Any, Final, cast
 
 import msgspec
 
-from worker.record import Partition, Record
+from worker.record import END, Partition, Record
 
 BLOCK_BYTES: Final = 1 << 18  # about 1,000 lines: larger blocks fall out of the cache and were 10 % slower
 
@@ -24,14 +25,18 @@ class RecordingError(Exception):
     """A recording that cannot be read; the message says which file and what must be."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, lt=END)]
+Time = Annotated[int, msgspec.Meta(ge=-1, lt=END)]  # -1 is what kcat prints for a record without a time
+
+
 class Line(msgspec.Struct, gc=False):
-    """One line; `ts` -1 is what kcat prints for a record without a time."""
+    """One line."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Number
+    offset: Number
     tstype: str = "create"
-    ts: int = 0
+    ts: Time = 0
     broker: int = 0
     key: str | None = None
     payload: str | None = None
@@ -43,9 +48,9 @@ class Place(msgspec.Struct, gc=False):
     """Where a line stands; all that a first pass over a recording needs."""
 
     topic: str
-    partition: int
-    offset: int
-    ts: int = 0
+    partition: Number
+    offset: Number
+    ts: Time = 0
 
 
 class Outline:
@@ -162,7 +167,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines; a last line without newline belongs to them (a recording may be cut by hand)."""
     rest = b""
     with open_for_read(path) as file:
-        while block := file.read(BLOCK_BYTES):
+        while block := _unpacked(path, file):
             whole, newline, tail = block.rpartition(b"\n")
             if newline:
                 yield rest + whole
@@ -171,6 +176,18 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 rest += block
     if rest.strip():
         yield rest
+
+
+def _unpacked(path: Path, file: IO[bytes]) -> bytes:
+    """The next block; a torn or foreign archive is refused, never half read."""
+    try:
+        return file.read(BLOCK_BYTES)
+    except (EOFError, OSError, zlib.error) as error:
+        raise RecordingError(f"{path.name} must be a whole {path.suffix} file: {error}") from None
+    except Exception as error:  # the optional zstandard has an error class of its own, which may not be there to name
+        if path.suffix != ".zst":
+            raise
+        raise RecordingError(f"{path.name} must be a whole .zst file: {error}") from None
 
 
 def _record(line: Line) -> Record:

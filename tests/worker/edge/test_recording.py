@@ -83,6 +83,10 @@ def test_a_recording_without_a_last_newline_is_read_whole(tmp_path):
         (KCAT_LINE + KCAT_LINE[:50], "r.jsonl: every line must be a record as `kcat -J` prints it"),
         (KCAT_LINE * 2, "r.jsonl: offsets of a partition must grow, accounts:0 went from 7 to 7"),
         (b'{"topic":"a"}\n', "r.jsonl: every line must be a record"),
+        (KCAT_LINE.replace(b":7,", b":-7,"), "Expected `int` >= 0 - at `$[0].offset`"),
+        (KCAT_LINE.replace(b'"partition":0', b'"partition":-1'), "Expected `int` >= 0 - at `$[0].partition`"),
+        (KCAT_LINE.replace(b":1760000000000,", b":9223372036854775807,"), "at `$[0].ts`"),
+        (KCAT_LINE.replace(b":1760000000000,", b":-2,"), "Expected `int` >= -1 - at `$[0].ts`"),
     ],
 )
 def test_a_recording_that_is_none_is_refused(tmp_path, content, says):
@@ -90,6 +94,19 @@ def test_a_recording_that_is_none_is_refused(tmp_path, content, says):
     path = tmp_path / "r.jsonl"
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=re.escape(says)):
+        drained(RecordingSource(path))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_an_archive_that_is_torn_or_none_is_refused(tmp_path, ending):
+    """A download that broke off says so, and nothing of it is decided."""
+    path = tmp_path / f"r.jsonl.{ending}"
+    write_records(path, some_records(3000))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RecordingError, match=rf"r\.jsonl\.{ending} must be a whole \.{ending} file"):
+        drained(RecordingSource(path))
+    path.write_bytes(b"x")
+    with pytest.raises(RecordingError, match=rf"r\.jsonl\.{ending} must be a whole \.{ending} file"):
         drained(RecordingSource(path))
 
 
