@@ -151,43 +151,54 @@ def open_for_write(path: Path) -> IO[bytes]:
     return path.open("wb", buffering=BLOCK_BYTES)
 
 
-def open_for_read(path: Path) -> IO[bytes]:
-    """A file, unpacked by its ending; raises RecordingError."""
-    try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".zst":
-            return cast(IO[bytes], _zstandard().open(path, "rb"))
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise RecordingError(f"{path} must be a readable file: {error.strerror}") from None
-
-
 def _blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines; a last line without newline belongs to them (a recording may be cut by hand)."""
     rest = b""
-    with open_for_read(path) as file:
-        while block := _unpacked(path, file):
-            whole, newline, tail = block.rpartition(b"\n")
-            if newline:
-                yield rest + whole
-                rest = tail
-            else:
-                rest += block
+    for block in _unpacked(path):
+        whole, newline, tail = block.rpartition(b"\n")
+        if newline:
+            yield rest + whole
+            rest = tail
+        else:
+            rest += block
     if rest.strip():
         yield rest
 
 
-def _unpacked(path: Path, file: IO[bytes]) -> bytes:
-    """The next block; a torn or foreign archive is refused, never half read."""
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """A file's bytes, unpacked by its ending; RecordingError where it is not there, torn, or not what it is called."""
     try:
-        return file.read(BLOCK_BYTES)
-    except (EOFError, OSError, zlib.error) as error:
-        raise RecordingError(f"{path.name} must be a whole {path.suffix} file: {error}") from None
-    except Exception as error:  # the optional zstandard has an error class of its own, which may not be there to name
-        if path.suffix != ".zst":
-            raise
-        raise RecordingError(f"{path.name} must be a whole .zst file: {error}") from None
+        file = path.open("rb", buffering=0)
+        file.read(0)
+    except OSError as error:
+        raise RecordingError(f"{path} must be a readable file: {error.strerror}") from None
+    with file:
+        try:
+            if path.suffix == ".zst":
+                yield from _zst_blocks(file)
+            else:
+                plain = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+                while block := plain.read(BLOCK_BYTES):
+                    yield block
+        except (EOFError, OSError, zlib.error) as error:
+            raise RecordingError(f"{path.name} must be a whole {path.suffix} file: {error}") from None
+
+
+def _zst_blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """Frames one behind the other; EOFError at a torn one, which zstandard's own reader would end silently."""
+    zstandard = _zstandard()
+    frame = None
+    while packed := file.read(BLOCK_BYTES // 8):
+        while packed:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                yield frame.decompress(packed)
+            except zstandard.ZstdError as error:
+                raise EOFError(error) from None
+            packed = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("it ends within a frame")
 
 
 def _record(line: Line) -> Record:
