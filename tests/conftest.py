@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-OCT10 = Path(__file__).resolve().parents[2] / "shared" / "data" / "oct10"
+from tests.oct10.data import data_dir
+
+OCT10 = data_dir()
 
 # Slow machines make single examples slow; derandomised in CI, so that green stays green for the same commit.
 settings.register_profile("default", deadline=None)

@@ -10,7 +10,7 @@ from math import floor
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, text_of
 from worker.book.book import Book
 from worker.legs import Order, cross, merged, orders_of_round, price_of
-from worker.rounds import Key, NotCertifiedError, Round, run_rounds
+from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
 from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
 
@@ -68,7 +68,7 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
     """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
     if case.replacement is not None:
         return _replace(book, case, case.replacement, settings, policy)
-    estates = _estates(book, case.claims)
+    estates = estates_of(book, case.claims)
     decided = Decided("DECIDED")
     decided.fund_draws = pay_from_funds(estates, available_minor)
     collar = None if settings.collar is None else Fraction(settings.collar)
@@ -88,7 +88,7 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
             owner[id(line)] = estate
             if line.left:
                 demands.setdefault((line.symbol, -line.sign), []).append(line)
-    _take(book, decided, demands, owner, names, settings, policy, replaced=False)
+    _take(book, decided, demands, owner, _outside(book, case, set()), settings, policy, replaced=False)
     if not any(estate.lines for estate in estates):
         decided.status = "NOTHING_TO_TAKE"
     if decided.status != "REFUSED":
@@ -96,16 +96,11 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
     return decided
 
 
-def _estates(book: Book, claims: list[Claim]) -> list[Estate]:
-    """All margin units; a whole book that two events of one decision name is taken over once, by the first."""
-    estates: list[Estate] = []
-    whole: set[str] = set()
-    for claim in claims:
-        if claim.lines or claim.message.account not in whole:
-            estates += estates_of(book, claim)
-        if not claim.lines:
-            whole.add(claim.message.account)
-    return estates
+def _outside(book: Book, case: Case, refused_by: set[str]) -> Excluded:
+    """Liquidated accounts with all of their owners' accounts; of those that refused, only the account itself."""
+    liquidated = {claim.message.account for claim in case.claims}
+    owners = {book.beneficial_owner(name) for name in liquidated}
+    return Excluded(liquidated | refused_by, {owner for owner in owners if owner is not None})
 
 
 def _replace(book: Book, case: Case, replacement: Replacement, settings: DecisionSettings, policy: str) -> Decided:
@@ -114,13 +109,13 @@ def _replace(book: Book, case: Case, replacement: Replacement, settings: Decisio
         line.left, line.replaced = line.lots, 0
         line.mark = book.market(line.symbol).mark
     demands = {key: [line] for key, line in replacement.lines.items()}
-    names = {claim.message.account for claim in case.claims} | replacement.refused_by
     if case.attempt - 1 > settings.attempts_max:  # the first attempt is no repetition
         decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
         for (symbol, side), line in sorted(replacement.lines.items()):
             decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
     else:
-        _take(book, decided, demands, {}, names, settings, policy, replaced=True)
+        outside = _outside(book, case, replacement.refused_by)
+        _take(book, decided, demands, {}, outside, settings, policy, replaced=True)
         if decided.status != "REFUSED":
             decided.bad_debt_minor = sum(_unpaid(decided.orders, line) for line in replacement.lines.values())
     for (symbol, side), lots in sorted(replacement.unsettled.items()):
@@ -153,7 +148,7 @@ def _take(
     decided: Decided,
     demands: dict[Key, list[Line]],
     owner: dict[int, Estate],
-    excluded: set[str],
+    excluded: Excluded,
     settings: DecisionSettings,
     policy: str,
     *,

@@ -148,6 +148,9 @@ class Engine(Writer):
                 )  # fmt: skip
                 self._cases.append(Case(root.claims, name, attempt, Replacement(lines, refused_by, unsettled)))
         self._refused = {}
+        # An update that shows a leg does not end the matter: a refusal may come behind it. A result does.
+        for decision_id in [name for name, legs in self._unanswered.items() if not legs]:
+            del self._unanswered[decision_id], self._roots[decision_id]
 
     def _decide(self, case: Case, point: CutPoint) -> None:
         settings = self.settings.decision
@@ -229,6 +232,7 @@ class Engine(Writer):
             self.funds.draw(fund_id, scaled(text, decimals), decision.sequence)
         if trades:
             self._roots[case.decision_id] = case
+            self._unanswered[case.decision_id] = len(trades)
             ordered = [(trade.trade_id, trade.adl_seq, trade.quantity, trade.quote_amount) for trade in trades]
             self._ledger_digest += digest_of("ordered", ordered)
         for trade in trades:

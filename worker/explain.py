@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from schemas import AdlDecision, DecidedDemand, ForcedTrade, decode_output
+from schemas import AdlDecision, DecidedBankruptcy, DecidedDemand, ForcedTrade, decode_output
 from worker.record import Record
 
 WHO = {
@@ -21,6 +21,7 @@ PRICE = {
     "bankruptcy": "The price is the bankruptcy price: winners carry what the fund did not pay of a deficit.",
     "mark": "The price is the mark: no winner pays; what the fund did not pay of a deficit stays as bad debt.",
 }
+PRICE_AGAIN = "The price is what those who refused would have paid, or the mark where nobody can pay it."
 STATUS = {
     "DECIDED": "Everything that had to be taken over was taken over.",
     "RESIDUAL": "Not everything could be taken over.",
@@ -34,8 +35,14 @@ STATUS = {
 REASON = {
     "NO_COUNTERPARTIES": "nobody eligible holds the other side any more",
     "COUNTERPARTIES_CANNOT_PAY": "those who hold the other side could not pay the price",
-    "ATTEMPTS_EXHAUSTED": "the market refused as often as it may be asked",
+    "ATTEMPTS_EXHAUSTED": "counterparties refused as often as new ones may be looked for",
+    "REFUSED_LEGS": "counterparties of an earlier attempt refused a part, for which new ones are asked",
+    "LIQUIDATED_LEG_REFUSED": "the bankrupt account's own trade was refused, so there is nothing to take over any more",
+    "CERTIFICATE": "the solution did not pass its own check",
+    "PAUSED": "an operator paused the pool",
 }
+NAMES_MAX = 5  # of a burst's accounts in one sentence; all of them stand in the facts
+BANKRUPT_MAX = 10
 
 
 class NotFoundError(LookupError):
@@ -86,62 +93,98 @@ def explain_decision(decision: AdlDecision, trades: list[ForcedTrade]) -> Explan
     say.append(STATUS[decision.status])
     if decision.reason:
         say.append(f"Reason: {_reason(decision.reason)}.")
-    for item in decision.bankruptcies:
-        say.append(f"Bankrupt: {item.account} (event {item.id}), equity {item.equity} at the marks.")
-        if Decimal(item.deficit):
-            say.append(
-                f"Of its deficit of {item.deficit} the fund paid {item.fund}, winners gave up {item.haircut}, "
-                f"{item.bad_debt} stays as bad debt."
-            )
-        say += [f"Our book differed from the event, which wins: {text}." for text in item.disagreements]
+    say += _bankrupt(decision)
     say += [
         f"{crossing.quantity} {crossing.symbol} of two bankrupt accounts met at the mark {crossing.mark_price}."
         for crossing in decision.crossings
     ]
     if decision.demands:
-        say += [WHO.get(decision.policy or "", f"Policy {decision.policy}."), PRICE.get(decision.settlement or "", "")]
-    say += [_demand(demand) for demand in decision.demands]
+        say.append(WHO.get(decision.policy or "", f"Policy {decision.policy}."))
+        say.append(PRICE.get(decision.settlement or "", "") if decision.attempt == 1 else PRICE_AGAIN)
+    say += [_demand(item) for item in decision.demands if Decimal(item.taken) or Decimal(item.residual)]
     if decision.accounts_insolvent or decision.accounts_without_mark:
         say.append(
-            f"Not asked: {decision.accounts_insolvent} accounts without equity, "
-            f"{decision.accounts_without_mark} with a position that has no mark."
+            f"{_count(decision.accounts_insolvent, 'account')} without equity, asked only where it costs them nothing; "
+            f"{decision.accounts_without_mark} not asked because a position of theirs has no mark."
         )
     if decision.certificates:
         good = sum(certificate.ok for certificate in decision.certificates)
-        say.append(f"{good} of {len(decision.certificates)} solutions passed the independent check.")
+        say.append(f"{good} of {_count(len(decision.certificates), 'solution')} passed the independent check.")
     say.append(
-        f"It gave {decision.trades} forced trades" + ("." if trades or not decision.trades else ", none written.")
+        f"It gave {_count(decision.trades, 'forced trade')}"
+        + ("." if trades or not decision.trades else ", none written.")
     )
     facts = {"decision": msgspec.to_builtins(decision), "trades": [trade.trade_id for trade in trades]}
     return Explanation(id=decision.decision_id, kind="decision", sentences=[text for text in say if text], facts=facts)
 
 
+def _bankrupt(decision: AdlDecision) -> list[str]:
+    """Who fell and who paid, largest deficits first; a later attempt names whose takeover it goes on with."""
+    if decision.attempt > 1:
+        names = _names(item.account for item in decision.bankruptcies)
+        return [f"It goes on with the takeover of {names}; the first attempt says who paid."]
+    items = sorted(decision.bankruptcies, key=lambda item: -Decimal(item.deficit))
+    say = []
+    for item in items[:BANKRUPT_MAX]:
+        say.append(f"Bankrupt: {item.account} (event {item.id}), equity {item.equity} at the marks. {_who_paid(item)}")
+        say += [f"Our book differed from the event, which wins: {text}." for text in item.disagreements]
+    if len(items) > BANKRUPT_MAX:
+        rest = items[BANKRUPT_MAX:]
+        left = sum((Decimal(item.deficit) for item in rest), Decimal(0))
+        say.append(f"And {len(rest)} more, with deficits of {left} together; the facts (--json) name them.")
+    return [text.rstrip() for text in say]
+
+
+def _who_paid(item: DecidedBankruptcy) -> str:
+    if not Decimal(item.deficit):
+        return ""
+    return (
+        f"Of its deficit of {item.deficit} the fund paid {item.fund}, winners gave up {item.haircut}, "
+        f"{item.bad_debt} stays as bad debt."
+    )
+
+
 def explain_trade(trade: ForcedTrade, decision: AdlDecision, siblings: list[ForcedTrade]) -> Explanation:
     """Why this account and why this amount."""
     closed = "LONG" if trade.side == "SELL" else "SHORT"
-    bankrupt = ", ".join(item.account for item in decision.bankruptcies)
     demand = next(
         (d for d in decision.demands if (d.symbol, d.side, d.round) == (trade.symbol, closed, trade.round)), None
     )
-    order = f"{trade.side.lower()} {trade.quantity} {trade.symbol} at {trade.price} (cash {trade.quote_amount})"
     say = [f"Trade {trade.trade_id} of decision {trade.decision_id}:"]
-    say.append(f"{trade.account} must {order} against {trade.clearing_account}.")
+    cash = Decimal(trade.quote_amount)
+    order = f"{trade.side.lower()} {trade.quantity} {trade.symbol} at {trade.price}"
+    flow = f"{'receives' if cash >= 0 else 'pays'} {abs(cash)}"
+    say.append(f"{trade.account} must {order} and {flow}, against {trade.clearing_account}.")
     facts: dict[str, Any] = {"trade": msgspec.to_builtins(trade), "decision_status": decision.status}
     if trade.role == "LIQUIDATED":
         say.append(f"Why this account: it is bankrupt, and its {closed.lower()} position is taken over.")
+        say += [_who_paid(item) for item in decision.bankruptcies if item.account == trade.account]
         say.append(_amount_liquidated(trade))
+        say.append(_gained(trade, decision))
     else:
         peers = [t for t in siblings if t.role == trade.role and _same_demand(t, trade)]
-        say.append(
-            f"Why this account: it holds a {closed.lower()} position in {trade.symbol}, the other side of what "
-            f"{bankrupt} had to give up, and is a solvent trader. {WHO.get(decision.policy or '', '')}"
-        )
+        say.append(_why_asked(trade, decision, siblings, closed.lower()))
         say += _rank(trade, peers, facts)
-        say += _amount(trade, demand, decision.policy or "")
-        say.append(_paid(trade))
+        say.append(_amount(trade, demand, decision.policy or ""))
+        say.append(_paid(trade, demand, decision))
     if demand is not None:
         facts["demand"] = msgspec.to_builtins(demand)
     return Explanation(id=trade.trade_id, kind="trade", sentences=[text for text in say if text], facts=facts)
+
+
+def _why_asked(trade: ForcedTrade, decision: AdlDecision, siblings: list[ForcedTrade], closed: str) -> str:
+    other = [t for t in siblings if t.role == "LIQUIDATED" and t.side != trade.side]
+    facing = [t.account for t in other if (t.symbol, t.round) == (trade.symbol, trade.round)]
+    if decision.attempt > 1:
+        what = f"what others refused to take of {_names(item.account for item in decision.bankruptcies)}"
+    else:
+        what = f"what {_names(facing) or _names(item.account for item in decision.bankruptcies)} had to give up"
+    who = WHO.get(decision.policy or "", "")
+    if trade.leverage is None:
+        who = "It has no equity left, and such accounts are closed first where it costs them nothing."
+    elif trade.round > 1:
+        who = f"It was asked in round {trade.round}, for what earlier rounds had left. {who}"
+    return f"Why this account: it holds a {closed} position in {trade.symbol}, the other side of {what}. {who}".rstrip()
 
 
 def _same_demand(one: ForcedTrade, other: ForcedTrade) -> bool:
@@ -157,26 +200,31 @@ def _rank(trade: ForcedTrade, peers: list[ForcedTrade], facts: dict[str, Any]) -
     facts["rank"] = {"by": measure, "value": value, "place": higher + 1, "of": len(peers)}
     share = Decimal(trade.quantity) / sum(Decimal(peer.quantity) for peer in peers)
     facts["share"] = str(share)
-    place = f"Its {measure} was {value:.6g}: place {higher + 1} of the {len(peers)} accounts reduced here."
-    return [place, f"It gave {share:.2%} of what they gave together."]
+    shown = f"{value:.6g}x" if measure == "leverage" else f"{value:.6g}"
+    among = (
+        f"place {higher + 1} of the {len(peers)} accounts reduced here" if len(peers) > 1 else "no other was reduced"
+    )
+    return [f"Its {measure} before was {shown}: {among}.", f"It gave {share:.2%} of what was taken from them together."]
 
 
-def _amount(trade: ForcedTrade, demand: DecidedDemand | None, policy: str) -> list[str]:
+def _amount(trade: ForcedTrade, demand: DecidedDemand | None, policy: str) -> str:
     if demand is None:
-        return []
-    if policy == "waterfill" and demand.level is not None:
-        text = (
-            f"{trade.quantity} is what brings its leverage down to the level {demand.level:.6g}, in whole lots; "
-            f"at this level all together give {demand.taken}."
-        )
-    elif policy == "waterfill":
-        text = "everything that could be taken on this side was needed."
-    else:
+        return ""
+    if policy != "waterfill":
         text = (
             f"in the queue's order it was its turn for {trade.quantity} before {demand.taken} was reached; "
             "only the last in the order is taken in part."
         )
-    return [f"Why this amount: {text}"]
+    elif trade.leverage is None:
+        text = "accounts without equity give all that is asked for, before any other."
+    elif demand.level:
+        text = (
+            f"{trade.quantity} is what brings its leverage down to the level {demand.level:.6g}x, in whole lots, or "
+            f"all that it holds there; at this level all together give {demand.taken}."
+        )
+    else:
+        text = "everything that could be taken on this side was needed."
+    return f"Why this amount: {text}"
 
 
 def _amount_liquidated(trade: ForcedTrade) -> str:
@@ -185,24 +233,47 @@ def _amount_liquidated(trade: ForcedTrade) -> str:
     return f"Why this amount: for {trade.quantity} of it counterparties were found in round {trade.round}."
 
 
-def _paid(trade: ForcedTrade) -> str:
+def _gained(trade: ForcedTrade, decision: AdlDecision) -> str:
+    """What the price gives a bankrupt account against the mark; its haircut has the opposite sign."""
+    gain = -Decimal(trade.haircut)
+    if not gain:
+        return "It trades at the mark."
+    rule = PRICE.get(decision.settlement or "", "")
+    return f"Against the mark it {'gains' if gain > 0 else 'gives up'} {abs(gain)}. {rule}".rstrip()
+
+
+def _paid(trade: ForcedTrade, demand: DecidedDemand | None, decision: AdlDecision) -> str:
     haircut = Decimal(trade.haircut)
+    mark = f" of {demand.mark_price}" if demand is not None else ""
+    if haircut > 0 and decision.attempt > 1:
+        return f"Against the mark{mark} it gives up {haircut}: the price is what those who refused would have paid."
     if haircut > 0:
-        return f"Against the mark it gives up {trade.haircut}: its part of the deficit that the fund did not pay."
+        return f"Against the mark{mark} it gives up {haircut}: its part of what the fund did not pay, or rounding."
     if haircut < 0:
-        return f"Against the mark it gains {-haircut}."
-    return "It trades at the mark: it gives up nothing."
+        return f"Against the mark{mark} it gains {-haircut}."
+    return f"It trades at the mark{mark}: it gives up nothing."
+
+
+def _names(accounts: Iterable[str]) -> str:
+    """The first few names, each once, and how many more."""
+    names = list(dict.fromkeys(accounts))
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return ", ".join(names[:NAMES_MAX]) + more
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _demand(demand: DecidedDemand) -> str:
     text = (
         f"{demand.symbol} {demand.side} round {demand.round}: {demand.taken} of {demand.quantity} taken from "
-        f"{demand.accounts} accounts at {demand.price} (mark {demand.mark_price})"
+        f"{_count(demand.accounts, 'account')} at {demand.price} (mark {demand.mark_price})"
     )
     if demand.leverage_before_max is not None and demand.leverage_after_max is not None:
-        text += f", largest leverage {demand.leverage_before_max:.6g} before, {demand.leverage_after_max:.6g} after"
-    if demand.level is not None:
-        text += f", level {demand.level:.6g}"
+        text += f", largest leverage {demand.leverage_before_max:.6g}x before, {demand.leverage_after_max:.6g}x after"
+    if demand.level:
+        text += f", level {demand.level:.6g}x"
     if Decimal(demand.residual):
         text += f"; {demand.residual} left: {_reason(demand.residual_reason or '')}"
     return text + "."

@@ -11,7 +11,11 @@ class Funds:
         self._draws: dict[str, list[tuple[int, int]]] = {}  # fund -> (decision sequence, amount)
 
     def set(self, fund_id: str, balance_minor: int, decision_sequence: int) -> None:
-        """Takes a reported balance; draws that it contains are forgotten."""
+        """Takes a reported balance; draws that it contains are forgotten.
+
+        A balance that contained a draw contains it for ever, also where a later report names an older decision or none.
+        """
+        decision_sequence = max(decision_sequence, self._balance.get(fund_id, (0, 0))[1])
         self._balance[fund_id] = (balance_minor, decision_sequence)
         self._draws[fund_id] = [draw for draw in self._draws.get(fund_id, []) if draw[0] > decision_sequence]
 
@@ -27,8 +31,9 @@ class Funds:
         }
 
     def digest(self) -> int:
+        """Every balance and open draw, also on a fund that nobody reported yet: its first report may leave it open."""
         total = 0
-        for fund, cell in self._balance.items():
-            text = repr((fund, cell, self._draws.get(fund, []))).encode()
+        for fund in self._balance.keys() | {name for name, draws in self._draws.items() if draws}:
+            text = repr((fund, self._balance.get(fund), self._draws.get(fund, []))).encode()
             total += int.from_bytes(blake2b(text, digest_size=16, person=b"fund").digest(), "big")
         return total

@@ -47,6 +47,7 @@ class Inputs:
         self._triggered: list[tuple[Event, Bankruptcy]] = []  # by an operator; each cut's own group
         self._cases: list[Case] = []  # in the order in which they will be decided
         self._refused: dict[str, dict[tuple[str, int], list[Leg]]] = {}  # decision id -> legs of this run of results
+        self._unanswered: dict[str, int] = {}  # decision id -> legs that may still be refused
         self._letters: list[tuple[Event, Refused]] = []
         self._marks_moved: set[str] = set()
         self._ledger_digest = 0
@@ -108,6 +109,7 @@ class Inputs:
             raise Refused(Reason.RANGE, f"filled_quantity must be 0 to {quantity}, was {message.filled_quantity}")
         whole = replace(leg)
         refused = self.held.refuse(leg, filled)
+        self._unanswered[leg.decision_id] -= 1
         self._ledger_digest += digest_of("answered", leg.trade_id, leg.lots, leg.quote_minor)
         if refused:
             whole.lots, whole.quote_minor = refused, whole.quote_minor - leg.quote_minor

@@ -15,7 +15,7 @@ from worker.engine import Engine, Published, Start
 from worker.formats import decoders
 from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
-from worker.settings import Settings
+from worker.settings import SettingError, Settings
 
 POLL_RECORDS = 1000  # faster than fetching 10,000 a call: the batch stays in cache
 
@@ -47,7 +47,7 @@ class Mark(msgspec.Struct):
 
 
 class Reader:
-    """Turns records into events in sequence order."""
+    """Turns records into events in sequence order; raises SettingError for a topic that has no kind."""
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self._source = source
@@ -58,6 +58,9 @@ class Reader:
         for kind, topics in settings.input.topics.items():
             for topic in topics:
                 self._kind_of_topic[topic] = min(names[kind], self._kind_of_topic.get(topic, 99))
+        unnamed = {topic for topic, _ in source.partitions()} - self._kind_of_topic.keys()
+        if unnamed:
+            raise SettingError(f"input.topics must name every topic of the input, lacks {', '.join(sorted(unnamed))}")
         self.records = 0
 
     def steps(self) -> Iterator[list[Event | CutPoint]]:

@@ -1,6 +1,8 @@
 """Who is reduced: one `solve` a round on what is left, first normal accounts, then those marked LAST, then at the mark.
 
-Each round is certified by `verify`; nothing that fails it leaves this file.
+Rule 1: each round is certified by `verify`; nothing that fails it leaves this file.
+Rule 2: being taken in one symbol lowers an account's leverage, so it may become able to pay in another. After each
+round that took something the order begins anew: LAST accounts are asked only where normal ones just gave nothing.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,6 @@ from numpy.typing import NDArray
 
 from schemas import Certificate
 from solver import Problem, leverage, solve, verify
-from solver.settlement import split_by_largest_remainder
 from worker.book.book import Book
 from worker.book.views import Gathered
 from worker.takeover import Line
@@ -27,6 +28,14 @@ class NotCertifiedError(Exception):
     def __init__(self, certificate: Certificate) -> None:
         super().__init__(certificate.failures)
         self.certificate = certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Who must not be asked: these accounts, and every account of these owners."""
+
+    accounts: set[str]
+    owners: set[str]
 
 
 @dataclass(slots=True)
@@ -64,7 +73,7 @@ class Outcome:
 def run_rounds(
     book: Book,
     demands: dict[Key, list[Line]],
-    excluded: set[str],
+    excluded: Excluded,
     policy: str,
     protect_principal: bool,
     residual_at_mark: bool,
@@ -72,7 +81,9 @@ def run_rounds(
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     keys = sorted(demands)
     left = {key: sum(line.left for line in demands[key]) for key in keys}
-    gathered = book.gather([(book.market(symbol).row, side) for symbol, side in keys], excluded)
+    gathered = book.gather(
+        [(book.market(symbol).row, side) for symbol, side in keys], excluded.accounts, excluded.owners
+    )
     markets = [book.markets[row] for row in gathered.assets.tolist()]
     lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
     quantity, equity = gathered.quantity_lots.copy(), gathered.equity.copy()
@@ -82,9 +93,17 @@ def run_rounds(
     plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
     if residual_at_mark:
         plan.append((True, gathered.eligible))
-    for number, (at_mark, eligible) in enumerate(plan, start=1):
+    steps, asked, number = list(range(len(plan))), set[int](), 0
+    while steps:
+        step = steps.pop(0)
+        at_mark, eligible = plan[step]
+        again = step in asked
+        asked.add(step)
+        number += not again
         open_keys = [key for key in keys if left[key] and key[0] in asset_of]
         if not open_keys or not eligible.any():
+            continue
+        if again and not any(_holders(gathered, quantity, asset_of[s], side, eligible) for s, side in open_keys):
             continue
         open_lines = [line for key in open_keys for line in demands[key] if line.left]
         if at_mark and all(line.price_minor == line.mark_minor for line in open_lines):
@@ -100,9 +119,14 @@ def run_rounds(
             maintenance_margin=gathered.maintenance_margin, tie_rank=gathered.tie_rank,
         )  # fmt: skip
         solution = solve(problem, policy=policy, protect_principal=protect_principal)
+        reduction = solution.reduction_lots
+        if again and not reduction.any():
+            continue
+        number += again
         result = _round(number, at_mark, open_keys, problem, solution, gathered, eligible)
         outcome.rounds.append(result)
-        reduction = solution.reduction_lots
+        if reduction.any() and not at_mark:
+            steps = list(range(len(plan)))
         quantity = quantity - np.sign(quantity) * reduction
         rows = np.flatnonzero(reduction)
         key_of = problem.demand_of[2 * problem.asset[rows] + (problem.quantity_lots[rows] < 0)]
@@ -115,9 +139,16 @@ def run_rounds(
                 line.left -= part
     for key in keys:
         if left[key]:
-            rows = (gathered.asset == asset_of.get(key[0], -1)) & (np.sign(quantity) == key[1]) & gathered.eligible
-            outcome.reasons[key] = "COUNTERPARTIES_CANNOT_PAY" if rows.any() else "NO_COUNTERPARTIES"
+            holders = _holders(gathered, quantity, asset_of.get(key[0], -1), key[1], gathered.eligible)
+            outcome.reasons[key] = "COUNTERPARTIES_CANNOT_PAY" if holders else "NO_COUNTERPARTIES"
     return outcome
+
+
+def _holders(
+    gathered: Gathered, quantity: NDArray[np.int64], asset: int, side: int, eligible: NDArray[np.bool_]
+) -> bool:
+    """Whether anybody eligible has lots left on a side."""
+    return bool(((gathered.asset == asset) & (np.sign(quantity) == side) & eligible).any())
 
 
 def mean_price(lines: Sequence[Line]) -> Fraction:
@@ -127,8 +158,18 @@ def mean_price(lines: Sequence[Line]) -> Fraction:
 
 
 def share_lots(lines: Sequence[Line], taken: int) -> list[int]:
-    """`taken` shared over the lines in proportion to what they still need, by largest remainder, ties in order."""
-    parts: list[int] = split_by_largest_remainder(taken, [line.left for line in lines])
+    """`taken` shared over the lines in proportion to what they still need, in whole lots.
+
+    What the floors leave goes to the lines that cost the counterparties least, ties in order: so they never pay more
+    than the mean price at which they were found able to pay. By largest remainder they could.
+    """
+    whole = sum(line.left for line in lines)
+    parts = [taken * line.left // whole for line in lines]
+    if missing := taken - sum(parts):
+        open_lines = [index for index, line in enumerate(lines) if line.left]
+        open_lines.sort(key=lambda index: lines[index].sign * lines[index].price_minor)
+        for index in open_lines[:missing]:
+            parts[index] += 1
     return parts
 
 

@@ -1,16 +1,20 @@
 """What must be taken over from bankrupt accounts, and at which prices: the waterfall's first two steps.
 
-An estate is one margin unit of a bankrupt account: its cross book, or one isolated position. The fund pays first; what
-it does not pay, TAV = min(0, equity + paid), is left for the forced trades. All amounts are exact.
+An estate is what one claim takes of a margin unit: an account's cross book, or one isolated position. A unit's deficit
+is counted once; each line carries its part by maintenance requirement. The part of lines that the event priced asks
+nobody. Of the rest the fund pays first; what it does not pay, TAV, is left for the forced trades. Amounts are exact.
 """
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from math import lcm
+from typing import Literal, NamedTuple
 
-from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor
-from solver.settlement import bankruptcy_factor, fund_payment, takeover_value
+from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, text_of
+from solver.settlement import bankruptcy_factor, fund_payment, split_by_largest_remainder, takeover_value
 from worker.book.book import Book
+
+ZERO = Fraction(0)
 
 
 @dataclass(slots=True)
@@ -55,29 +59,35 @@ class Line:
     def mark_minor(self) -> Fraction:
         return Fraction(self.mark * self.scale.value_num, self.scale.value_den)
 
+    @property
+    def required_minor(self) -> Fraction:
+        """Maintenance requirement of all its lots at the mark."""
+        return self.mark_minor * self.lots * self.scale.mmf
+
+
+class Unit(NamedTuple):
+    """A margin unit: a cross book, an isolated position, or what one claim says of a book that we do not hold."""
+
+    account: str
+    isolated: tuple[str, PositionSide] | None = None
+    stranger: int = -1  # place of the claim in its decision
+
 
 @dataclass(slots=True)
 class Estate:
-    """One margin unit and what its waterfall paid."""
+    """What one claim takes of one margin unit, and what its waterfall paid."""
 
     claim: Claim
     account: str
     lines: list[Line]
-    equity_minor: int
-    requirement_minor: Fraction
     fund_id: str
+    equity_minor: int = 0  # of the whole unit
+    deficit_minor: int = 0  # the part that this estate carries
+    claimed_minor: int = 0  # of it, what fund and forced trades are asked for: the part of unpriced lines
+    requirement_minor: Fraction = Fraction(0)  # the part of the unit's that goes with `claimed_minor`
     paid_minor: int = 0
     haircut_minor: int = 0
     disagreements: list[str] = field(default_factory=list)
-
-    @property
-    def deficit_minor(self) -> int:
-        return max(0, -self.equity_minor)
-
-    @property
-    def claimed_minor(self) -> int:
-        """What fund and forced trades are asked for; an estate whose lines all carry prices asks nobody."""
-        return 0 if all(line.priced for line in self.lines) else self.deficit_minor
 
     @property
     def left_minor(self) -> int:
@@ -108,21 +118,57 @@ def claim_of(book: Book, message: Bankruptcy, topic: str, partition: int, offset
     return Claim(message, topic, partition, offset, lines, insurance, equity)
 
 
-def estates_of(book: Book, claim: Claim) -> list[Estate]:
-    """The margin units that a claim takes over: the cross book or the listed lines, each isolated position alone."""
+def estates_of(book: Book, claims: list[Claim]) -> list[Estate]:
+    """What the claims of one decision take over, in their order: the cross book or the listed lines.
+
+    A whole book is taken once, by the first claim that asks for it, less what other claims of the decision list.
+    """
+    estates: list[Estate] = []
+    units: dict[Unit, list[Estate]] = {}
+    whole: set[str] = set()
+    listed: dict[tuple[str, str, str], int] = {}
+    for claim in claims:
+        for wanted in claim.lines:
+            key = claim.message.account, wanted.symbol, wanted.position_side
+            listed[key] = listed.get(key, 0) + wanted.lots
+    for place, claim in enumerate(claims):
+        name = claim.message.account
+        if claim.lines:
+            found = _listed(book, claim, place)
+        elif name not in whole:
+            whole.add(name)
+            found = _whole(book, claim, listed)
+        else:
+            found = []
+        for unit, estate in found:
+            estates.append(estate)
+            units.setdefault(unit, []).append(estate)
+    for unit, group in units.items():
+        _share_deficit(book, unit, group)
+    return estates
+
+
+def _whole(book: Book, claim: Claim, listed: dict[tuple[str, str, str], int]) -> list[tuple[Unit, Estate]]:
+    """The cross book, less lots that other claims list."""
+    name = claim.message.account
+    lines = []
+    for view in book.positions(name):
+        lots = view.effective_lots
+        others = listed.get((name, view.symbol, view.side), 0)
+        if others * lots > 0:
+            lots -= min(others, lots, key=abs)
+        if lots and not view.isolated:
+            lines.append(_line(book, view.symbol, view.side, lots, None))
+    return [(Unit(name), _estate(book, claim, lines))] if lines else []
+
+
+def _listed(book: Book, claim: Claim, place: int) -> list[tuple[Unit, Estate]]:
+    """The listed lines: each isolated position alone, the others together; says where our book differs."""
     name = claim.message.account
     held = {(view.symbol, view.side): view for view in book.positions(name)}
-    if not claim.lines:
-        lines = [
-            _line(book, view.symbol, view.side, view.effective_lots, None)
-            for view in held.values()
-            if not view.isolated and view.effective_lots
-        ]
-        requirement = book.maintenance_requirement(name)
-        return [_estate(book, claim, lines, book.equity_minor(name), requirement)] if lines else []
     disagreements = []
     cross: list[Line] = []
-    estates: list[Estate] = []
+    found: list[tuple[Unit, Estate]] = []
     for wanted in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)):
         line = _line(book, wanted.symbol, wanted.position_side, wanted.lots, wanted.price)
         ours = held.get((wanted.symbol, wanted.position_side))
@@ -131,21 +177,54 @@ def estates_of(book: Book, claim: Claim) -> list[Estate]:
             event, book_says = line.scale.quantity_text(wanted.lots), line.scale.quantity_text(lots)
             disagreements.append(f"{wanted.symbol} {wanted.position_side}: event {event}, book {book_says}")
         if ours is not None and ours.isolated:
-            equity = book.isolated_equity_minor(name, wanted.symbol, wanted.position_side)
-            whole = max(abs(ours.effective_lots), line.lots)
-            estates.append(_estate(book, claim, [line], equity, line.mark_minor * whole * line.scale.mmf))
+            found.append((Unit(name, (wanted.symbol, wanted.position_side)), _estate(book, claim, [line])))
         else:
             cross.append(line)
     if cross:
         known = any(not view.isolated for view in held.values())
-        listed = sum((line.mark_minor * line.lots * line.scale.mmf for line in cross), Fraction(0))
-        equity = book.equity_minor(name) if known else claim.equity_minor or 0
-        requirement = max(listed, book.maintenance_requirement(name)) if known else listed
-        if known and claim.equity_minor is not None and claim.equity_minor != equity:
-            disagreements.append(f"equity: event {claim.equity_minor} minor units, book {equity}")
-        estates.append(_estate(book, claim, cross, equity, requirement))
-    estates[0].disagreements = disagreements
-    return estates
+        found.append((Unit(name, stranger=-1 if known else place), _estate(book, claim, cross)))
+        if known and claim.equity_minor is not None and claim.equity_minor != book.equity_minor(name):
+            ours_text = text_of(book.equity_minor(name), book.currency_decimals)
+            disagreements.append(f"equity: event {claim.message.equity}, book {ours_text}")
+    found[0][1].disagreements = disagreements
+    return found
+
+
+def _share_deficit(book: Book, unit: Unit, group: list[Estate]) -> None:
+    """Counts a unit's deficit once: shares it over its estates, and in each over unpriced and priced lines.
+
+    In proportion to maintenance requirements, by largest remainder, ties in the order of the claims; so whatever is
+    closed, TAV / MMR stays what it is for the whole unit.
+    """
+    unpriced = [sum((line.required_minor for line in estate.lines if not line.priced), ZERO) for estate in group]
+    listed = [sum((line.required_minor for line in estate.lines), ZERO) for estate in group]
+    equity, required = _equity_of(book, unit, group, sum(listed, ZERO))
+    deficits = split_by_largest_remainder(max(0, -equity), _in_whole_numbers(listed))
+    for index, estate in enumerate(group):
+        estate.equity_minor, estate.deficit_minor = equity, int(deficits[index])
+        parts = _in_whole_numbers([unpriced[index], listed[index] - unpriced[index]])
+        estate.claimed_minor = int(split_by_largest_remainder(estate.deficit_minor, parts)[0])
+        estate.requirement_minor = required * unpriced[index] / sum(listed, ZERO)
+
+
+def _equity_of(book: Book, unit: Unit, group: list[Estate], listed: Fraction) -> tuple[int, Fraction]:
+    """Equity and maintenance requirement of a margin unit; of a book that we do not hold, as the event says."""
+    if unit.stranger >= 0:
+        return group[0].claim.equity_minor or 0, listed
+    if unit.isolated is None:
+        booked = book.maintenance_requirement(unit.account)
+        by_lines = any(estate.claim.lines for estate in group)
+        return book.equity_minor(unit.account), max(listed, booked) if by_lines else booked
+    line = group[0].lines[0]
+    ours = book.position(unit.account, *unit.isolated)
+    lots = max(abs(ours.effective_lots) if ours else 0, sum(estate.lines[0].lots for estate in group))
+    return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.scale.mmf
+
+
+def _in_whole_numbers(weights: list[Fraction]) -> list[int]:
+    """The same proportions in whole numbers."""
+    common = lcm(*(weight.denominator for weight in weights))
+    return [int(weight * common) for weight in weights]
 
 
 def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | None) -> Line:
@@ -157,9 +236,9 @@ def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | N
     return line
 
 
-def _estate(book: Book, claim: Claim, lines: list[Line], equity: int, requirement: Fraction) -> Estate:
+def _estate(book: Book, claim: Claim, lines: list[Line]) -> Estate:
     fund_id = claim.message.fund_id or book.market(lines[0].symbol).instrument.fund_id
-    return Estate(claim, claim.message.account, lines, equity, requirement, fund_id)
+    return Estate(claim, claim.message.account, lines, fund_id)
 
 
 def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> dict[str, int]:

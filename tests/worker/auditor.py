@@ -94,8 +94,11 @@ class Estate:
     claim: int  # place of the bankruptcy in the decision
     account: str
     lines: list  # (symbol, position side, signed quantity, price or None)
-    equity: int
-    requirement: Fraction
+    equity: int  # of its whole margin unit
+    requirement: Fraction  # the same
+    unit: tuple
+    deficit: Fraction = Fraction(0)  # its part of the unit's, exact
+    asked: int = 0  # of it, what fund and trades are asked for
 
 
 @dataclass
@@ -203,7 +206,8 @@ class Auditor:
             case MarkPrice():
                 self.markets[message.symbol].mark = Fraction(message.mark_price)
             case InsuranceFund():
-                self.funds[message.fund_id] = (self.minor(message.balance), message.decision_sequence)
+                contained = max(message.decision_sequence, self.funds.get(message.fund_id, (0, 0))[1])
+                self.funds[message.fund_id] = (self.minor(message.balance), contained)
             case AccountUpdate():
                 self.update(message)
             case ForcedTradeResult():
@@ -339,7 +343,7 @@ class Auditor:
             estates = self.estates(claims)
             wanted = self.takeover(decision, estates, given)
             self.zero_sum(decision, legs)
-            self.waterfall(decision, claims, estates, given)
+            self.waterfall(decision, claims, estates, given, taken)
         else:
             refusal = self.refusal(decision, ids)
             if refusal is None:
@@ -349,9 +353,9 @@ class Auditor:
             self.same_cash(decision, refusal, taken)
         self.demands(decision, wanted, taken, given)
         outside = {claim.account for claim in claims} | refused_by
-        owners = {self.traders[name].owner for name in outside} - {None}
+        owners = {self.traders[claim.account].owner for claim in claims} - {None}
         self.counterparties(decision, taken, given, outside, owners)
-        self.order(decision, taken, outside, owners)
+        self.order(decision, taken, given, outside, owners)
         for leg in legs:
             self.legs[leg.trade_id] = leg
             self.traders[leg.account].legs.append(leg)
@@ -401,7 +405,7 @@ class Auditor:
             here = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             due = floor(-quote * sum(leg.quantity for leg in here) / quantity)
             paid = -sum(leg.quote for leg in here)
-            if all(leg.round < 3 for leg in here):
+            if not any(self.at_mark(decision, leg, taken) for leg in here):
                 self.check(due == paid, decision, symbol, "refused cash was", due, "replaced by", paid)
             unpaid += max(0, due - paid)
         self.check(self.minor(decision.bad_debt) == unpaid, decision, "bad debt", decision.bad_debt, "unpaid", unpaid)
@@ -410,6 +414,10 @@ class Auditor:
 
     def estates(self, claims):
         estates, whole = [], set()
+        listed = defaultdict(Fraction)
+        for claim in claims:
+            for line in claim.lines:
+                listed[claim.account, (line.symbol, line.position_side)] += Fraction(line.quantity)
         for place, claim in enumerate(claims):
             name, cross = claim.account, []
             lines = [
@@ -418,24 +426,45 @@ class Auditor:
             ]
             if not lines and name not in whole:
                 whole.add(name)
-                book = [(*key, self.free(name, key), None) for key in self.members((name, None))]
-                lines = [line for line in book if line[2]]
+                for key in self.members((name, None)):
+                    free, others = self.free(name, key), listed[name, key]
+                    if free * others > 0:
+                        free -= others if abs(others) < abs(free) else free
+                    lines += [(*key, free, None)] if free else []
             for line in sorted(lines):
                 unit = self.margin_unit(name, line[:2])
                 if unit[1]:
                     market = self.markets[line[0]]
-                    size = max(abs(self.free(name, line[:2])), abs(line[2]))
-                    estates.append(Estate(place, name, [line], self.equity(unit), market.value(size) * market.mmf))
+                    size = max(abs(self.free(name, line[:2])), abs(listed[name, line[:2]]))
+                    need = market.value(size) * market.mmf
+                    estates.append(Estate(place, name, [line], self.equity(unit), need, unit))
                 else:
                     cross.append(line)
-            if cross:
-                unit, known = (name, None), bool(self.members((name, None)))
-                equity = self.equity(unit) if known else self.minor(claim.equity or "0")
-                need = sum(abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in cross)
-                if known:
-                    need = max(need, self.requirement(unit)) if claim.lines else self.requirement(unit)
-                estates.append(Estate(place, name, cross, equity, need))
+            if cross and self.members((name, None)):
+                unit = (name, None)
+                estates.append(Estate(place, name, cross, self.equity(unit), self.requirement(unit), unit))
+            elif cross:
+                estates.append(Estate(place, name, cross, self.minor(claim.equity or "0"), Fraction(0), (place,)))
+        for unit in {estate.unit for estate in estates}:
+            self.share(claims, [estate for estate in estates if estate.unit == unit])
         return estates
+
+    def needed(self, lines):
+        return sum(
+            (abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in lines), Fraction(0)
+        )
+
+    def share(self, claims, group):
+        """A unit's deficit is counted once, by requirement of lines; what priced lines carry is asked of nobody."""
+        total = sum(self.needed(estate.lines) for estate in group)
+        if any(claims[estate.claim].lines for estate in group):
+            for estate in group:
+                estate.requirement = max(estate.requirement, total)
+        for estate in group:
+            mine, unpriced = self.needed(estate.lines), self.needed(x for x in estate.lines if x[3] is None)
+            estate.deficit = Fraction(max(0, -estate.equity)) * mine / total
+            estate.asked = floor(estate.deficit * unpriced / mine + Fraction(1, 2))
+            estate.requirement *= unpriced / total
 
     def takeover(self, decision, estates, given):
         """What must be taken, per (symbol, side that is reduced), after the crossings; checks the liquidated legs."""
@@ -461,7 +490,7 @@ class Auditor:
             wanted[symbol, -sign] -= quantity
         return {key: quantity for key, quantity in wanted.items() if quantity}
 
-    def waterfall(self, decision, claims, estates, given):
+    def waterfall(self, decision, claims, estates, given, taken):
         """deficit = fund + haircut + bad debt, to the rounding of the legs; prices; the fund is never overdrawn."""
         sums = defaultdict(int)
         groups = defaultdict(list)
@@ -470,13 +499,14 @@ class Auditor:
             only = [claim.account for claim in claims].count(claim.account) == 1
             legs = [leg for leg in given if leg.account == claim.account]
             netted = not any(price for estate in mine for *_, price in estate.lines)
-            asked = [e for e in mine if any(price is None for *_, price in e.lines)]
-            deficit = sum(max(0, -estate.equity) for estate in asked)
             told = {name: self.minor(getattr(said, name)) for name in ("deficit", "fund", "haircut", "bad_debt")}
             for name, amount in told.items():
                 sums[name] += amount
+            exact = sum(estate.deficit for estate in mine)
+            right = abs(told["deficit"] - exact) < max(1, len(mine))
+            self.check(right, decision, said.id, "deficit", told["deficit"], "is", exact)
+            deficit = told["deficit"]
             if netted:
-                self.check(told["deficit"] == deficit, decision, said.id, "deficit", told["deficit"], "is", deficit)
                 paid = told["fund"] + told["haircut"] + told["bad_debt"]
                 # A quote is rounded up; so is the value it is compared with where lots are no whole minor units.
                 slack = sum(1 + (self.markets[x.key[0]].value(x.quantity).denominator > 1) for x in legs)
@@ -484,21 +514,22 @@ class Auditor:
             if only:
                 given_up = -sum(leg.haircut for leg in legs)
                 self.check(told["haircut"] == given_up, decision, said.id, "haircut", told["haircut"], "is", given_up)
-            self.check(0 <= told["fund"] <= deficit, decision, said.id, "fund pays", told["fund"], "of", deficit)
+            asked, slack = sum(estate.asked for estate in mine), sum(estate.deficit.denominator > 1 for estate in mine)
+            right = 0 <= told["fund"] <= asked + slack
+            self.check(right, decision, said.id, "fund pays", told["fund"], "of", asked)
             if claim.insurance is not None:
-                due = min(deficit, self.minor(claim.insurance))
-                self.check(told["fund"] == due, decision, said.id, "insurance pays", told["fund"], "expected", due)
-            elif deficit:
-                funds = {claim.fund_id or self.markets[estate.lines[0][0]].fund_id for estate in asked}
-                if len(funds) == 1:
-                    groups[funds.pop()].append((deficit, told["fund"], len(asked)))
-                else:
-                    groups[None].append((deficit, told["fund"], len(asked)))
+                off = told["fund"] - min(asked, self.minor(claim.insurance))
+                self.check(abs(off) <= slack, decision, said.id, "insurance pays", told["fund"], "not", off, "less")
+            elif asked:
+                funds = {claim.fund_id or self.markets[e.lines[0][0]].fund_id for e in mine if e.asked}
+                groups[funds.pop() if len(funds) == 1 else None].append((asked, told["fund"], len(mine) + slack))
             if only and len(mine) == 1:
-                self.prices(decision, mine[0], told["fund"], legs)
+                self.prices(decision, mine[0], told["fund"], legs, taken)
             else:
                 crossed = [leg for leg in legs if leg.round == 0]
                 self.check(all(abs(self.off_mark(x)) <= len(legs) for x in crossed), decision, "crossing off the mark")
+        whole = {estate.unit: max(0, -estate.equity) for estate in estates}
+        self.check(sums["deficit"] == sum(whole.values()), decision, "deficits", sums["deficit"], "are", whole)
         for name, total in sums.items():
             if name != "deficit":
                 self.check(self.minor(getattr(decision, name)) == total, decision, name, "is not the sum", total)
@@ -523,10 +554,14 @@ class Auditor:
         """What a leg gives up against its value; crossings of several pairs round each pair."""
         return leg.sign * floor(self.markets[leg.key[0]].value(leg.quantity)) - leg.quote
 
-    def prices(self, decision, estate, fund, legs):
+    def at_mark(self, decision, leg, taken):
+        """Whether the leg's round is the one at the mark: the third or later, and nobody gave anything up."""
+        here = [x for x in taken if (x.key[0], x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+        return leg.round > 2 and abs(sum(x.haircut for x in here)) <= len(here) + 2 * len(decision.bankruptcies)
+
+    def prices(self, decision, estate, fund, legs, taken):
         """Liquidated legs stand at the event's price, the rule's price, or the mark (crossings and the last round)."""
-        left = 0 if all(price for *_, price in estate.lines) else min(0, estate.equity)
-        left = min(0, left + fund)
+        left = min(0, fund - estate.asked)
         for leg in legs:
             market = self.markets[leg.key[0]]
             price = next(p for s, side, _, p in estate.lines if (s, side) == leg.key)
@@ -542,7 +577,8 @@ class Auditor:
                 self.check(left == 0, decision, leg.account, "crosses with a deficit of", -left)
                 self.check(abs(self.off_mark(leg)) <= len(decision.bankruptcies), decision, leg.account, "crosses off")
                 continue
-            if leg.round == 3:
+            facing = [x for x in taken if (x.key[0], -x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+            if leg.round and self.at_mark(decision, facing[0], facing):
                 factor = Fraction(1)
             due = ceil(leg.sign * market.value(leg.quantity) * factor)
             self.check(leg.quote == due, decision, leg.account, leg.key, "quote", leg.quote, "expected", due)
@@ -611,7 +647,7 @@ class Auditor:
                 self.check(after + count >= 0, decision, *unit, "is made insolvent:", equity, "to", after)
                 self.check(rest * equity <= gross * (after + count), decision, *unit, "is more levered by being taken")
 
-    def order(self, decision, taken, outside, owners):
+    def order(self, decision, taken, given, outside, owners):
         """Normal before LAST; insolvent before solvent where it costs nothing; residuals only of nothing left."""
         for demand in decision.demands:
             if demand.residual_reason in ("LIQUIDATED_LEG_REFUSED", "ATTEMPTS_EXHAUSTED"):
@@ -619,11 +655,15 @@ class Auditor:
             symbol, sign = demand.symbol, 1 if demand.side == "LONG" else -1
             mine = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             here = [leg for leg in mine if leg.round == demand.round]
-            # Normal accounts were asked in round 1, whose mean price is not that of what it left.
-            first = min((leg.round for leg in mine), default=0)
-            asked = [leg for leg in mine if leg.round == first]
-            value = sum(self.markets[symbol].value(leg.quantity) for leg in asked)
-            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in asked)
+            value = sum(self.markets[symbol].value(leg.quantity) for leg in here)
+            haircut = sum(sign * self.markets[symbol].value(leg.quantity) - leg.quote for leg in here)
+            # Asked is the mean price of all that is open, paid that of whole lots: up to a lot a line apart.
+            facing = [x for x in given if (x.key[0], -x.sign) == (symbol, sign)]
+            prices = [Fraction(x.quote) / x.quantity for x in facing] or [Fraction(0)]
+            apart = len(facing) * self.markets[symbol].lot * (max(map(abs, prices)) - min(map(abs, prices))) + len(here)
+            last = [
+                x.account for x in here if self.traders[x.account].adl == "LAST" and not self.at_mark(decision, x, here)
+            ]
             for name, trader in list(self.traders.items()):
                 for key, holding in trader.holdings.items():
                     if key[0] != symbol or holding.quantity * sign <= 0:
@@ -639,11 +679,14 @@ class Auditor:
                         continue
                     unit = self.margin_unit(name, key)
                     equity, gross = self.equity(unit), self.gross(unit)
+                    for leg in taken:  # as it stands after the rounds before this one
+                        if self.margin_unit(leg.account, leg.key) == unit and leg.round < demand.round:
+                            equity -= leg.haircut
+                            gross -= self.markets[leg.key[0]].value(leg.quantity)
                     able = haircut <= 0
                     if equity > 0:  # by more than the roundings of quotes and floats
-                        able = (haircut + len(asked)) * gross * Fraction(1000001, 1000000) < equity * value
-                    if demand.round == 2:
-                        self.check(not able, *where, "could pay, and LAST accounts are asked")
+                        able = (haircut + apart) * gross * Fraction(1000001, 1000000) < equity * value
+                    self.check(not (able and last), *where, "could pay, and LAST accounts are asked:", last)
                     if equity <= 0 and haircut <= 0 and demand.round == 1:
                         solvent = [x.account for x in here if self.equity(self.margin_unit(x.account, x.key)) > 0]
                         self.check(not solvent, *where, "is insolvent, and asked were", solvent)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 
+from msgspec.structs import replace
+
 from schemas import (
     Account,
     AccountUpdate,
@@ -93,13 +95,13 @@ class Exchange:
         self.due = []
         self.marks = {symbol: mark for symbol, (_, mark, _) in SYMBOLS.items()}
         self.books = {}
-        self.fund_cents = 40_000
+        self.fund_cents, self.fund_sequence = 40_000, 0
         self._write = write
         self._acts = self._bankruptcies = self._controls = 0
         self._list_instruments(sorted(SYMBOLS), BEGIN_MS)
         self._open_accounts(accounts)
         self._move_marks(TRADING_MS - 900)
-        self.at(TRADING_MS - 800, self._say, InsuranceFund(fund_id="default", balance=text_of(self.fund_cents, 2)))
+        self.at(TRADING_MS - 800, self._publish_fund)
         for _ in range(2 * accounts):
             self.at(self.rng.randint(TRADING_MS, end_ms), self._trade)
         self._go_bankrupt()
@@ -220,10 +222,12 @@ class Exchange:
         lots = rng.randint(1, 8)
         cents = lots * self.lot_cents(symbol)
         for book, sign in ((buyer, 1), (seller, -1)):
-            fill(book, (symbol, "NET"), sign * lots, -sign * cents)
-            self._update(book, only=[(symbol, "NET")])
+            hedged = any((symbol, side) in book.holdings for side in ("LONG", "SHORT"))
+            key = symbol, ("LONG" if sign > 0 else "SHORT") if hedged else "NET"
+            fill(book, key, sign * lots, -sign * cents)
+            self._update(book, only=[key])
         if rng.random() < 0.1:
-            self._update(buyer, only=[(symbol, "NET")], again=True)
+            self._update(seller, only=[key], again=True)
         if rng.random() < 0.02:
             seller.gone = True
             self._raw("positions", seller.name.encode(), None, seller.partition)
@@ -253,6 +257,10 @@ class Exchange:
             equity=text_of(-rng.randint(1, 5_000), 2) if sort == "stands alone" else None,
             insurance=text_of(rng.randint(0, 2_000), 2) if sort == "stands alone" else None,
         )
+        if len(message.lines) > 1 and rng.random() < 0.3:  # in two events at once, or a part and then the book
+            more = replace(message, id=f"{message.id}-", lines=rng.choice(([], message.lines[1:])))
+            message = replace(message, lines=message.lines[:1])
+            self._say(more, rng.randrange(BANKRUPTCY_PARTITIONS))
         if rng.random() < 0.05:
             self._control("TRIGGER", bankruptcy=message)
         else:
@@ -268,7 +276,7 @@ class Exchange:
                 lots = holding.lots * rng.choice((1, 1, 1, 1, 2))
                 line = BankruptcyLine(
                     symbol=symbol, quantity=quantity_of(symbol, lots), position_side=side,
-                    price=price if sort == "priced" else None,
+                    price=price if sort == "priced" and rng.random() < 0.8 else None,
                 )  # fmt: skip
                 lines.append(line)
         return lines
@@ -317,16 +325,17 @@ class Exchange:
                     release = partial(self._control, "RELEASE", decision_id=message.decision_id)
                     self.at(now_ms + rng.randint(1, 900), release)
                 if message.fund_draws:
-                    self.at(now_ms + rng.randint(1, 400), self._pay, message)
+                    self.fund_cents -= sum(cents_of(paid) for paid in message.fund_draws.values())
+                    self.fund_sequence = message.sequence
+                    self.at(now_ms + rng.randint(1, 400), self._publish_fund)
         together_ms = now_ms + rng.randint(1, 60)
         for account, trades in legs.items():
             ms = together_ms if rng.random() < 0.6 else now_ms + rng.randint(1, 500)
             self.at(ms, self._execute, self.books.get(account), trades)
 
-    def _pay(self, decision):
-        self.fund_cents -= sum(cents_of(paid) for paid in decision.fund_draws.values())
-        balance = text_of(max(0, self.fund_cents), 2)
-        self._say(InsuranceFund(fund_id="default", balance=balance, decision_sequence=decision.sequence))
+    def _publish_fund(self):
+        balance = text_of(self.fund_cents, 2)
+        self._say(InsuranceFund(fund_id="default", balance=balance, decision_sequence=self.fund_sequence))
 
     def _execute(self, book, trades):
         """Fills what the account still has, refuses some of it, answers each leg, and says the account."""

@@ -36,6 +36,10 @@ POISON = {
     "infinite": ("positions", update(balances=[Balance(currency="USD", amount="inf")]), "NUMBER"),
     "out of range": ("positions", update(positions=[Position(**position(quantity="9" * 30))]), "RANGE"),
     "wrong side": ("positions", update(positions=[Position(**position(quantity="1", position_side="SHORT"))]), "SIDE"),
+    "two modes in one update": (
+        "positions",
+        update(positions=[Position(**position()), Position(**position(quantity="-1", position_side="SHORT"))]), "SIDE",
+    ),
     "foreign currency": ("positions", update(balances=[Balance(currency="EUR", amount="1")]), "UNSUPPORTED"),
     "collateral weight": (
         "positions", update(balances=[Balance(currency="USD", amount="1", collateral_weight="0.9")]), "UNSUPPORTED",
@@ -81,6 +85,21 @@ def test_poison_becomes_one_dead_letter_with_its_reason_and_place(name):
     assert letter.key == b"odd"
     assert letter.sentence
     assert [decision.status for decision in said.decisions] == ["DECIDED"]
+
+
+def test_a_delta_that_would_mix_position_modes_is_refused_and_parks_the_account():
+    """NET beside LONG or SHORT has no one meaning; closing the one and opening the other in one step has."""
+    tape = market().at(1500).account("rich", "100000", Position(**position(position_side="LONG")), full=False)
+    said = tape.at(2000).bankrupt("x", ("BTC", "12")).run()
+    [letter] = said.letters
+    assert letter.reason == "SIDE"
+    assert letter.sentence == "positions in 'BTC' must be NET, or LONG and SHORT, would be LONG beside NET"
+    assert {account for account, *_ in said.legs()} == {"winner"}
+    change = Position(**position(quantity="0")), Position(**position(quantity="-10", position_side="SHORT"))
+    tape = market().at(1500).account("rich", "100000", *change, full=False)
+    said = tape.at(2000).bankrupt("x", ("BTC", "12")).run()
+    assert said.letters == []
+    assert {(t.account, t.position_side) for t in said.trades} == {("winner", "NET"), ("rich", "SHORT"), ("x", "NET")}
 
 
 def test_a_refused_update_parks_its_account_until_a_good_one_comes():

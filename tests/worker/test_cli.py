@@ -123,6 +123,11 @@ def test_every_decision_and_trade_can_be_explained(outputs):
         (("explain", "zzz", "--outputs", "{folder}"), 2, "no decision or trade has the id 'zzz'"),
         (("explain", "0", "--outputs", "{folder}/no"), 3, "must be a folder of outputs"),
         (("replay", "{folder}/no.jsonl"), 3, "must be a readable file"),
+        (
+            ("replay", "{folder}/recording.jsonl", "--out", "{folder}/none", "--set", "input.topics.positions=books"),
+            2,
+            "input.topics must name every topic of the input, lacks positions",
+        ),
         (("config", "show", "--set", "cut.watch=1"), 2, "cut.watch is not a setting; did you mean watch_ms?"),
         (("config", "show", "--settings", "{folder}/no.toml"), 2, "must be a readable TOML file"),
     ],

@@ -170,10 +170,10 @@ def renumbered(tape):
 def test_a_whole_book_leaves_isolated_positions_alone():
     """Without lines the event means the cross book."""
     isolated = Position(
-        symbol="BTC", quantity="7", position_side="LONG", entry_price="105",
+        symbol="BTC", quantity="-7", position_side="SHORT", entry_price="95",
         margin_mode="isolated", isolated_margin="90",
     )  # fmt: skip
-    cross = Position(symbol="BTC", quantity="3", entry_price="110")
+    cross = Position(symbol="BTC", quantity="3", position_side="LONG", entry_price="110")
     said = run(market().account("split", "0", cross, isolated).at(2500).bankrupt("split"))
     assert waterfall(said.decisions[0]) == [("split", "30", "0", "30", "0")]
     assert [leg for leg in legs(said) if leg[0] == "split"] == [("split", "SELL", "3", "330")]
@@ -208,6 +208,77 @@ def test_a_book_that_two_events_of_one_decision_name_is_taken_once():
     said = run(market().fund("20").bankrupt("loser", name="b1").bankrupt("loser", name="b2"))
     assert waterfall(said.decisions[0]) == [("loser", "50", "20", "30", "0"), ("loser", "0", "0", "0", "0")]
     assert legs(said) == [("loser", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
+
+
+ONE_BOOK = {
+    "two that list it": [[("BTC", "4")], [("BTC", "6")]],
+    "one that lists a part, one that takes the book": [[("BTC", "4")], []],
+    "the same, the book first": [[], [("BTC", "6")]],
+}
+
+
+@pytest.mark.parametrize("lists", ONE_BOOK.values(), ids=list(ONE_BOOK))
+def test_events_of_one_decision_on_one_book_share_its_deficit(lists):
+    """50 under water once, not twice: 20 go with 4 lots, 30 with 6, and the fund's 20 follow; nobody sells 14 of 10."""
+    tape = market().fund("20")
+    for number, lines in enumerate(lists):
+        tape.bankrupt("loser", *lines, name=f"b{number}")
+    said = run(tape)
+    assert waterfall(said.decisions[0]) == [("loser", "20", "8", "12", "0"), ("loser", "30", "12", "18", "0")]
+    assert legs(said) == [("loser", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
+    assert said.decisions[0].fund_draws == {"default": "20"}
+
+
+def test_a_shared_deficit_adds_up_to_the_smallest_amount():
+    """50.01 over three events of 3, 3 and 4 lots: the cent goes to the largest remainder, then to the earlier event."""
+    tape = market().account("odd", "-0.01", ("BTC", "10", "105")).at(2500).fund("0.05")
+    for number, lots in enumerate(("3", "3", "4")):
+        tape.bankrupt("odd", ("BTC", lots), name=f"b{number}")
+    [decision] = run(tape).decisions
+    assert [item.deficit for item in decision.bankruptcies] == ["15", "15", "20.01"]
+    assert [item.fund for item in decision.bankruptcies] == ["0.02", "0.01", "0.02"]
+    assert sum(float(item.deficit) for item in decision.bankruptcies) == pytest.approx(50.01, abs=1e-9)
+
+
+def test_events_on_one_isolated_position_share_its_deficit():
+    """30 under water, taken over in pieces of 4 and 6."""
+    isolated = Position(
+        symbol="BTC", quantity="10", entry_price="105", margin_mode="isolated", isolated_margin="20"
+    )  # fmt: skip
+    tape = market().account("alone", "1000", isolated).at(2500)
+    for number, lots in enumerate(("4", "6")):
+        tape.bankrupt("alone", ("BTC", lots), name=f"b{number}")
+    said = run(tape)
+    assert waterfall(said.decisions[0]) == [("alone", "12", "0", "12", "0"), ("alone", "18", "0", "18", "0")]
+    assert legs(said) == [("alone", "SELL", "10", "1030"), ("winner", "BUY", "10", "-1030")]
+
+
+@pytest.mark.parametrize(
+    ("fund", "paid", "given_up", "btc"),
+    [("1000", "30", "20", "1000"), ("0", "0", "50", "1030"), ("12", "12", "38", "1018")],
+)
+def test_priced_lines_keep_their_part_of_the_deficit_from_the_fund(fund, paid, given_up, btc):
+    """90 under water on requirements of 100 and 200, of which the 200 are priced: the fund is asked for 30.
+
+    The priced line gives what its price gives, 20; the 40 that are left of its 60 stay as bad debt.
+    """
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH").fund(fund)
+    tape.account("bear", "90000", ("BTC", "-10", "105"), ("ETH", "-20", "105")).at(2000)
+    said = run(tape.bankrupt("x", ("BTC", "10"), ("ETH", "20", "101"), equity="-90"))
+    assert waterfall(said.decisions[0]) == [("x", "90", paid, given_up, "40")]
+    assert said.decisions[0].fund_draws == ({"default": paid} if paid != "0" else {})
+    assert legs(said) == [
+        ("bear", "BUY", "10", f"-{btc}"), ("bear", "BUY", "20", "-2020"), ("x", "SELL", "10", btc),
+        ("x", "SELL", "20", "2020"),
+    ]  # fmt: skip
+
+
+def test_insurance_of_the_event_pays_no_priced_lines_either():
+    """The same estate, promised 50 by the event: 30 are needed."""
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH")
+    tape.account("bear", "90000", ("BTC", "-10", "105"), ("ETH", "-20", "105")).at(2000)
+    said = run(tape.bankrupt("x", ("BTC", "10"), ("ETH", "20", "101"), equity="-90", insurance="50"))
+    assert waterfall(said.decisions[0]) == [("x", "90", "30", "20", "40")]
 
 
 def test_two_events_on_one_position_are_one_leg():
@@ -286,6 +357,27 @@ def test_last_accounts_are_asked_after_normal_ones():
     assert [(d.round, d.quantity, d.taken, d.residual) for d in said.decisions[0].demands] == [
         (1, "12", "10", "0"), (2, "2", "2", "0"),
     ]  # fmt: skip
+
+
+def test_nobody_pays_more_than_the_mean_price_that_he_was_found_able_to_pay():
+    """Lots at 120 and 101, one counterparty, with 15: he can pay the mean of 110.5, so his lot is the one at 101."""
+    tape = Tape().instrument().mark().account("only", "10", ("BTC", "-1", "105"))
+    tape.account("a", "0", ("BTC", "1", "120")).account("b", "0", ("BTC", "1", "101"))
+    said = run(tape.at(2000).bankrupt("a").bankrupt("b"))
+    assert legs(said) == [("b", "SELL", "1", "101"), ("only", "BUY", "1", "-101")]
+
+
+def test_normal_accounts_are_asked_again_before_last_ones():
+    """`pair` has 15 on 200: no 10 of 100 for his BTC. His ETH are taken at the mark, then 15 on 100 can pay them."""
+    tape = Tape().instrument().mark().instrument("ETH").mark("ETH")
+    tape.account("pair", "15", ("BTC", "-1", "100"), ("ETH", "-1", "100"))
+    tape.account("spare", "900", ("BTC", "-5", "105")).say(Account(account="spare", adl="LAST"))
+    tape.account("a", "0", ("BTC", "1", "110")).account("e", "0", ("ETH", "1", "100"))
+    said = run(tape.at(2000).bankrupt("a").bankrupt("e"))
+    assert [leg for leg in legs(said) if leg[1] == "BUY"] == [
+        ("pair", "BUY", "1", "-100"),
+        ("pair", "BUY", "1", "-110"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -438,6 +530,24 @@ def test_when_nobody_is_left_to_ask_again_it_is_a_residual():
     ]
 
 
+def test_another_account_of_who_refused_is_asked():
+    """An owner stands on one side only of a decision; that one of its accounts refused excludes that one alone."""
+    tape = market()
+    for name in ("winner", "rich"):
+        tape.say(Account(account=name, beneficial_owner="fund-a"))
+    said = run(answered(tape.bankrupt("loser"), {"winner": "0"}))
+    assert legs(said, 1) == [("rich", "BUY", "10", "-1050")]
+
+
+def test_accounts_of_the_liquidated_accounts_owner_are_not_asked_later_either():
+    """`rich` belongs to who was liquidated: what `winner` refuses is a residual."""
+    tape = market()
+    for name in ("loser", "rich"):
+        tape.say(Account(account=name, beneficial_owner="one"))
+    said = run(answered(tape.bankrupt("loser"), {"winner": "0"}))
+    assert [(d.attempt, d.status, d.trades) for d in said.decisions] == [(1, "DECIDED", 2), (2, "RESIDUAL", 0)]
+
+
 def test_attempts_come_to_an_end():
     """With `attempts_max = 1` what is refused is decided again once, then it is a residual with its reason."""
     flag = "decision.attempts_max=1"
@@ -499,6 +609,13 @@ def test_the_funds_decision_sequence_releases_draws(report, there):
         tape.fund(report[0], decision_sequence=report[1])
     said = run(tape.at(3000).bankrupt("b"))
     assert [decision.fund for decision in said.decisions] == ["50", there]
+
+
+def test_a_fund_that_contained_a_draw_contains_it_for_ever():
+    """A top-up that names no decision: 90 are there, not 90 less the draw of 50 that an earlier report contained."""
+    tape = market("a", "b").fund("60").bankrupt("a").at(2500).fund("10", decision_sequence=1).at(2600).fund("90")
+    said = run(tape.at(3000).bankrupt("b"))
+    assert [decision.fund for decision in said.decisions] == ["50", "50"]
 
 
 def test_a_strict_guard_carries_the_seq_that_was_decided_on():

@@ -11,7 +11,7 @@ from schemas.units import Scale
 from worker.book.ledger import Ledger
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
-from worker.book.state import CLASSES, ROLES
+from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
     ADL_SEQ,
     ADL_SHIFT,
@@ -142,7 +142,10 @@ class Book(Ledger):
                 f"the first update of epoch {update.epoch} of {shown(update.account)} must be full, was a delta",
             )
         staged = staged_positions(update, self._market, self.currency_decimals)
-        if len(staged) + (0 if full or row < 0 else accounts[COUNT][row]) > limits.POSITIONS_PER_ACCOUNT_MAX:
+        kept = not full and row >= 0 and accounts[COUNT][row] > 0
+        if kept or len(staged) > 1:
+            self._refuse_mixed_modes(row if kept else -1, staged)
+        if len(staged) + (accounts[COUNT][row] if kept else 0) > limits.POSITIONS_PER_ACCOUNT_MAX:
             self._check_count(row, full, staged)
         # What a delta does not list stays; what a full update does not list is gone.
         balance = required = None
@@ -173,6 +176,22 @@ class Book(Ledger):
         if self.parked:
             self._unpark("AccountUpdate", update.account)
         return "APPLIED"
+
+    def _refuse_mixed_modes(self, row: int, staged: list[Staged]) -> None:
+        """Refuses an update after which the account would hold a symbol both NET and as LONG or SHORT.
+
+        `row`: the account whose other positions stay, -1 where none does.
+        """
+        said = {key: lots for _, key, lots, *_ in staged}
+        for market, key, lots, *_ in staged:
+            others = (market.key + 1, market.key + 2) if key == market.key else (market.key,)
+            for other in others if lots else ():
+                if said[other] if other in said else row >= 0 and self._slots.find(row, other) >= 0:
+                    raise Refused(
+                        Reason.SIDE,
+                        f"positions in {shown(market.symbol)} must be NET, or LONG and SHORT, "
+                        f"would be {SIDES[key - market.key]} beside {SIDES[other - market.key]}",
+                    )
 
     def _check_count(self, row: int, full: bool, staged: list[Staged]) -> None:
         """Refuses an update that would leave the account with too many positions."""

@@ -242,12 +242,11 @@ class State:
     ) -> Gathered:
         """Counterparties on the demanded (symbol row, +1 longs or -1 shorts).
 
-        Excluded accounts are left out, and with them every account of their owners and of the excluded owners.
+        Excluded accounts are left out, and every account of an excluded owner.
         """
         rows = [row for row in map(self.accounts.row, excluded_accounts) if row >= 0]
-        owners = {self._table.columns[OWNER][row] for row in rows} | set(map(self.owners.row, excluded_owners))
         owner_excluded = np.zeros(len(self.owners), np.uint8)
-        owner_excluded[[owner for owner in owners if owner >= 0]] = 1
+        owner_excluded[[owner for owner in map(self.owners.row, excluded_owners) if owner >= 0]] = 1
         return gather(
             self._table.cells, self._slots.table.cells, self.accounts, self.symbols, self.markets,
             self._slots.used, symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),

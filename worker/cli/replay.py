@@ -85,11 +85,13 @@ def _verify(source: RecordingSource, folder: Path, settings: Settings, *, json: 
     if json:
         terminal.show_json(report)
     else:
-        found = "the same bytes" if report.ok else "DIFFERENT"
+        same = "the same in meaning" if report.other_code else "the same bytes"
+        found = same if report.ok else "DIFFERENT"
         typer.echo(f"{report.compared} outputs with {report.decisions} decisions derived again: {found}")
         if report.other_code:
             typer.echo(
-                "they were decided by another version of the code, so what they mean was compared, not the bytes"
+                "another version of the code decided them: all fields but chain and code_digest were compared, and "
+                "that the published chain holds"
             )
         for difference in report.differences:
             typer.echo(f"  {difference}")

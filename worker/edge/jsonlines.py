@@ -7,14 +7,16 @@ A key or payload that is not UTF-8 is written as `key_base64` / `payload_base64`
 
 import gzip
 import io
+import zlib
+from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Annotated, Any, Final, cast
 
 import msgspec
 
-from worker.record import Partition, Record
+from worker.record import END, Partition, Record
 
 BLOCK_BYTES: Final = 1 << 18  # about 1,000 lines: larger blocks fall out of the cache and were 10 % slower
 
@@ -23,14 +25,18 @@ class RecordingError(Exception):
     """A recording that cannot be read; the message says which file and what must be."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, lt=END)]
+Time = Annotated[int, msgspec.Meta(ge=-1, lt=END)]  # -1 is what kcat prints for a record without a time
+
+
 class Line(msgspec.Struct, gc=False):
-    """One line; `ts` -1 is what kcat prints for a record without a time."""
+    """One line."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Number
+    offset: Number
     tstype: str = "create"
-    ts: int = 0
+    ts: Time = 0
     broker: int = 0
     key: str | None = None
     payload: str | None = None
@@ -42,8 +48,39 @@ class Place(msgspec.Struct, gc=False):
     """Where a line stands; all that a first pass over a recording needs."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Number
+    offset: Number
+    ts: Time = 0
+
+
+class Outline:
+    """What a first pass over a recording learns: its partitions' ends, and when each goes on.
+
+    A *run* is what one block holds of a partition; of each its first log time and its last offset are kept.
+    """
+
+    def __init__(self) -> None:
+        self.ends: dict[Partition, int] = {}
+        self.count = 0
+        self.runs: dict[Partition, array[int]] = {}
+
+    def add(self, name: str, places: Iterable[tuple[str, int, int, int]]) -> None:
+        """One block's (topic, partition, offset, log time); raises RecordingError where offsets go back."""
+        ends = self.ends
+        firsts: dict[Partition, int] = {}
+        for topic, partition, offset, log_time_ms in places:
+            self.count += 1
+            where = topic, partition
+            if offset < ends.get(where, 0):
+                raise RecordingError(
+                    f"{name}: offsets of a partition must grow, {topic}:{partition} "
+                    f"went from {ends[where] - 1} to {offset}"
+                )
+            ends[where] = offset + 1
+            if where not in firsts:
+                firsts[where] = log_time_ms
+        for where, log_time_ms in firsts.items():
+            self.runs.setdefault(where, array("q")).extend((log_time_ms, ends[where] - 1))
 
 
 _encoder = msgspec.json.Encoder()
@@ -79,28 +116,16 @@ def read_records(path: Path) -> Iterator[list[Record]]:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
 
 
-def read_ends(path: Path) -> tuple[dict[Partition, int], int]:
-    """The next offset of each partition in a file, and how many records there are.
-
-    Raises RecordingError when offsets go back.
-    """
-    ends: dict[Partition, int] = {}
-    count = 0
+def read_outline(path: Path) -> Outline:
+    """The outline of a file; raises RecordingError."""
+    outline = Outline()
     for block in _blocks(path):
         try:
             places = _places.decode_lines(block)
         except msgspec.MsgspecError as error:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
-        count += len(places)
-        for place in places:
-            where = place.topic, place.partition
-            if place.offset < ends.get(where, 0):
-                raise RecordingError(
-                    f"{path.name}: offsets of a partition must grow, {place.topic}:{place.partition} "
-                    f"went from {ends[where] - 1} to {place.offset}"
-                )
-            ends[where] = place.offset + 1
-    return ends, count
+        outline.add(path.name, ((place.topic, place.partition, place.offset, place.ts) for place in places))
+    return outline
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:
@@ -126,31 +151,54 @@ def open_for_write(path: Path) -> IO[bytes]:
     return path.open("wb", buffering=BLOCK_BYTES)
 
 
-def open_for_read(path: Path) -> IO[bytes]:
-    """A file, unpacked by its ending; raises RecordingError."""
-    try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        if path.suffix == ".zst":
-            return cast(IO[bytes], _zstandard().open(path, "rb"))
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise RecordingError(f"{path} must be a readable file: {error.strerror}") from None
-
-
 def _blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines; a last line without newline belongs to them (a recording may be cut by hand)."""
     rest = b""
-    with open_for_read(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            whole, newline, tail = block.rpartition(b"\n")
-            if newline:
-                yield rest + whole
-                rest = tail
-            else:
-                rest += block
+    for block in _unpacked(path):
+        whole, newline, tail = block.rpartition(b"\n")
+        if newline:
+            yield rest + whole
+            rest = tail
+        else:
+            rest += block
     if rest.strip():
         yield rest
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """A file's bytes, unpacked by its ending; RecordingError where it is not there, torn, or not what it is called."""
+    try:
+        file = path.open("rb", buffering=0)
+        file.read(0)
+    except OSError as error:
+        raise RecordingError(f"{path} must be a readable file: {error.strerror}") from None
+    with file:
+        try:
+            if path.suffix == ".zst":
+                yield from _zst_blocks(file)
+            else:
+                plain = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+                while block := plain.read(BLOCK_BYTES):
+                    yield block
+        except (EOFError, OSError, zlib.error) as error:
+            raise RecordingError(f"{path.name} must be a whole {path.suffix} file: {error}") from None
+
+
+def _zst_blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """Frames one behind the other; EOFError at a torn one, which zstandard's own reader would end silently."""
+    zstandard = _zstandard()
+    frame = None
+    while packed := file.read(BLOCK_BYTES // 8):
+        while packed:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                yield frame.decompress(packed)
+            except zstandard.ZstdError as error:
+                raise EOFError(error) from None
+            packed = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError("it ends within a frame")
 
 
 def _record(line: Line) -> Record:

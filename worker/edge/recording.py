@@ -11,12 +11,13 @@ from typing import Final, Self
 
 import msgspec
 
-from worker.edge.jsonlines import RecordingError, line_of, read_ends, read_records, record_of
+from worker.edge.jsonlines import Outline, RecordingError, line_of, read_outline, read_records, record_of
 from worker.record import END, Committed, Output, Partition, Record
 
 OUTPUTS_FILE: Final = "outputs.jsonl"
 COMMITS_FILE: Final = "commits.jsonl"
 ADVICE_FILE: Final = "advice.jsonl"
+BLOCK_RECORDS: Final = 1000  # of a recording in memory
 
 
 class RecordingSource:
@@ -38,15 +39,16 @@ class RecordingSource:
     ) -> None:
         blocks: Iterator[list[Record]]
         if isinstance(recording, Path):
-            self._ends, self.count = read_ends(recording)
-            blocks = read_records(recording)
+            outline, blocks = read_outline(recording), read_records(recording)
         else:
-            self._ends, self.count = _ends_of(recording), len(recording)
-            blocks = iter([list(recording)])
-        self._ends = dict.fromkeys(partitions, 0) | self._ends
+            outline, blocks = _outline_of(recording), _in_blocks(recording)
         if interleaving_seed is not None:
-            records = [record for block in blocks for record in block]
-            blocks = iter([interleaved(records, interleaving_seed)])
+            records = interleaved([record for block in blocks for record in block], interleaving_seed)
+            outline, blocks = _outline_of(records), _in_blocks(records)
+        self.count = outline.count
+        self._ends = dict.fromkeys(partitions, 0) | outline.ends
+        self._runs = outline.runs
+        self._run: dict[Partition, int] = dict.fromkeys(outline.runs, 0)  # place of the run that the next record is in
         self._positions: dict[Partition, tuple[int, int]] = {}  # next offset and newest log time of what was given
         self._blocks = blocks
         self._batch_max = batch_max
@@ -75,9 +77,15 @@ class RecordingSource:
         return records
 
     def complete_until_ms(self, partition: Partition) -> int:
-        """The partition's newest log time given, or END when all of it was."""
+        """At least the first log time of the partition's next run, so that a partition at rest holds nobody back."""
         next_offset, log_time_ms = self._positions.get(partition, (0, -END))
-        return END if next_offset >= self._ends[partition] else log_time_ms
+        if next_offset >= self._ends[partition]:
+            return END
+        runs, place = self._runs[partition], self._run[partition]
+        while runs[place + 1] < next_offset:
+            place += 2
+        self._run[partition] = place
+        return max(log_time_ms, runs[place])
 
     def at_end(self) -> bool:
         """True when every record was given."""
@@ -208,14 +216,15 @@ def interleaved(records: Sequence[Record], seed: int) -> list[Record]:
     return [next(queues[where]) for where in turns]
 
 
-def _ends_of(records: Sequence[Record]) -> dict[Partition, int]:
-    ends: dict[Partition, int] = {}
-    for record in records:
-        where = record.topic, record.partition
-        if record.offset < ends.get(where, 0):
-            raise RecordingError(f"offsets of a partition must grow, were not in {record.topic}:{record.partition}")
-        ends[where] = record.offset + 1
-    return ends
+def _in_blocks(records: Sequence[Record]) -> Iterator[list[Record]]:
+    return (list(records[begin : begin + BLOCK_RECORDS]) for begin in range(0, len(records), BLOCK_RECORDS))
+
+
+def _outline_of(records: Sequence[Record]) -> Outline:
+    outline = Outline()
+    for block in _in_blocks(records):
+        outline.add("the recording", ((r.topic, r.partition, r.offset, r.log_time_ms) for r in block))
+    return outline
 
 
 def _repair(outputs: Path, commits: Path) -> Commit | None:

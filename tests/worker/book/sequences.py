@@ -65,8 +65,11 @@ class History:
         text = f"{price:.{decimals if symbol == 'PEPE' else min(decimals, 5)}f}"
         return self.random.choices([text, "0", "-3", "100000000000"], weights=[97, 1, 1, 1])[0]
 
-    def position(self, symbol: str) -> Position:
-        side = self.random.choices(["NET", "LONG", "SHORT"], weights=[6, 2, 2])[0]
+    def position(self, account: str, symbol: str) -> Position:
+        hedged = (ACCOUNTS.index(account) + list(INSTRUMENTS).index(symbol)) % 5 < 2
+        if self.random.random() < 0.03:  # its mode changes, or two modes are mixed
+            hedged = not hedged
+        side = self.random.choice(["LONG", "SHORT"]) if hedged else "NET"
         quantity = self.quantity(symbol, side)
         isolated = self.random.random() < 0.25
         entry = {"entry_price": self.price(symbol)}
@@ -108,7 +111,7 @@ class History:
                 adl_seq=self.random.choice([0, 0, self.random.randint(0, 9)]),
                 full=self.random.random() < 0.35,
                 balances=balances if self.random.random() < 0.7 else [],
-                positions=[self.position(symbol) for symbol in symbols],
+                positions=[self.position(account, symbol) for symbol in symbols],
                 maintenance_margin=required,
             ),
         )

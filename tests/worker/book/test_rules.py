@@ -133,14 +133,14 @@ def test_isolated_and_cross_positions_are_rows_of_their_own(book: Book) -> None:
     ],
 )
 def test_who_may_not_be_a_counterparty_is_left_out(book: Book, change: Any) -> None:
-    """Role, class, owner of an excluded account, parked, removed; the other account stays."""
+    """Role, class, an excluded owner, parked, removed; the other account stays."""
     mark(book, "BTC", "100")
     for name in ("c", "b", "a"):
         give(book, name, 1, long())
     book.set_account(Account(account="a", beneficial_owner="x"))
     assert [book.accounts.name(row) for row in book.gather([(0, 1)]).row_account] == ["a", "b", "c"]
     change(book)
-    gathered = book.gather([(0, 1)], excluded_accounts=["a"])
+    gathered = book.gather([(0, 1)], excluded_accounts=["a"], excluded_owners=["x"])
     assert [book.accounts.name(row) for row in gathered.row_account] == ["c"]
 
 

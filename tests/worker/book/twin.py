@@ -167,6 +167,9 @@ class Twin:
                 new.positions[key] = held
         if len(set(listed)) < len(listed):
             raise TwinRefusal("DUPLICATE")
+        for symbol, side in new.positions:
+            if side == "NET" and new.positions.keys() & {(symbol, "LONG"), (symbol, "SHORT")}:
+                raise TwinRefusal("SIDE")
         if len(new.positions) > 1024:
             raise TwinRefusal("RANGE")
         for key, held in new.positions.items():
@@ -272,8 +275,7 @@ class Twin:
         self, sides: list[tuple[str, int]], excluded: list[str], excluded_owners: list[str]
     ) -> tuple[list[dict[str, Any]], int]:
         """Rows in the order promised, each with its entries; and the accounts left out for want of a mark."""
-        owners = set(excluded_owners) | {self.accounts[n].beneficial_owner for n in excluded if n in self.accounts}
-        owners.discard(None)
+        owners = set(excluded_owners)
         rows: list[dict[str, Any]] = []
         unmarked_accounts = 0
         for name in self.names():

@@ -5,8 +5,10 @@ import json
 import random
 import re
 
+import msgspec
 import pytest
 
+from worker.cut import Event, Sequencer
 from worker.edge.jsonlines import RecordingError, write_records
 from worker.edge.recording import RecordingSink, RecordingSource, committed_outputs, interleaved
 from worker.record import END, Committed, Output, Record
@@ -81,6 +83,10 @@ def test_a_recording_without_a_last_newline_is_read_whole(tmp_path):
         (KCAT_LINE + KCAT_LINE[:50], "r.jsonl: every line must be a record as `kcat -J` prints it"),
         (KCAT_LINE * 2, "r.jsonl: offsets of a partition must grow, accounts:0 went from 7 to 7"),
         (b'{"topic":"a"}\n', "r.jsonl: every line must be a record"),
+        (KCAT_LINE.replace(b":7,", b":-7,"), "Expected `int` >= 0 - at `$[0].offset`"),
+        (KCAT_LINE.replace(b'"partition":0', b'"partition":-1'), "Expected `int` >= 0 - at `$[0].partition`"),
+        (KCAT_LINE.replace(b":1760000000000,", b":9223372036854775807,"), "at `$[0].ts`"),
+        (KCAT_LINE.replace(b":1760000000000,", b":-2,"), "Expected `int` >= -1 - at `$[0].ts`"),
     ],
 )
 def test_a_recording_that_is_none_is_refused(tmp_path, content, says):
@@ -88,6 +94,19 @@ def test_a_recording_that_is_none_is_refused(tmp_path, content, says):
     path = tmp_path / "r.jsonl"
     path.write_bytes(content)
     with pytest.raises(RecordingError, match=re.escape(says)):
+        drained(RecordingSource(path))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_an_archive_that_is_torn_or_none_is_refused(tmp_path, ending):
+    """A download that broke off says so, and nothing of it is decided."""
+    path = tmp_path / f"r.jsonl.{ending}"
+    write_records(path, some_records(3000))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RecordingError, match=rf"r\.jsonl\.{ending} must be a whole \.{ending} file"):
+        drained(RecordingSource(path))
+    path.write_bytes(b"x")
+    with pytest.raises(RecordingError, match=rf"r\.jsonl\.{ending} must be a whole \.{ending} file"):
         drained(RecordingSource(path))
 
 
@@ -123,11 +142,50 @@ def test_partitions_and_their_ends_are_known_before_the_first_poll():
     source = RecordingSource(records, partitions=[("c", 0)])
     assert source.partitions() == [("a", 0), ("b", 1), ("c", 0)]
     assert source.ends() == {("a", 0): 1, ("b", 1): 10, ("c", 0): 0}
-    assert [source.complete_until_ms(p) for p in source.partitions()] == [-END, -END, END]
+    assert [source.complete_until_ms(p) for p in source.partitions()] == [5, 6, END]
     source.poll(2)
     assert [source.complete_until_ms(p) for p in source.partitions()] == [END, 6, END]
     source.poll(1)
     assert source.complete_until_ms(("b", 1)) == END
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_a_partition_at_rest_holds_nobody_back(tmp_path, from_file):
+    """One record in the beginning and one in the end: what lies between is released as it is read, not in the end."""
+    marks = [Record("marks", 0, i, 1000 + i, b"x", b"{}") for i in range(30_000)]
+    rare = [Record("funds", 0, i, at, b"f", b"{}") for i, at in enumerate((999, 31_500))]
+    records = [rare[0], *marks, rare[1]]
+    write_records(tmp_path / "r.jsonl", records)
+    source = RecordingSource(tmp_path / "r.jsonl" if from_file else records)
+    sequencer = Sequencer(source.partitions(), watch_ms=1000, joint_window_ms=0)
+    held, held_max, steps = 0, 0, 0
+    while not source.at_end():
+        for record in source.poll(500):
+            sequencer.push(Event(record, [], 5))
+            held += 1
+        for step in sequencer.steps(source.complete_until_ms):
+            held -= isinstance(step, Event)
+            steps += 1
+        held_max = max(held_max, held)
+    assert held_max < 3_000
+    assert held == 0
+
+
+def test_a_log_time_is_never_promised_that_a_record_undercuts():
+    """Whatever the partitions, gaps and clocks that step back: at each poll no later record is below the promise."""
+    chance = random.Random(5)
+    records = [msgspec.structs.replace(r, log_time_ms=chance.randint(0, 5000)) for r in some_records(5000)]
+    source = RecordingSource(records, batch_max=37)
+    newest, left = dict.fromkeys(source.partitions(), 0), records
+    while not source.at_end():
+        polled = source.poll(1000)
+        left = left[len(polled) :]
+        for record in polled:
+            where = record.topic, record.partition
+            newest[where] = max(newest[where], record.log_time_ms)
+        for where in source.partitions():
+            coming = next((r.log_time_ms for r in left if (r.topic, r.partition) == where), END)
+            assert source.complete_until_ms(where) <= max(coming, newest[where])
 
 
 def outputs_of(folder):
