@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from tests.broker.broker import BrokerError
+from tests.broker.broker import BrokerError, is_free
 from tests.broker.choice import choose
 from tests.broker.machine import look
 from tests.broker.start import start
@@ -16,23 +16,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.broker", description=__doc__)
     parser.add_argument("--port", type=int, default=9092)
     port = parser.parse_args().port
-    stopped = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stopped.set())
-    machine = look()
-    choice = choose(machine)
-    print(f"Kafka: starting {choice.value}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        broker = start(choice, machine, port)
+        serve(port)
+    except KeyboardInterrupt:
+        return 0
     except BrokerError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def serve(port: int) -> None:
+    """Runs the broker on a port until it is interrupted."""
+    machine = look()
+    choice = choose(machine)
+    if not machine.bootstrap and not is_free(port):
+        raise BrokerError(f"port {port} is taken; another one: make kafka KAFKA_PORT=19092")
+    print(f"Kafka: {choice.value}", flush=True)
+    broker = start(choice, machine, port)
     try:
-        print(f"Kafka answers at {broker.bootstrap}. Ctrl-C stops it and removes its data.", flush=True)
-        stopped.wait()
+        print(f"Kafka answers at {broker.bootstrap}; Ctrl-C stops it and removes its data", flush=True)
+        threading.Event().wait()
     finally:
         broker.close()
-    return 0
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ class Broker:
 
     ours = False  # whether start, stop and restart can be used
 
-    def __init__(self, bootstrap: str, kind: str) -> None:
+    def __init__(self, bootstrap: str, kind: str, cluster_id: str | None = None) -> None:
+        """cluster_id: which cluster must answer; None for any."""
         self.bootstrap = bootstrap
         self.kind = kind
+        self._cluster_id = cluster_id
 
     def start(self) -> None:
         """Starts it, or starts it again on the data and the port it had; returns when it answers."""
@@ -80,10 +82,13 @@ class Broker:
         until = time.monotonic() + READY_S_MAX
         while time.monotonic() < until and alive():
             try:
-                if admin.list_topics(timeout=1).brokers:
+                found = admin.list_topics(timeout=1)
+                # Another broker that was quicker to take the port must not be taken for this one.
+                if found.brokers and self._cluster_id in (None, found.cluster_id):
                     return
             except KafkaException:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         raise BrokerError(f"no answer from {self.bootstrap} ({self.kind}):\n{self.log()[-4000:]}")
 
 
@@ -99,10 +104,17 @@ def free_port() -> int:
     itself there and keep the broker from coming back; so the port must not be one of the system's.
     """
     for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise BrokerError("no free port between 20000 and 30000")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port, on any address of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ends that linger do not count
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

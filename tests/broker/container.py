@@ -3,7 +3,7 @@
 from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from tests.broker import settings
+from tests.broker import daemon, settings
 from tests.broker.broker import Broker, free_port
 
 PORT = 9092  # inside
@@ -16,11 +16,11 @@ class KafkaContainer(DockerContainer):
 
     SCRIPT = "/tmp/adl-start"  # noqa: S108  inside the container
 
-    def __init__(self, image: str, port: int) -> None:
+    def __init__(self, image: str, port: int, cluster_id: str) -> None:
         super().__init__(image)
         for name, value in settings.properties(f"0.0.0.0:{PORT}", INNER, "localhost:9094", "/tmp/adl-data").items():  # noqa: S108
             self.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
-        self.with_env("CLUSTER_ID", settings.CLUSTER)
+        self.with_env("CLUSTER_ID", cluster_id)
         self.with_env("KAFKA_HEAP_OPTS", " ".join(settings.JVM[:2]))
         self.with_env("KAFKA_JVM_PERFORMANCE_OPTS", " ".join(settings.JVM[2:]))
         # A port of ours instead of any free one: Docker gives another one to a container that starts again. On
@@ -47,12 +47,13 @@ class ContainerBroker(Broker):
 
     ours = True
 
-    def __init__(self, kind: str, image: str, port: int | None = None, *, reaper: bool) -> None:
-        """reaper: whether testcontainers' helper, which removes what a killed run leaves, can be pulled."""
-        if not reaper:
+    def __init__(self, kind: str, image: str, port: int | None = None, *, pulls: bool) -> None:
+        """pulls: whether images can be pulled, such as testcontainers' helper that tidies up after a killed run."""
+        super().__init__("", kind, settings.cluster_id())
+        self._container = KafkaContainer(image, port or free_port(), self._cluster_id)
+        helper = testcontainers_config.ryuk_image
+        if not (pulls and daemon.can_have(self._container.get_docker_client().client, helper)):
             testcontainers_config.ryuk_disabled = True
-        super().__init__("", kind)
-        self._container = KafkaContainer(image, port or free_port())
         self._running = False
 
     def start(self) -> None:

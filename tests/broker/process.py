@@ -18,7 +18,7 @@ class ProcessBroker(Broker):
     ours = True
 
     def __init__(self, kind: str, port: int | None = None) -> None:
-        super().__init__(f"127.0.0.1:{port or free_port()}", kind)
+        super().__init__(f"127.0.0.1:{port or free_port()}", kind, settings.cluster_id())
         self._folder = Path(tempfile.mkdtemp(prefix="adl-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
         inner, controller = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -32,7 +32,7 @@ class ProcessBroker(Broker):
 
     def start(self) -> None:
         if not (self._folder / "data").exists():
-            tool = ["kafka.tools.StorageTool", "format", "-t", settings.CLUSTER, "-c", self._properties]
+            tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", self._properties]
             said = subprocess.run([*self._java, *tool], capture_output=True, text=True, check=False)
             if said.returncode:
                 raise BrokerError(f"the log folder was not formatted:\n{said.stdout}{said.stderr}")

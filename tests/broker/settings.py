@@ -4,8 +4,15 @@ One partition for each of Kafka's own topics and small heaps keep it quick on a 
 what a client sees of transactions, isolation or offsets.
 """
 
-CLUSTER = "YWRsLXdvcmtlci10ZXN0cw"  # 16 bytes in url-safe base64: "adl-worker-tests"
+import base64
+import os
+
 JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def cluster_id() -> str:
+    """An id no other cluster has, as Kafka writes them: 16 bytes in url-safe base64; ours begin with YWRs."""
+    return base64.urlsafe_b64encode(b"adl" + os.urandom(13)).decode().rstrip("=")
 
 
 def properties(client: str, broker: str, controller: str, folder: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def _make(choice: Choice, machine: Machine, port: int | None) -> Broker:
     from tests.broker.container import ContainerBroker
 
     if choice is Choice.OFFICIAL:
-        return ContainerBroker(choice.value, OFFICIAL, port, reaper=True)
+        return ContainerBroker(choice.value, OFFICIAL, port, pulls=True)
     from tests.broker.image import build
 
-    return ContainerBroker(choice.value, build.ensure(), port, reaper=False)
+    return ContainerBroker(choice.value, build.ensure(), port, pulls=False)
