@@ -20,7 +20,8 @@ def transactional(broker):
     """Makes initialised producers for a transactional id."""
 
     def make(transactional_id: str) -> Producer:
-        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": transactional_id})
+        quick = {"reconnect.backoff.max.ms": 200}  # to find a broker that was restarted
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": transactional_id} | quick)
         producer.init_transactions(30)
         return producer
 
