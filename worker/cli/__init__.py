@@ -14,6 +14,7 @@ from worker.cli.config import config_show, version
 from worker.cli.demo import demo
 from worker.cli.explain import explain_command
 from worker.cli.replay import replay
+from worker.cli.tail import tail
 from worker.edge.jsonlines import RecordingError
 from worker.explain import NotFoundError
 from worker.settings import SettingError
@@ -23,6 +24,7 @@ app.command()(demo)
 app.command()(replay)
 app.command()(check)
 app.command(name="explain")(explain_command)
+app.command()(tail)
 config = typer.Typer(no_args_is_help=True, help="What is set.")
 config.command(name="show")(config_show)
 app.add_typer(config, name="config")
