@@ -13,6 +13,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 OUTSIDE: Final = (
     "worker/edge/",
     "worker/demo/",
+    "worker/adapters/",  # those that are set are counted by name
     "worker/cli/",
     "worker/check.py",
     "worker/client_settings.py",

@@ -49,4 +49,14 @@ def log_decision(decision: AdlDecision) -> None:
 
 def _without_secrets(_logger: Any, _method: str, facts: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Clients and libraries quote what they were given; a secret is taken out of every fact."""
-    return {name: value if isinstance(value, int | float) else masked(str(value)) for name, value in facts.items()}
+    return {name: _shown(value) for name, value in facts.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shown(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return masked(value if isinstance(value, str) else repr(value))

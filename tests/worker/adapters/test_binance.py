@@ -6,6 +6,9 @@ from schemas import AccountUpdate, Balance, MarkPrice, Position, Refused
 from tests.worker.adapters.payloads import FILL, HEDGE, MARK, MARK_WITHOUT_INDEX, ORDER, bytes_of
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from worker.adapters.binance import account_update, mark_price
+from worker.edge.recording import RecordingSource
+from worker.loop import run
+from worker.memory import MemorySink
 from worker.record import Record
 
 FOREIGN = (
@@ -102,6 +105,17 @@ def tape(foreign: bool) -> Tape:
     else:
         tape.mark(price="100")
     return tape.at(2000).bankrupt("loser")
+
+
+def test_a_hedge_is_taken_into_the_book():
+    """The event names all three sides, and the empty one stands in nobody's way."""
+    tape = Tape().instrument().say(AccountUpdate(account="dave", epoch=1, seq=0, full=True))
+    tape.at(1100).raw("user-data", bytes_of(HEDGE), b"dave")
+    books = []
+    sink = MemorySink()
+    run(RecordingSource(tape.records), sink, settings_of(*FOREIGN), on_engine=books.append)
+    assert list(sink.outputs("dead-letters")) == []
+    assert [(p.side, p.lots) for p in books[0].book.positions("dave")] == [("LONG", 20), ("SHORT", -10)]
 
 
 def test_the_foreign_stream_gives_the_decisions_of_ours():

@@ -17,4 +17,5 @@ def test_the_digest_sees_an_adapters_source(tmp_path, monkeypatch):
     assert code_digest(load()) == code_digest()
     assert code_digest(load(flags=["format.topics.positions=msgpack"])) == code_digest()
     assert code_digest(load(flags=["format.topics.positions=no.module:f"])) != code_digest()
+    assert code_digest(load(flags=["format.topics.positions=worker.adapters.binance:account_update"])) != code_digest()
     assert "my_adapter" not in sys.modules  # looked at, not run

@@ -74,11 +74,14 @@ def test_no_log_line_carries_a_secret(capsys):
     try:
         raise ValueError(SECRET)
     except ValueError as error:
-        structlog.get_logger().exception(f"kafka.{SECRET}", error=error, config={"sasl.password": SECRET}, brokers=3)
+        structlog.get_logger().exception(
+            f"kafka.{SECRET}", error=error, config={"sasl.password": SECRET}, brokers=[3, SECRET], none=None
+        )
     line = capsys.readouterr().err
     assert SECRET not in line
-    assert json.loads(line)["brokers"] == 3
-    assert json.loads(line)["error"] == "***"
+    said = json.loads(line)
+    assert (said["brokers"], said["none"], said["error"]) == ([3, "***"], None, "ValueError('***')")
+    assert said["config"] == {"sasl.password": "***"}
     assert masked(f"a {SECRET} b") == "a *** b"
 
 
