@@ -281,7 +281,7 @@ def test_the_command_says_what_it_found(capsys, clean, folder, tmp_path, form):
             assert [(f["kind"], f["subject"]) for f in json.loads(out)["findings"]] == [(kind, subject)]
             assert json.loads(out)["ok"] == (code == 0)
         else:
-            assert f"{kind} {subject}, 1 times: {SENTENCES[kind]}" in out
+            assert f"{kind}: {SENTENCES[kind]}\n         {subject}, first at " in out
 
 
 def test_a_recording_of_other_topics_is_refused(capsys, tmp_path):
@@ -290,3 +290,14 @@ def test_a_recording_of_other_topics_is_refused(capsys, tmp_path):
     code, _, err = adl(capsys, "check", tmp_path / "other.jsonl")
     assert (code, err.count("\n")) == (2, 1)
     assert "lacks elsewhere" in err
+
+
+def test_many_findings_of_a_kind_are_a_few_lines(capsys, clean, folder, tmp_path):
+    """Marks of all symbols stop: the meaning once, each symbol a line, nothing about the others but their number."""
+    marks = [record for record in clean if record.topic == MARKS]
+    kept = [record for record in clean if record.topic != MARKS] + marks[: len(marks) // 4]
+    write_records(tmp_path / "seeded.jsonl", numbered(sorted(kept, key=lambda record: record.log_time_ms)))
+    code, out, _ = adl(capsys, "check", tmp_path / "seeded.jsonl", "--settings", folder / "settings.toml")
+    assert code == 0
+    assert out.count("MARK_AGE") == 1
+    assert len([line for line in out.splitlines() if line.endswith("the limit is 60,000")]) == 4

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.explain import Explanation
-from worker.findings import SENTENCES, CheckReport
+from worker.findings import SENTENCES, CheckReport, Finding
 from worker.summary import Summary, Taken
 
 ROWS_MAX = 10
+FINDINGS_MAX = 5  # of one kind
 
 
 def show_json(value: Any) -> None:
@@ -92,11 +93,23 @@ def show_check(report: CheckReport) -> None:
         table.add_row(facts.symbol, f"{facts.holders:,}", facts.longs_minus_shorts, f"{facts.marks:,}", gap)
     console.print(table)
     console.print(_heading("Findings"), "" if report.findings else "none")
-    for finding in report.findings:
-        mark = Text("  WRONG  ", "bold red") if finding.wrong else Text("  odd    ", "yellow")
-        words = f"{finding.kind} {finding.subject}, {finding.count:,} times: {SENTENCES[finding.kind]}"
-        console.print(mark, Text(words), sep="")
-        console.print(Text(f"         first {finding.first}: {finding.seen}"))
+    for kind in SENTENCES:
+        _show_findings(console, [finding for finding in report.findings if finding.kind == kind])
+
+
+def _show_findings(console: Console, findings: list[Finding]) -> None:
+    """All of one kind: what it means once, then the first subjects."""
+    if not findings:
+        return
+    kind = findings[0].kind
+    mark = Text("  WRONG  ", "bold red") if findings[0].wrong else Text("  odd    ", "yellow")
+    console.print(mark, Text(f"{kind}: {SENTENCES[kind]}"), sep="")
+    for finding in findings[:FINDINGS_MAX]:
+        times = f", {finding.count:,} times" if finding.count > 1 else ""
+        place = "" if finding.first == finding.subject else f", first at {finding.first}"
+        console.print(Text(f"         {finding.subject}{times}{place}: {finding.seen}"))
+    if len(findings) > FINDINGS_MAX:
+        console.print(f"         and {len(findings) - FINDINGS_MAX:,} more; --json shows them")
 
 
 def _show_liquidated(console: Console, summary: Summary) -> None:
