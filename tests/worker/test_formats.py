@@ -95,6 +95,17 @@ def test_the_chain_is_over_the_bytes_as_written(records, tmp_path):
     assert report.compared == len(outputs) > 50
 
 
+@pytest.mark.parametrize("flags", [(), ("format.topics.positions=msgpack", "format.topics.mark-prices=msgpack")])
+def test_a_null_value_is_answered_alike_in_both_encodings(flags):
+    """It removes an account, and means nothing on a topic of marks."""
+    update = encode(AccountUpdate(account="a", epoch=1, seq=1, full=True), "msgpack" if flags else "json")
+    tape = Tape().raw("positions", update, b"a").raw("mark-prices", None, b"BTC").raw("positions", None, b"a")
+    tape.at(2000).bankrupt("a")
+    said = Said(run_tape(tape.records, settings_of(*flags)))
+    assert [(m.reason, m.topic, m.offset, m.payload) for m in said.letters] == [("DECODE", "mark-prices", 0, None)]
+    assert [d.status for d in said.decisions] == ["UNKNOWN_ACCOUNT"]
+
+
 # --- adapters ---------------------------------------------------------------------------------------------------------
 
 
