@@ -59,8 +59,8 @@ def main() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder, made anew.")] = Path("build/demo"),
-    seed: Annotated[int, typer.Option(help="Another seed, another crash.")] = 1,
-    accounts: Annotated[int, typer.Option(min=100)] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another crash.")] = 1,
+    accounts: Annotated[int, typer.Option(min=500)] = 10_000,
     symbols: Annotated[int, typer.Option(min=2, max=20)] = 20,
     settings_file: SettingsFile = None,
     sets: Set = None,
