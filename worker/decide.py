@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 
-from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, text_of
+from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
 from worker.book.book import Book
 from worker.legs import Order, cross, merged, orders_of_round, price_of
 from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
@@ -162,10 +162,8 @@ def _take(
             book, demands, excluded, policy, settings.protect_principal, residual_at_mark=settings.residual == "mark"
         )
     except NotCertifiedError as error:
-        decided.status, decided.reason = "REFUSED", "CERTIFICATE"
         decided.certificates.append(error.certificate)
-        decided.orders, decided.crossings = [], []
-        decided.fund_draws = {}
+        _refuse(decided, "CERTIFICATE")
         return
     decided.accounts_without_mark = outcome.accounts_without_mark
     decided.accounts_insolvent = outcome.accounts_insolvent
@@ -187,9 +185,17 @@ def _take(
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
             decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
-    if any(outcome.left.values()):
+    if any(abs(order.quote_minor) > limits.HELD_QUOTE_MINOR_MAX for order in decided.orders):
+        _refuse(decided, "QUOTE_RANGE")
+    elif any(outcome.left.values()):
         decided.status = "RESIDUAL"
         decided.reason = ", ".join(sorted(set(outcome.reasons.values())))
+
+
+def _refuse(decided: Decided, reason: str) -> None:
+    """Nothing of it may be published: it fails its certificate, or the book could not hold its legs."""
+    decided.status, decided.reason = "REFUSED", reason
+    decided.orders, decided.crossings, decided.demands, decided.fund_draws = [], [], [], {}
 
 
 def _report(

@@ -81,7 +81,7 @@ class Engine(Writer):
     def _admit(self, group: list[tuple[Event, Bankruptcy]], point: CutPoint, *, silent: bool) -> None:
         """Turns the bankruptcies of one cut into one joint case; answers those that must not be decided."""
         claims: list[Claim] = []
-        for event, message in group:
+        for place, (event, message) in enumerate(group):
             record = event.record
             status = None
             if self._start.before(event):
@@ -99,7 +99,8 @@ class Engine(Writer):
                 claims.append(claim)
                 self._know(message.id, short_hash(self.pool, record.topic, record.partition, record.offset, 1))
                 continue
-            case = Case([claim], short_hash(self.pool, record.topic, record.partition, record.offset, 0), 0)
+            # One record may hold several events, each with an answer of its own.
+            case = Case([claim], short_hash(self.pool, record.topic, record.partition, record.offset, 0, place), 0)
             if status != "ALREADY_DECIDED":
                 self._know(message.id, case.decision_id)
             if not silent:

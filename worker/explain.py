@@ -30,7 +30,7 @@ STATUS = {
     "ALREADY_DECIDED": "Nothing was done: this bankruptcy had been decided before.",
     "BEFORE_START": "Nothing was done: the bankruptcy is older than the point at which this worker began.",
     "NOTHING_TO_TAKE": "Nothing was done: the account holds no position that could be taken over.",
-    "REFUSED": "Nothing was done: the solution did not pass its own check.",
+    "REFUSED": "Nothing was done: the solution must not be published.",
 }
 REASON = {
     "NO_COUNTERPARTIES": "nobody eligible holds the other side any more",
@@ -39,6 +39,7 @@ REASON = {
     "REFUSED_LEGS": "counterparties of an earlier attempt refused a part, for which new ones are asked",
     "LIQUIDATED_LEG_REFUSED": "the bankrupt account's own trade was refused, so there is nothing to take over any more",
     "CERTIFICATE": "the solution did not pass its own check",
+    "QUOTE_RANGE": "a trade would be worth more than 2**51 minor units, the most that can be booked",
     "PAUSED": "an operator paused the pool",
 }
 NAMES_MAX = 5  # of a burst's accounts in one sentence; all of them stand in the facts

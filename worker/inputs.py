@@ -140,7 +140,9 @@ class Inputs:
     def _remove(self, event: Event) -> None:
         """A null value removes the account of its key; elsewhere there is nothing that could be removed."""
         topics = self.settings.input.topics
-        if event.record.topic in topics["positions"]:
+        if not event.record.key:
+            self._refuse(event, Refused(Reason.DECODE, "a null value must have the key that it removes"), None)
+        elif event.record.topic in topics["positions"]:
             self.book.remove_account(_key(event))
         elif event.record.topic in topics["accounts"]:
             self.book.clear_account(_key(event))

@@ -204,6 +204,9 @@ class Replay:
         if after(point) != {partition: committed.offsets.get(partition, 0) for partition in after(point)}:
             raise StateLostError(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
         if engine.digest() != mark.digest:
-            raise StateLostError(f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}")
+            raise StateLostError(
+                f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}; what was committed "
+                "rests on other settings, other inputs or other code"
+            )
         engine.outputs.heads = {topic: mark.heads[topic] for topic in CHAINED}
         self.open = False

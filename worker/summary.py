@@ -120,7 +120,8 @@ def summarise(records: Iterable[Record]) -> Summary:
         counterparties=len({t.account for group in trades.values() for t in group if t.role == "COUNTERPARTY"}),
         deficit=sum((item.deficit for item in liquidated), ZERO),
         fund=sum((Decimal(decision.fund) for decision in done), ZERO),
-        haircut=sum((Decimal(decision.haircut) for decision in done if decision.attempt == 1), ZERO),
+        # What a later attempt takes at the mark was a haircut of the first, and is bad debt now.
+        haircut=sum((Decimal(d.haircut) if d.attempt == 1 else -Decimal(d.bad_debt) for d in done), ZERO),
         bad_debt=sum((Decimal(decision.bad_debt) for decision in done), ZERO),
         leverage_before_max=max(
             (t.leverage_before_max for t in taken if t.leverage_before_max is not None), default=None

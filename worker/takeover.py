@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import lcm
 from typing import Literal, NamedTuple
 
-from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, text_of
+from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, limits, text_of
 from solver.settlement import bankruptcy_factor, fund_payment, split_by_largest_remainder, takeover_value
 from worker.book.book import Book
 
@@ -109,6 +109,12 @@ def claim_of(book: Book, message: Bankruptcy, topic: str, partition: int, offset
             raise Refused(Reason.DUPLICATE, f"a position must be named by one line, was twice: {line.symbol}")
         seen.add((line.symbol, line.position_side))
         price = None if line.price is None else scale.price(line.price)
+        if (
+            abs(scale.value_minor(lots, max(price or 0, book.market(line.symbol).mark)))
+            > limits.POSITION_VALUE_MINOR_MAX
+        ):
+            was = f"{line.quantity} at {line.price or 'the mark'}"
+            raise Refused(Reason.RANGE, f"a line's value must be at most 2**51 minor units, was {was}")
         lines.append(ClaimLine(line.symbol, line.position_side, lots, price))
     decimals = book.currency_decimals
     insurance = None if message.insurance is None else amount_minor(message.insurance, decimals, "insurance")
@@ -199,11 +205,10 @@ def _share_deficit(book: Book, unit: Unit, group: list[Estate]) -> None:
     unpriced = [sum((line.required_minor for line in estate.lines if not line.priced), ZERO) for estate in group]
     listed = [sum((line.required_minor for line in estate.lines), ZERO) for estate in group]
     equity, required = _equity_of(book, unit, group, sum(listed, ZERO))
-    deficits = split_by_largest_remainder(max(0, -equity), _in_whole_numbers(listed))
+    deficits = _shares(max(0, -equity), listed)
     for index, estate in enumerate(group):
-        estate.equity_minor, estate.deficit_minor = equity, int(deficits[index])
-        parts = _in_whole_numbers([unpriced[index], listed[index] - unpriced[index]])
-        estate.claimed_minor = int(split_by_largest_remainder(estate.deficit_minor, parts)[0])
+        estate.equity_minor, estate.deficit_minor = equity, deficits[index]
+        estate.claimed_minor = _shares(deficits[index], [unpriced[index], listed[index] - unpriced[index]])[0]
         estate.requirement_minor = required * unpriced[index] / sum(listed, ZERO)
 
 
@@ -221,10 +226,12 @@ def _equity_of(book: Book, unit: Unit, group: list[Estate], listed: Fraction) ->
     return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.scale.mmf
 
 
-def _in_whole_numbers(weights: list[Fraction]) -> list[int]:
-    """The same proportions in whole numbers."""
+def _shares(total: int, weights: list[Fraction]) -> list[int]:
+    """A total in proportion to exact weights, which nearly always is all of it to one."""
+    if sum(map(bool, weights)) == 1:
+        return [total if weight else 0 for weight in weights]
     common = lcm(*(weight.denominator for weight in weights))
-    return [int(weight * common) for weight in weights]
+    return [int(part) for part in split_by_largest_remainder(total, [int(weight * common) for weight in weights])]
 
 
 def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | None) -> Line:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas import AccountUpdate, Balance, Instrument, MarkPrice, Position, encode
+from schemas import AccountUpdate, Balance, Bankruptcy, Instrument, MarkPrice, Position, encode
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from worker.engine import Start
 
@@ -100,6 +100,40 @@ def test_a_delta_that_would_mix_position_modes_is_refused_and_parks_the_account(
     said = tape.at(2000).bankrupt("x", ("BTC", "12")).run()
     assert said.letters == []
     assert {(t.account, t.position_side) for t in said.trades} == {("winner", "NET"), ("rich", "SHORT"), ("x", "NET")}
+
+
+@pytest.mark.parametrize("line", [("BTC", "-10", "90000000000000"), ("BTC", "9007199254740992")])
+def test_a_line_worth_more_than_can_be_booked_is_refused(line):
+    """One mistyped price must not stop the pool."""
+    said = market().at(2000).bankrupt("x", line).bankrupt("loser", name="b2").run()
+    assert [letter.reason for letter in said.letters] == ["RANGE"]
+    assert [decision.status for decision in said.decisions] == ["DECIDED"]
+
+
+def test_a_takeover_whose_trades_could_not_be_booked_is_refused():
+    """A deficit of 90 trillion on one position: nothing is written and nothing drawn, and the pool goes on."""
+    tape = market().fund("5").account("whale", "11000000000000000", ("BTC", "-200000000000", "100"))
+    tape.account("hole", "-9000000000000000", ("BTC", "200000000000", "100"))
+    said = tape.at(2000).bankrupt("hole").at(3000).bankrupt("loser").run()
+    assert [(d.status, d.reason, d.trades, d.fund_draws) for d in said.decisions] == [
+        ("REFUSED", "QUOTE_RANGE", 0, {}), ("DECIDED", None, 2, {"default": "5"}),
+    ]  # fmt: skip
+
+
+def test_a_null_value_without_a_key_is_refused():
+    """It says that something is gone, but not what."""
+    said = market().raw("positions", None, None).raw("accounts", None, b"").at(2000).bankrupt("loser").run()
+    assert [(letter.reason, letter.topic) for letter in said.letters] == [
+        ("DECODE", "accounts"), ("DECODE", "positions"),
+    ]  # fmt: skip
+
+
+def test_answers_to_events_of_one_record_have_ids_of_their_own():
+    """Two strangers in one record, one of them twice: three answers, three ids."""
+    events = [Bankruptcy(id=name, account=name, event_time_ms=2000) for name in ("s", "t", "s")]
+    said = market().at(2000).raw("bankruptcies", b"[" + b",".join(map(encode, events)) + b"]", b"s").run()
+    assert [d.status for d in said.decisions] == ["UNKNOWN_ACCOUNT", "UNKNOWN_ACCOUNT", "ALREADY_DECIDED"]
+    assert len({d.decision_id for d in said.decisions}) == 3
 
 
 def test_a_refused_update_parks_its_account_until_a_good_one_comes():

@@ -103,6 +103,17 @@ def test_a_trade_is_explained_in_words_and_as_json(capsys, folder, outputs):
     assert facts["rank"]["place"] == 1 + sum(t.leverage > trade.leverage for t in peers)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--accounts", 499), ("--symbols", 1), ("--symbols", 21), ("--seed", -1)]
+)
+def test_a_demo_that_cannot_be_made_is_wrong_use(capsys, tmp_path, option, value):
+    """The option is named; no folder is made."""
+    code, _, err = adl(capsys, "demo", "--out", tmp_path / "none", option, value)
+    assert code == 2
+    assert option in err
+    assert not (tmp_path / "none").exists()
+
+
 def test_every_decision_and_trade_can_be_explained(outputs):
     """No status, role or round lacks its words."""
     messages = [decode_output(record.value) for record in outputs]

@@ -18,7 +18,7 @@ from worker.summary import summarise
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder, made anew.")] = Path("build/demo"),
-    seed: Annotated[int, typer.Option(help="Another seed, another crash.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another crash.")] = 1,
     accounts: Annotated[int, typer.Option(min=500)] = 10_000,
     symbols: Annotated[int, typer.Option(min=2, max=20)] = 20,
     settings_file: SettingsFile = None,

@@ -1,0 +1,183 @@
+"""What the bankrupt accounts must give up, at which prices, and who pays their deficits."""
+
+from collections import defaultdict
+from fractions import Fraction
+from math import ceil, floor
+
+from tests.worker.audit.nouns import Estate
+from tests.worker.audit.state import State
+
+
+class Takeover(State):
+    """Checks of the liquidated side."""
+
+    def estates(self, claims):
+        estates, whole = [], set()
+        listed = defaultdict(Fraction)
+        for claim in claims:
+            for line in claim.lines:
+                listed[claim.account, (line.symbol, line.position_side)] += Fraction(line.quantity)
+        for place, claim in enumerate(claims):
+            name, cross = claim.account, []
+            lines = [
+                (line.symbol, line.position_side, Fraction(line.quantity), line.price and Fraction(line.price))
+                for line in claim.lines
+            ]
+            if not lines and name not in whole:
+                whole.add(name)
+                for key in self.members((name, None)):
+                    free, others = self.free(name, key), listed[name, key]
+                    if free * others > 0:
+                        free -= others if abs(others) < abs(free) else free
+                    lines += [(*key, free, None)] if free else []
+            for line in sorted(lines):
+                unit = self.margin_unit(name, line[:2])
+                if unit[1]:
+                    market = self.markets[line[0]]
+                    size = max(abs(self.free(name, line[:2])), abs(listed[name, line[:2]]))
+                    need = market.value(size) * market.mmf
+                    estates.append(Estate(place, name, [line], self.equity(unit), need, unit))
+                else:
+                    cross.append(line)
+            if cross and self.members((name, None)):
+                unit = (name, None)
+                estates.append(Estate(place, name, cross, self.equity(unit), self.requirement(unit), unit))
+            elif cross:
+                estates.append(Estate(place, name, cross, self.minor(claim.equity or "0"), Fraction(0), (place,)))
+        for unit in {estate.unit for estate in estates}:
+            self.share(claims, [estate for estate in estates if estate.unit == unit])
+        return estates
+
+    def needed(self, lines):
+        return sum(
+            (abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in lines), Fraction(0)
+        )
+
+    def share(self, claims, group):
+        """A unit's deficit is counted once, by requirement of lines; what priced lines carry is asked of nobody."""
+        total = sum(self.needed(estate.lines) for estate in group)
+        if any(claims[estate.claim].lines for estate in group):
+            for estate in group:
+                estate.requirement = max(estate.requirement, total)
+        for estate in group:
+            mine, unpriced = self.needed(estate.lines), self.needed(x for x in estate.lines if x[3] is None)
+            estate.deficit = Fraction(max(0, -estate.equity)) * mine / total
+            estate.asked = floor(estate.deficit * unpriced / mine + Fraction(1, 2))
+            estate.requirement *= unpriced / total
+
+    def takeover(self, decision, estates, given):
+        """What must be taken, per (symbol, side that is reduced), after the crossings; checks the liquidated legs."""
+        listed, wanted = defaultdict(Fraction), defaultdict(Fraction)
+        for estate in estates:
+            for symbol, side, quantity, _ in estate.lines:
+                sign = 1 if quantity > 0 else -1
+                listed[estate.account, (symbol, side), sign] += abs(quantity)
+                wanted[symbol, -sign] += abs(quantity)
+        done = defaultdict(Fraction)
+        crossed = defaultdict(Fraction)
+        for leg in given:
+            done[leg.account, leg.key, leg.sign] += leg.quantity
+            if leg.round == 0:
+                crossed[leg.key[0], leg.sign] += leg.quantity
+        for cell, quantity in done.items():
+            self.check(quantity <= listed[cell], decision, *cell, "gives", quantity, "of", listed[cell])
+        for symbol in {symbol for symbol, _ in crossed}:
+            self.check(crossed[symbol, 1] == crossed[symbol, -1], decision, symbol, "crossings do not meet")
+            said = sum(Fraction(c.quantity) for c in decision.crossings if c.symbol == symbol)
+            self.check(said == crossed[symbol, 1], decision, symbol, "crossings say", said)
+        for (symbol, sign), quantity in crossed.items():
+            wanted[symbol, -sign] -= quantity
+        return {key: quantity for key, quantity in wanted.items() if quantity}
+
+    def waterfall(self, decision, claims, estates, given, taken):
+        """deficit = fund + haircut + bad debt, to the rounding of the legs; prices; the fund is never overdrawn."""
+        sums = defaultdict(int)
+        groups = defaultdict(list)
+        for place, (claim, said) in enumerate(zip(claims, decision.bankruptcies, strict=True)):
+            mine = [estate for estate in estates if estate.claim == place]
+            only = [claim.account for claim in claims].count(claim.account) == 1
+            legs = [leg for leg in given if leg.account == claim.account]
+            netted = not any(price for estate in mine for *_, price in estate.lines)
+            told = {name: self.minor(getattr(said, name)) for name in ("deficit", "fund", "haircut", "bad_debt")}
+            for name, amount in told.items():
+                sums[name] += amount
+            exact = sum(estate.deficit for estate in mine)
+            right = abs(told["deficit"] - exact) < max(1, len(mine))
+            self.check(right, decision, said.id, "deficit", told["deficit"], "is", exact)
+            deficit = told["deficit"]
+            if netted:
+                paid = told["fund"] + told["haircut"] + told["bad_debt"]
+                # A quote is rounded up; so is the value it is compared with where lots are no whole minor units.
+                slack = sum(1 + (self.markets[x.key[0]].value(x.quantity).denominator > 1) for x in legs)
+                self.check(0 <= paid - deficit <= slack, decision, said.id, "deficit", deficit, "paid", paid)
+            if only:
+                given_up = -sum(leg.haircut for leg in legs)
+                self.check(told["haircut"] == given_up, decision, said.id, "haircut", told["haircut"], "is", given_up)
+            asked, slack = sum(estate.asked for estate in mine), sum(estate.deficit.denominator > 1 for estate in mine)
+            right = 0 <= told["fund"] <= asked + slack
+            self.check(right, decision, said.id, "fund pays", told["fund"], "of", asked)
+            if claim.insurance is not None:
+                off = told["fund"] - min(asked, self.minor(claim.insurance))
+                self.check(abs(off) <= slack, decision, said.id, "insurance pays", told["fund"], "not", off, "less")
+            elif asked:
+                funds = {claim.fund_id or self.markets[e.lines[0][0]].fund_id for e in mine if e.asked}
+                groups[funds.pop() if len(funds) == 1 else None].append((asked, told["fund"], len(mine) + slack))
+            if only and len(mine) == 1:
+                self.prices(decision, mine[0], told["fund"], legs, taken)
+            else:
+                crossed = [leg for leg in legs if leg.round == 0]
+                self.check(all(abs(self.off_mark(x)) <= len(legs) for x in crossed), decision, "crossing off the mark")
+        whole = {estate.unit: max(0, -estate.equity) for estate in estates}
+        self.check(sums["deficit"] == sum(whole.values()), decision, "deficits", sums["deficit"], "are", whole)
+        for name, total in sums.items():
+            if name != "deficit":
+                self.check(self.minor(getattr(decision, name)) == total, decision, name, "is not the sum", total)
+        self.fund(decision, groups)
+
+    def fund(self, decision, groups):
+        for name, text in decision.fund_draws.items():
+            there, contained = self.funds.get(name, (0, 0))
+            there -= sum(amount for sequence, amount in self.draws[name] if sequence > contained)
+            self.check(0 < self.minor(text) <= there, decision, "fund", name, "draws", text, "of", there)
+        if None in groups:
+            return
+        for name, group in groups.items():
+            drawn = self.minor(decision.fund_draws.get(name, "0"))
+            total = sum(deficit for deficit, _, _ in group)
+            self.check(drawn == sum(paid for _, paid, _ in group), decision, "fund", name, "draws", drawn, "pays else")
+            for deficit, paid, count in group:
+                fair = Fraction(drawn * deficit, total)
+                self.check(abs(paid - fair) <= count, decision, "fund", name, "pays", paid, "pro rata is", fair)
+
+    def off_mark(self, leg):
+        """What a leg gives up against its value; crossings of several pairs round each pair."""
+        return leg.sign * floor(self.markets[leg.key[0]].value(leg.quantity)) - leg.quote
+
+    def at_mark(self, decision, leg, taken):
+        """Whether the leg's round is the one at the mark: the third or later, and nobody gave anything up."""
+        here = [x for x in taken if (x.key[0], x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+        return leg.round > 2 and abs(sum(x.haircut for x in here)) <= len(here) + 2 * len(decision.bankruptcies)
+
+    def prices(self, decision, estate, fund, legs, taken):
+        """Liquidated legs stand at the event's price, the rule's price, or the mark (crossings and the last round)."""
+        left = min(0, fund - estate.asked)
+        for leg in legs:
+            market = self.markets[leg.key[0]]
+            price = next(p for s, side, _, p in estate.lines if (s, side) == leg.key)
+            factor = Fraction(1)
+            if price is not None:
+                factor = price / market.mark
+            elif self.settlement == "bankruptcy" and estate.requirement:
+                factor = 1 - leg.sign * market.mmf * left / estate.requirement
+                if self.collar is not None:
+                    factor = min(max(factor, 1 - self.collar), 1 + self.collar)
+                factor = max(Fraction(0), factor)
+            if leg.round == 0:
+                self.check(left == 0, decision, leg.account, "crosses with a deficit of", -left)
+                self.check(abs(self.off_mark(leg)) <= len(decision.bankruptcies), decision, leg.account, "crosses off")
+                continue
+            facing = [x for x in taken if (x.key[0], -x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
+            if leg.round and self.at_mark(decision, facing[0], facing):
+                factor = Fraction(1)
+            due = ceil(leg.sign * market.value(leg.quantity) * factor)
+            self.check(leg.quote == due, decision, leg.account, leg.key, "quote", leg.quote, "expected", due)
