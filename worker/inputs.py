@@ -74,7 +74,7 @@ class Inputs:
 
     def apply(self, event: Event) -> None:
         """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
-        messages = event.messages
+        messages = event.read()
         if len(messages) == 1 and type(messages[0]) is AccountUpdate and self._openings.add(messages[0]):
             self._new.append(event)
             if len(self._new) >= NEW_MAX:
@@ -104,7 +104,7 @@ class Inputs:
         opened = self._book.open_accounts(openings) if len(events) >= NEW_MIN else [False] * len(events)
         for event, account, done in zip(events, openings.accounts, opened, strict=True):
             if not done:
-                self._apply(event, event.messages)
+                self._apply(event, event.read())
             elif self.held.holds(account):
                 self.held.sync(account)
 

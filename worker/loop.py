@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import AdlDecision, ForcedTrade, Refused, decode
+from schemas import AccountUpdate, AdlDecision, ForcedTrade, Refused, decode
 from worker.cut import KIND, CutPoint, Event, Sequencer
 from worker.engine import Engine, Published, Start
 from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
 from worker.settings import Settings
 
+UPDATE_BYTES = b'{"type":"AccountUpdate"'  # of most records; those need not be read to be put in order
+_UPDATE = KIND[AccountUpdate]
 POLL_RECORDS = 1000  # faster than fetching 10,000 a call: the batch stays in cache
 
 
@@ -58,15 +60,15 @@ class Reader:
                 self._kind_of_topic[topic] = min(names[kind], self._kind_of_topic.get(topic, 99))
         self.records = 0
 
-    def steps(self) -> Iterator[list[Event | CutPoint]]:
-        """One list of steps per poll, until the source is at its end."""
+    def steps(self) -> Iterator[Iterator[Event | CutPoint]]:
+        """The steps of one poll after the other, until the source is at its end."""
         while True:
             at_end = self._source.at_end()
             records = self._source.poll(POLL_RECORDS)
             for record in records:
                 self._push(record)
             finished = at_end and not records
-            yield list(self.sequencer.steps(_end if finished else self._source.complete_until_ms))
+            yield self.sequencer.steps(_end if finished else self._source.complete_until_ms)
             if finished:
                 return
 
@@ -74,12 +76,15 @@ class Reader:
         self.records += 1
         kind = self._kind_of_topic[record.topic]
         if record.value is None:
-            self.sequencer.push(Event(record, [], kind))
+            self.sequencer.push(Event(record, (), kind))
+            return
+        if kind == _UPDATE and record.value.startswith(UPDATE_BYTES):
+            self.sequencer.push(Event(record, (), kind, None, 0, decode))
             return
         try:
             messages = decode(record.value)
         except Refused as refused:
-            self.sequencer.push(Event(record, [], kind, refused))
+            self.sequencer.push(Event(record, (), kind, refused))
             return
         kinds = [KIND[type(message)] for message in messages]
         # A record of several messages stands where its most binding one would: a cut must stand before it.
