@@ -76,6 +76,7 @@ class Engine(Writer):
                 if decision.decision_id in by_id:
                     self._adopt(by_id[decision.decision_id], decision, trades)
         self._watch(point)
+        self.book.prepare()
         outputs = self.outputs.take()
         return [] if replaying else outputs
 

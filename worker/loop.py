@@ -15,6 +15,7 @@ from worker.engine import Engine, Published, Start
 from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
 from worker.settings import Settings
+from worker.warm import warm
 
 UPDATE_BYTES = b'{"type":"AccountUpdate"'  # of most records; those need not be read to be put in order
 _UPDATE = KIND[AccountUpdate]
@@ -118,6 +119,7 @@ def run(
     on_engine: Callable[[Engine], None] | None = None,
 ) -> RunReport:
     """Runs a source to its end; goes on from what the sink committed. Raises StateLostError."""
+    warm()
     engine = Engine(settings, code_digest, start)
     reader = Reader(source, settings)
     report = RunReport()
