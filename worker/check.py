@@ -90,6 +90,7 @@ class Checker:
             back_ms = event.log_time_ms - record.log_time_ms
             self._found.add(Odd.TIME_BACK, record.topic, _place(record), f"{back_ms:,} ms before the record before")
         self._times = [min([*self._times[:1], event.log_time_ms]), max([*self._times[1:], event.log_time_ms])]
+        event.messages = event.read()  # may only now turn out to be refused
         if event.refused is not None:
             self._refuse(record, event.refused, None)
         elif record.value is None:

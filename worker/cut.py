@@ -8,8 +8,10 @@ to each multiple of `watch_ms` at which there is something new.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from schemas import (
     Account,
@@ -36,17 +38,27 @@ KIND = {
     Bankruptcy: 8,
 }
 CONTROL, RESULT, BANKRUPTCY = KIND[Control], KIND[ForcedTradeResult], KIND[Bankruptcy]
+CUTTING = frozenset((CONTROL, RESULT, BANKRUPTCY))
 
 
-@dataclass(slots=True)
-class Event:
+class Event(msgspec.Struct):
     """One record with what it says, or with why it was refused."""
 
     record: Record
-    messages: list[InputMessage]
+    messages: Sequence[InputMessage]
     kind: int
     refused: Refused | None = None
     log_time_ms: int = 0  # non-decreasing inside its partition
+    unread: Callable[[bytes], Sequence[InputMessage]] | None = None  # says it, where the kind was known without
+
+    def read(self) -> Sequence[InputMessage]:
+        """What the record says; what waits is a third of the size unread, and what is applied is still in the cache."""
+        if self.unread is not None:
+            try:
+                return self.unread(self.record.value or b"")
+            except Refused as refused:
+                self.refused, self.unread = refused, None
+        return self.messages
 
 
 @dataclass(slots=True)
@@ -76,8 +88,10 @@ class Sequencer:
     def push(self, event: Event) -> None:
         """Takes the next record of its partition."""
         partition = (event.record.topic, event.record.partition)
-        event.log_time_ms = max(event.record.log_time_ms, self._newest_ms[partition])
-        self._newest_ms[partition] = event.log_time_ms
+        log_time_ms, newest_ms = event.record.log_time_ms, self._newest_ms[partition]
+        if log_time_ms < newest_ms:
+            log_time_ms = newest_ms
+        event.log_time_ms = self._newest_ms[partition] = log_time_ms
         queue = self._queues[partition]
         queue.append(event)
         if len(queue) == 1:
@@ -99,6 +113,10 @@ class Sequencer:
                 yield from self._release_group()
             if self._group or event.kind == BANKRUPTCY:
                 self._group.append(event)
+            elif event.log_time_ms == self._last_ms and event.kind not in CUTTING and not self._run:
+                # No cut stands before it. `_emit` says the same, but its two generators cost 0.7 us a record.
+                self._passed(event)
+                yield event
             else:
                 yield from self._emit(event)
         if self._heads:
@@ -109,12 +127,14 @@ class Sequencer:
             yield from self._advance(horizon)
 
     def _pop(self) -> Event:
-        _, _, topic, number = self._heads[0]
+        log_time_ms, kind, topic, number = self._heads[0]
         partition = (topic, number)
         queue = self._queues[partition]
         event = queue.popleft()
         if queue:
             head = queue[0]
+            if head.log_time_ms == log_time_ms and head.kind == kind:
+                return event  # the partition stays where it is
             heapq.heapreplace(self._heads, (head.log_time_ms, head.kind, topic, number))
         else:
             heapq.heappop(self._heads)
@@ -160,5 +180,6 @@ class Sequencer:
         return cut
 
     def _passed(self, event: Event) -> None:
-        self.offsets[event.record.topic, event.record.partition] = event.record.offset + 1
+        record = event.record
+        self.offsets[record.topic, record.partition] = record.offset + 1
         self._last_ms = event.log_time_ms

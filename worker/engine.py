@@ -55,6 +55,7 @@ class Engine(Writer):
         self.cut_number += 1
         for event in point.cutting:
             self.apply(event)
+        self.settle()
         self._open_replacements()
         replaying = published is not None
         # A cut inside a joint window must not tear its group, whose last bankruptcy always stands at the cut itself.
@@ -75,6 +76,7 @@ class Engine(Writer):
                 if decision.decision_id in by_id:
                     self._adopt(by_id[decision.decision_id], decision, trades)
         self._watch(point)
+        self.book.prepare()
         outputs = self.outputs.take()
         return [] if replaying else outputs
 

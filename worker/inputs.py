@@ -3,7 +3,7 @@
 Rule: a record that is wrong changes nothing; it is noted for its dead letter, and parks what it was about.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
@@ -29,6 +29,9 @@ from worker.held import Held, Leg
 from worker.ids import digest_of
 from worker.settings import DecisionSettings, Settings
 
+NEW_MIN = 16  # fewer accounts are cheaper opened one by one
+NEW_MAX = 1000  # more would fall out of the cache, and make a cut wait
+
 POLICIES = get_args(get_type_hints(DecisionSettings)["policy"])
 
 
@@ -38,8 +41,10 @@ class Inputs:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.policy: str = settings.decision.policy
-        self.book = Book(settings.pool.currency, settings.pool.currency_decimals)
-        self.held = Held(self.book)
+        self._book = Book(settings.pool.currency, settings.pool.currency_decimals)
+        self._openings = self._book.openings()
+        self._new: list[Event] = []  # the records of those
+        self.held = Held(self._book)
         self.funds = Funds()
         self.counts: dict[str, int] = {}
         self._paused = False
@@ -62,18 +67,47 @@ class Inputs:
             Control: self._on_control,
         }
 
+    @property
+    def book(self) -> Book:
+        """The book as of the last record applied."""
+        self.settle()
+        return self._book
+
     def apply(self, event: Event) -> None:
         """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
+        messages = event.read()
+        if len(messages) == 1 and type(messages[0]) is AccountUpdate and self._openings.add(messages[0]):
+            self._new.append(event)
+            if len(self._new) >= NEW_MAX:
+                self.settle()
+            return
+        self.settle()
+        self._apply(event, messages)
+
+    def _apply(self, event: Event, messages: Sequence[InputMessage]) -> None:
         if event.refused is not None:
             self._refuse(event, event.refused, None)
             return
         if event.record.value is None:
             self._remove(event)
-        for message in event.messages:
+        for message in messages:
             try:
                 self._handlers[type(message)](message, event)
             except Refused as refused:
                 self._refuse(event, refused, message)
+
+    def settle(self) -> None:
+        """Opens the accounts that wait for it; before anything else is applied, a cut is taken or the book is asked."""
+        if not self._new:
+            return
+        events, self._new = self._new, []
+        openings, self._openings = self._openings, self._book.openings()
+        opened = self._book.open_accounts(openings) if len(events) >= NEW_MIN else [False] * len(events)
+        for event, account, done in zip(events, openings.accounts, opened, strict=True):
+            if not done:
+                self._apply(event, event.read())
+            elif self.held.holds(account):
+                self.held.sync(account)
 
     def _on_instrument(self, message: Instrument, _: Event) -> None:
         self.book.set_instrument(message)
@@ -82,7 +116,7 @@ class Inputs:
         self.book.set_account(message)
 
     def _on_account_update(self, message: AccountUpdate, _: Event) -> None:
-        outcome = self.book.apply_update(message)
+        outcome = self._book.apply_update(message)
         if outcome != "APPLIED":
             self.counts[outcome] = self.counts.get(outcome, 0) + 1
         elif self.held.holds(message.account):

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import AdlDecision, ForcedTrade, Refused
+from schemas import AccountUpdate, AdlDecision, ForcedTrade, Refused, decode
 from worker.cut import KIND, CutPoint, Event, Sequencer
 from worker.engine import Engine, Published, Start
 from worker.formats import decoders
 from worker.output import CHAINED, CUTS, DECISIONS, STATE, TRADES, read
 from worker.record import END, Output, Partition, Record, Sink, Source
 from worker.settings import SettingError, Settings
+from worker.warm import warm
 
+UPDATE_BYTES = b'{"type":"AccountUpdate"'  # of most records; those need not be read to be put in order
+_UPDATE = KIND[AccountUpdate]
 POLL_RECORDS = 1000  # faster than fetching 10,000 a call: the batch stays in cache
 
 
@@ -52,6 +55,7 @@ class Reader:
     def __init__(self, source: Source, settings: Settings) -> None:
         self._source = source
         self._decode = decoders(settings)
+        self._formats = settings.format.topics
         self.sequencer = Sequencer(source.partitions(), settings.cut.watch_ms, settings.cut.joint_window_ms)
         self._kind_of_topic: dict[str, int] = {}
         names = dict(zip(KIND_NAMES, KIND.values(), strict=True))
@@ -63,15 +67,15 @@ class Reader:
             raise SettingError(f"input.topics must name every topic of the input, lacks {', '.join(sorted(unnamed))}")
         self.records = 0
 
-    def steps(self) -> Iterator[list[Event | CutPoint]]:
-        """One list of steps per poll, until the source is at its end."""
+    def steps(self) -> Iterator[Iterator[Event | CutPoint]]:
+        """The steps of one poll after the other, until the source is at its end."""
         while True:
             at_end = self._source.at_end()
             records = self._source.poll(POLL_RECORDS)
             for record in records:
                 self._push(record)
             finished = at_end and not records
-            yield list(self.sequencer.steps(_end if finished else self._source.complete_until_ms))
+            yield self.sequencer.steps(_end if finished else self._source.complete_until_ms)
             if finished:
                 return
 
@@ -79,12 +83,15 @@ class Reader:
         self.records += 1
         kind = self._kind_of_topic[record.topic]
         if record.value is None:
-            self.sequencer.push(Event(record, [], kind))
+            self.sequencer.push(Event(record, (), kind))
+            return
+        if kind == _UPDATE and record.topic not in self._formats and record.value.startswith(UPDATE_BYTES):
+            self.sequencer.push(Event(record, (), kind, None, 0, decode))
             return
         try:
             messages = self._decode[record.topic](record)
         except Refused as refused:
-            self.sequencer.push(Event(record, [], kind, refused))
+            self.sequencer.push(Event(record, (), kind, refused))
             return
         kinds = [KIND[type(message)] for message in messages]
         # A record of several messages stands where its most binding one would: a cut must stand before it.
@@ -118,6 +125,7 @@ def run(
     on_engine: Callable[[Engine], None] | None = None,
 ) -> RunReport:
     """Runs a source to its end; goes on from what the sink committed. Raises StateLostError."""
+    warm()
     engine = Engine(settings, code_digest, start)
     reader = Reader(source, settings)
     report = RunReport()

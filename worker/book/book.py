@@ -4,6 +4,10 @@
 what legs hold), so the state does not depend on how records of different keys were interleaved.
 """
 
+from itertools import compress
+
+import numpy as np
+
 from schemas import limits
 from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice
 from schemas.rejections import Reason, Refused, shown
@@ -11,6 +15,7 @@ from schemas.units import Scale
 from worker.book.ledger import Ledger
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
+from worker.book.openings import Openings, judge, numbers, write
 from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
     ADL_SEQ,
@@ -21,10 +26,13 @@ from worker.book.table import (
     EQUITY,
     FLAGS,
     FULL_ADL_SEQ,
+    LOT_DECIMALS,
     MARGIN_REQUIRED,
     NO_UPDATE,
     OWNER,
     PARKED,
+    PLACE,
+    PRICE_DECIMALS,
     SEQ,
 )
 from worker.book.update import Staged, balance_minor, requirement_minor, staged_positions
@@ -53,8 +61,7 @@ class Book(Ledger):
             self._market[message.symbol] = market
         elif not market.scale.same_units(scale):
             raise Refused(Reason.SCALE, f"the scales of {shown(message.symbol)} must stay what they were first")
-        market.instrument = message
-        market.scale = scale
+        market.set_instrument(message, scale)
         self._rehash(market)
         self._unpark("Instrument", message.symbol)
 
@@ -87,6 +94,9 @@ class Book(Ledger):
         self._unpark("MarkPrice", message.symbol)
 
     def _rehash(self, market: Market) -> None:
+        self._terms.reserve(len(self.markets))
+        for column, term in zip(self._terms.columns, market.terms(), strict=True):
+            column[market.row] = term
         cell = market.hash()
         self._rare += cell - market.cell
         market.cell = cell
@@ -192,6 +202,40 @@ class Book(Ledger):
                         f"positions in {shown(market.symbol)} must be NET, or LONG and SHORT, "
                         f"would be {SIDES[key - market.key]} beside {SIDES[other - market.key]}",
                     )
+
+    def openings(self) -> Openings:
+        """An empty list of accounts to be opened; valid until the book changes otherwise."""
+        return Openings(self.accounts.rows, self._market, self.currency, self.parked.keys())
+
+    def open_accounts(self, new: Openings) -> list[bool]:
+        """Opens the accounts; says of each in turn whether it did, or leaves its update to `apply_update`."""
+        heads = np.array(new.heads, np.int64).reshape(-1, 4)
+        keys, terms = np.array(new.keys, np.int64), self._terms.cells
+        decimals = np.full(len(heads), self.currency_decimals, np.int64)
+        amounts = numbers(new.amounts, decimals)
+        required = numbers(new.required, decimals)
+        quantities = numbers(new.quantities, terms[LOT_DECIMALS, keys >> 2])
+        prices = numbers(new.prices, terms[PRICE_DECIMALS, keys >> 2])
+        worth, good = np.empty((3, len(keys)), np.int64), np.empty(len(heads), np.bool_)
+        placed = judge(heads, amounts, required, keys, quantities, prices, terms, worth, good)
+
+        # From here on nothing can fail.
+        row, taken, opened = len(self.accounts), self._slots.take(placed), good.tolist()
+        self.accounts.extend(compress(new.accounts, opened))
+        self._table.reserve(len(self.accounts))
+        slots = self._slots.table.cells
+        write(self._table.cells, slots, row, taken, heads, amounts, required, keys, worth, terms, good)
+        held = np.repeat(good, heads[:, 2])
+        places = []
+        markets, sizes = compress(new.markets, held.tolist()), abs(worth[0, held]).tolist()
+        for slot, market, lots in zip(taken.tolist(), markets, sizes, strict=True):
+            places.append(market.hold(slot))
+            if lots > market.lots_high:
+                market.lots_high = lots
+        slots[PLACE, taken] = places
+        self._dirty.extend(range(row, len(self.accounts)))
+        self._hash_when_many()
+        return opened
 
     def _check_count(self, row: int, full: bool, staged: list[Staged]) -> None:
         """Refuses an update that would leave the account with too many positions."""

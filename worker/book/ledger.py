@@ -54,6 +54,9 @@ class Ledger(State):
     def _touch(self, row: int) -> None:
         """Notes that the digest has to look at the account, and looks when enough wait."""
         self._dirty.append(row)
+        self._hash_when_many()
+
+    def _hash_when_many(self) -> None:
         if len(self._dirty) >= DIRTY_MAX or len(self._slots.dirty) >= DIRTY_MAX:
             self._hash_dirty()
 

@@ -13,16 +13,31 @@ class Market:
     """What the book knows of a symbol; `holders[:size]` are the slots with a position in it, in any order."""
 
     __slots__ = (
-        "cell", "den", "event_time_ms", "holders", "instrument", "key", "log_time_ms", "lots_high", "lots_limit",
-        "mark", "mark_num", "parked", "places", "row", "scale", "size", "symbol",
+        "_said",
+        "cell",
+        "den",
+        "event_time_ms",
+        "holders",
+        "instrument",
+        "key",
+        "log_time_ms",
+        "lots_high",
+        "lots_limit",
+        "mark",
+        "mark_num",
+        "parked",
+        "places",
+        "row",
+        "scale",
+        "size",
+        "symbol",
     )  # fmt: skip
 
     def __init__(self, row: int, instrument: Instrument, scale: Scale) -> None:
         self.row = row
         self.key = 4 * row
         self.symbol = instrument.symbol
-        self.instrument = instrument
-        self.scale = scale
+        self.set_instrument(instrument, scale)
         self.den = scale.value_den
         self.mark = 0  # scaled; 0: never had one
         self.mark_num = 0  # mark * value_num, so that value = lots * mark_num // den
@@ -34,6 +49,15 @@ class Market:
         self.cell = 0  # what the digest holds of this symbol
         self.size = 0
         self._take(np.empty(16, np.int32))
+
+    def set_instrument(self, instrument: Instrument, scale: Scale) -> None:
+        """What the instrument says now; its part of the symbol's cells is put in words once, not with every mark."""
+        self.instrument = instrument
+        self.scale = scale
+        self._said = (
+            "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
+            scale.price_decimals, instrument.fund_id, instrument.status,
+        )  # fmt: skip
 
     def _take(self, holders: NDArray[np.int32]) -> None:
         self.holders = holders
@@ -59,11 +83,14 @@ class Market:
 
     def hash(self) -> int:
         """The hash of the symbol's cells: what its instrument means to us, and its mark."""
-        scale, instrument = self.scale, self.instrument
-        return cell_hash(
-            "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
-            scale.price_decimals, instrument.fund_id, instrument.status, self.mark, self.event_time_ms,
-            self.log_time_ms,
+        return cell_hash(*self._said, self.mark, self.event_time_ms, self.log_time_ms)
+
+    def terms(self) -> tuple[int, ...]:
+        """In the order of the fields of a symbol's terms."""
+        scale, (whole, rest) = self.scale, divmod(self.mark_num, self.den)
+        return (
+            scale.lot_decimals, scale.lot_scaled, self.lots_limit, scale.price_decimals, scale.price_scaled_max,
+            scale.value_num, self.den, whole, rest,
         )  # fmt: skip
 
     def slots(self) -> NDArray[np.int32]:

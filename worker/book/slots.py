@@ -6,6 +6,9 @@ symbol its holders by an array with back pointers.
 
 from array import array
 
+import numpy as np
+from numpy.typing import NDArray
+
 from worker.book.market import Market
 from worker.book.table import (
     ACCOUNT,
@@ -104,6 +107,17 @@ class Slots:
             self._index[account][key] = slot
         self.dirty.append(slot)
         return slot
+
+    def take(self, count: int) -> NDArray[np.int64]:
+        """So many free slots, for the caller to write; they count as changed."""
+        kept = max(0, len(self._free) - count)
+        reused, self._free = self._free[kept:], self._free[:kept]
+        used = self.used + count - len(reused)
+        self.table.reserve(used)
+        taken = np.array([*reused, *range(self.used, used)], np.int64)
+        self.used = used
+        self.dirty.frombytes(taken.tobytes())
+        return taken
 
     def close(self, slot: int, market: Market) -> None:
         """Gives a slot back; the caller sees to equity."""

@@ -38,6 +38,7 @@ from worker.book.table import (
     SEQ,
     SLOT_ADL_SEQ,
     SLOT_HASH,
+    TERM_FIELDS,
     UNMARKED,
     VALUE,
     Table,
@@ -65,6 +66,7 @@ class State:
         self._market: dict[str, Market] = {}
         self._table = Table(ACCOUNT_FIELDS)
         self._slots = Slots(self._table)
+        self._terms = Table(TERM_FIELDS)  # of symbols
         # Newest leg contained in a position that is closed, where it is newer than what the last full update contains.
         self._closed: dict[int, dict[int, int]] = {}
         self._dirty = array("q")
@@ -229,7 +231,7 @@ class State:
     # --- a decision ---------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Does now what the first decision would otherwise wait for: sorting names, hashing changed rows."""
+        """Does now what a decision would otherwise wait for: sorting new names, hashing changed rows."""
         self.accounts.order()
         self.symbols.order()
         self.digest()
@@ -263,11 +265,11 @@ class State:
         slots = self._slots
         if slots.dirty:
             dirty = np.frombuffer(slots.dirty, np.int64)
-            digest.refresh_slots(self._total, dirty, slots.table.cells, self.accounts.hashes, self.symbols.hashes)
+            digest.refresh_slots(self._total, dirty, slots.table.cells, self.accounts.hashes(), self.symbols.hashes())
             slots.dirty = array("q")
         if self._dirty:
             dirty = np.frombuffer(self._dirty, np.int64)
-            digest.refresh_accounts(self._total, dirty, self._table.cells, self.accounts.hashes, self.owners.hashes)
+            digest.refresh_accounts(self._total, dirty, self._table.cells, self.accounts.hashes(), self.owners.hashes())
             self._dirty = array("q")
 
     def digest_full(self) -> int:
@@ -277,9 +279,9 @@ class State:
         accounts[ACCOUNT_HASH:] = 0
         slots[SLOT_HASH:] = 0
         used = np.arange(self._slots.used, dtype=np.int64)
-        digest.refresh_slots(total, used, slots, self.accounts.hashes, self.symbols.hashes)
+        digest.refresh_slots(total, used, slots, self.accounts.hashes(), self.symbols.hashes())
         every = np.arange(len(self.accounts), dtype=np.int64)
-        digest.refresh_accounts(total, every, accounts, self.accounts.hashes, self.owners.hashes)
+        digest.refresh_accounts(total, every, accounts, self.accounts.hashes(), self.owners.hashes())
         rare = sum(market.hash() for market in self.markets)
         rare += sum(digest.cell_hash("parked", *key, reason) for key, reason in self.parked.items())
         rare += sum(

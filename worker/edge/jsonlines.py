@@ -111,7 +111,13 @@ def read_records(path: Path) -> Iterator[list[Record]]:
     """The records of a file in blocks, in the order of its lines; raises RecordingError."""
     for block in _blocks(path):
         try:
-            yield [_record(line) for line in _lines.decode_lines(block)]
+            yield [
+                # Of nearly all lines; without the call a record costs a tenth less.
+                Record(line.topic, line.partition, line.offset, line.ts, line.key.encode(), line.payload.encode())
+                if line.key is not None and line.payload is not None
+                else _record(line)
+                for line in _lines.decode_lines(block)
+            ]
         except (msgspec.MsgspecError, ValueError) as error:
             raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
 

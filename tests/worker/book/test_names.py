@@ -35,5 +35,5 @@ def test_rows_and_hashes_survive_growth() -> None:
         accounts.add(f"name {number}")
         symbols.add(f"name {number}")
     assert all(accounts.row(f"name {number}") == number for number in range(1000))
-    hashes = {tuple(row) for names in (accounts, symbols) for row in names.hashes[:1000].tolist()}
+    hashes = {tuple(row) for names in (accounts, symbols) for row in names.hashes()[:1000].tolist()}
     assert len(hashes) == 2000

@@ -363,9 +363,10 @@ def rare(*parts: Any) -> int:
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16, person=b"cell").digest(), "big")
 
 
-def name_words(name: str, person: bytes) -> tuple[int, int]:
-    digest = blake2b(name.encode(), digest_size=16, person=person).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+def name_words(name: str, kind: bytes) -> tuple[int, int]:
+    text = name.encode()
+    words = [int.from_bytes(text[begin : begin + 8], "little") for begin in range(0, len(text), 8)]
+    return absorbed((0, 0), int.from_bytes(kind, "little"), *words)
 
 
 def mixed(x: int) -> int:
@@ -376,9 +377,14 @@ def mixed(x: int) -> int:
 
 
 def numbers(account: str, *words: int) -> int:
-    hi, lo = name_words(account, b"account")
+    hi, lo = absorbed(name_words(account, b"account"), *words)
+    return (hi << 64) + lo
+
+
+def absorbed(lanes: tuple[int, int], *words: int) -> tuple[int, int]:
+    hi, lo = lanes
     for word in words:
         word &= MASK
         hi = mixed((hi ^ word) + 0x9E3779B97F4A7C15)
         lo = mixed((lo + (word ^ 0x14057B7EF767814F) & MASK) ^ 0x5851F42D4C957F2D)
-    return (hi << 64) + lo
+    return hi, lo

@@ -1,0 +1,93 @@
+"""Decides something small, so that the first decision of a run waits for no compiler.
+
+The solver's kernels are compiled when they are first called: with nothing cached that takes many seconds, else 0.2 s.
+Rule: what is decided here is thrown away; it reaches neither the pool's state nor its outputs.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import numpy as np
+
+from schemas import AccountUpdate, Balance, Bankruptcy, InputMessage, Instrument, MarkPrice, Position
+from schemas.messages import MarginMode
+from solver import Problem, solve, verify
+from worker.cut import KIND, CutPoint, Event
+from worker.engine import Engine
+from worker.inputs import POLICIES
+from worker.record import Record
+from worker.settings import load
+
+SYMBOLS = ("A", "B")
+ACCOUNTS = 10
+ROWS = 25_000  # the solver has roads of its own for so many
+
+
+@cache
+def warm() -> int:
+    """Once in a process: a bankruptcy in one symbol, then two in both together, under each policy.
+
+    Returns how many outputs there were.
+    """
+    outputs = 0
+    settings = load(flags=["worker.mode=live"])
+    exchange = list(map(_event, _exchange(settings.pool.currency)))
+    for policy in POLICIES:
+        engine = Engine(settings)
+        engine.policy = policy
+        for event in exchange:
+            engine.apply(event)
+        for names in (("alone",), ("first", "second")):
+            *others, last = [_event(Bankruptcy(id=name, account=name, event_time_ms=1)) for name in names]
+            for event in others:
+                engine.apply(event)
+            outputs += len(engine.cut(CutPoint(1, {}, [last])))
+        for symbols in (1, 2):
+            problem = _large(symbols)
+            verify(problem, solve(problem, policy))
+    return outputs
+
+
+def _large(symbols: int) -> Problem:
+    """ROWS accounts with a position in each symbol; every symbol's longs are demanded."""
+    size = ROWS * symbols
+    account = np.repeat(np.arange(ROWS), symbols)
+    return Problem(
+        account, np.arange(size) % symbols, 1 + account % 7, 10.0 + account[::symbols] % 11, np.full(symbols, 80.0),
+        demand_asset=range(symbols), demand_side=[1] * symbols, demand_lots=[ROWS // 9] * symbols,
+        demand_price=[79.0] * symbols, entry_price=np.full(size, 60.0), balance=np.ones(ROWS),
+        maintenance_margin=np.ones(ROWS), tie_rank=np.arange(ROWS),
+    )  # fmt: skip
+
+
+def _exchange(currency: str) -> Iterator[InputMessage]:
+    """Two symbols, three accounts that go bankrupt, and counterparties in one or both, cross and isolated."""
+    for symbol in SYMBOLS:
+        yield Instrument(
+            symbol=symbol, tick_size="1", lot_size="1", settlement_currency=currency, maintenance_margin_fraction="0.01"
+        )
+        yield MarkPrice(symbol=symbol, mark_price="80", event_time_ms=1)
+    yield _update("alone", currency, "10", "1", SYMBOLS[:1])
+    yield _update("first", currency, "10", "2", SYMBOLS)
+    yield _update("second", currency, "10", "3", SYMBOLS)
+    for number in range(ACCOUNTS):
+        yield _update(f"both {number}", currency, "500", f"-{1 + number % 7}", SYMBOLS)
+    yield _update("one", currency, "500", "-2", SYMBOLS[1:])
+    yield _update("isolated", currency, "500", "-3", SYMBOLS, "isolated")
+
+
+def _update(
+    account: str, currency: str, amount: str, quantity: str, symbols: Iterable[str], mode: MarginMode = "cross"
+) -> AccountUpdate:
+    margin = "50" if mode == "isolated" else None
+    return AccountUpdate(
+        account=account, epoch=1, seq=1, full=True, balances=[Balance(currency=currency, amount=amount)],
+        positions=[
+            Position(symbol=symbol, quantity=quantity, entry_price="100", margin_mode=mode, isolated_margin=margin)
+            for symbol in symbols
+        ],
+    )  # fmt: skip
+
+
+def _event(message: InputMessage) -> Event:
+    return Event(Record("warm", 0, 0, 1, None, b""), [message], KIND[type(message)], None, 1)
