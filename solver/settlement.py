@@ -76,31 +76,45 @@ def split_by_largest_remainder(total, weights, tie_rank=None):
     """Whole parts of `total` in proportion to `weights` (whole, not negative), adding up to it exactly.
 
     What the floors leave goes one by one to the largest remainders, ties to the smaller `tie_rank` (default: place).
-    A negative total is split like its opposite. Weights that are all 0 can only share 0.
+    A negative total is split like its opposite. Weights that are all 0 can only share 0. Returns a list; an int64 array
+    where `weights` is one.
     """
     total = int(total)
     if total < 0:
-        return [-part for part in split_by_largest_remainder(-total, weights, tie_rank)]
-    weights = [int(weight) for weight in weights]
-    whole = sum(weights)
-    if any(weight < 0 for weight in weights):
+        parts = split_by_largest_remainder(-total, weights, tie_rank)
+        return -parts if isinstance(parts, np.ndarray) else [-part for part in parts]
+    columns = isinstance(weights, np.ndarray)
+    given = weights.tolist() if columns else [int(weight) for weight in weights]
+    whole = sum(given)
+    if given and min(given) < 0:
         raise ValueError("weights must not be negative")
     if whole == 0:
         if total != 0:
             raise ValueError(f"{total} cannot be shared: every weight is 0")
-        return [0] * len(weights)
-    if total * max(weights) < INT64_SAFE and whole < INT64_SAFE:
-        product = np.array(weights, dtype=np.int64) * total
-        floors, remainders = product // whole, product % whole
-        missing = total - int(floors.sum())
-        if missing:
-            rank = np.arange(floors.size) if tie_rank is None else np.asarray(tie_rank)
-            floors[np.lexsort((rank, -remainders))[:missing]] += 1
-        return floors.tolist()
-    pairs = [divmod(total * weight, whole) for weight in weights]
+        return np.zeros(len(given), dtype=np.int64) if columns else [0] * len(given)
+    if total < INT64_SAFE and (total // 2**50 + 2) * whole < INT64_SAFE:
+        parts = _split(total, weights if columns else np.array(given, dtype=np.int64), whole, tie_rank)
+        return parts if columns else parts.tolist()
+    pairs = [divmod(total * weight, whole) for weight in given]
     parts = [floor for floor, _ in pairs]
-    rank = range(len(weights)) if tie_rank is None else [int(r) for r in tie_rank]
-    order = sorted(range(len(weights)), key=lambda c: (-pairs[c][1], rank[c]))
+    rank = range(len(given)) if tie_rank is None else [int(r) for r in tie_rank]
+    order = sorted(range(len(given)), key=lambda c: (-pairs[c][1], rank[c]))
     for c in order[: total - sum(parts)]:
         parts[c] += 1
-    return parts
+    return np.array(parts, dtype=np.int64) if columns else parts
+
+
+def _split(total, weights, whole, tie_rank):
+    """The split in int64, exact although total * weight may not fit: a float guesses each part, integers correct it.
+
+    The guess is off by at most total / 2**50 + 1, its remainder by as many wholes; so, modulo 2**64, that fits.
+    """
+    guess = np.floor(weights * (total / whole)).astype(np.int64)
+    remainders = weights * np.int64(total) - guess * np.int64(whole)
+    floors = guess + remainders // whole
+    remainders %= whole
+    missing = total - int(floors.sum())
+    if missing:
+        rank = np.arange(floors.size) if tie_rank is None else np.asarray(tie_rank)
+        floors[np.lexsort((rank, -remainders))[:missing]] += 1
+    return floors

@@ -7,9 +7,21 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 
+import numpy as np
+
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
 from worker.book.book import Book
-from worker.legs import Order, cross, merged, orders_of_round, price_of
+from worker.legs import (
+    Orders,
+    QuoteRangeError,
+    Taken,
+    cross,
+    in_columns,
+    joined,
+    no_orders,
+    orders_of_round,
+    price_of,
+)
 from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
 from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
@@ -39,7 +51,7 @@ class Case:
 @dataclass(slots=True)
 class Decided:
     status: str
-    orders: list[Order] = field(default_factory=list)
+    orders: Orders = field(default_factory=no_orders)
     bankruptcies: list[DecidedBankruptcy] = field(default_factory=list)
     demands: list[DecidedDemand] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)
@@ -74,8 +86,9 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
     collar = None if settings.collar is None else Fraction(settings.collar)
     price_lines(estates, settings.settlement, collar)
     names = {estate.account for estate in estates}
-    decided.orders = cross(estates, {name: book.beneficial_owner(name) for name in names})
-    for order in decided.orders:
+    crossed = cross(estates, {name: book.beneficial_owner(name) for name in names})
+    decided.orders = in_columns(book, crossed)
+    for order in crossed:
         if order.sign > 0:
             scale = book.scale(order.symbol)
             mark = scale.price_text(book.market(order.symbol).mark)
@@ -117,21 +130,23 @@ def _replace(book: Book, case: Case, replacement: Replacement, settings: Decisio
         outside = _outside(book, case, replacement.refused_by)
         _take(book, decided, demands, {}, outside, settings, policy, replaced=True)
         if decided.status != "REFUSED":
-            decided.bad_debt_minor = sum(_unpaid(decided.orders, line) for line in replacement.lines.values())
+            decided.bad_debt_minor = sum(_unpaid(book, decided.orders, line) for line in replacement.lines.values())
     for (symbol, side), lots in sorted(replacement.unsettled.items()):
         market = book.market(symbol)
         line = Line(symbol, "NET", side, lots, market.scale, market.mark, True)
         decided.demands.append(_unmet(symbol, side, line, lots, "LIQUIDATED_LEG_REFUSED"))
         decided.status = "RESIDUAL" if decided.status == "DECIDED" else decided.status
         decided.reason = "LIQUIDATED_LEG_REFUSED"
-    decided.haircut_minor = sum(order.haircut_minor for order in decided.orders)
+    decided.haircut_minor = sum(decided.orders.haircut_minor.tolist())
     return decided
 
 
-def _unpaid(orders: list[Order], line: Line) -> int:
+def _unpaid(book: Book, orders: Orders, line: Line) -> int:
     """What a refused leg's liquidated side was given and new counterparties at the mark do not pay."""
     due = floor(line.sign * line.price_minor * (line.lots - line.left))
-    return max(0, due + sum(o.quote_minor for o in orders if o.symbol == line.symbol and o.sign == -line.sign))
+    mine = (orders.key >> 2 == book.market(line.symbol).row) & (orders.sign == -line.sign)
+    paid: int = sum(orders.quote_minor[mine].tolist())
+    return max(0, due + paid)
 
 
 def _unmet(symbol: str, side: int, line: Line, lots: int, reason: str) -> DecidedDemand:
@@ -167,25 +182,27 @@ def _take(
         return
     decided.accounts_without_mark = outcome.accounts_without_mark
     decided.accounts_insolvent = outcome.accounts_insolvent
+    decided.certificates += [result.certificate for result in outcome.rounds]
     reported: set[Key] = set()
+    blocks = [decided.orders]
     for result in outcome.rounds:
-        orders = merged(orders_of_round(book, result, demands, owner, replaced))
-        decided.orders += orders
-        decided.certificates.append(result.certificate)
-        taken_of: dict[Key, list[Order]] = {key: [] for key in result.demands}
-        for order in orders:
-            if order.role == "COUNTERPARTY":
-                taken_of[order.symbol, order.sign].append(order)
+        try:
+            orders, taken = orders_of_round(book, result, demands, owner, replaced)
+        except QuoteRangeError:
+            _refuse(decided, "QUOTE_RANGE")
+            return
+        blocks += orders
         for index, key in enumerate(result.demands):
             reported.add(key)
             final = not any(key in later.demands for later in outcome.rounds if later.number > result.number)
             residual = outcome.left[key] if final else 0
             reason = outcome.reasons.get(key) if final else None
-            decided.demands.append(_report(result, index, demands[key], taken_of[key], residual, reason))
+            decided.demands.append(_report(result, index, demands[key], taken[index], residual, reason))
+    decided.orders = joined(blocks)
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
             decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
-    if any(abs(order.quote_minor) > limits.HELD_QUOTE_MINOR_MAX for order in decided.orders):
+    if (np.abs(decided.orders.quote_minor) > limits.HELD_QUOTE_MINOR_MAX).any():
         _refuse(decided, "QUOTE_RANGE")
     elif any(outcome.left.values()):
         decided.status = "RESIDUAL"
@@ -195,17 +212,16 @@ def _take(
 def _refuse(decided: Decided, reason: str) -> None:
     """Nothing of it may be published: it fails its certificate, or the book could not hold its legs."""
     decided.status, decided.reason = "REFUSED", reason
-    decided.orders, decided.crossings, decided.demands, decided.fund_draws = [], [], [], {}
+    decided.orders, decided.crossings, decided.demands, decided.fund_draws = no_orders(), [], [], {}
 
 
 def _report(
-    result: Round, index: int, lines: list[Line], orders: list[Order], residual: int, reason: str | None
+    result: Round, index: int, lines: list[Line], got: Taken, residual: int, reason: str | None
 ) -> DecidedDemand:
     symbol, side = result.demands[index]
     scale = lines[0].scale
     taken = result.taken[index]
-    cash = sum(order.quote_minor for order in orders)
-    price = round(price_of(cash, taken, lines[0])) if taken else lines[0].mark
+    price = round(price_of(got.cash_minor, taken, lines[0])) if taken else lines[0].mark
     return DecidedDemand(
         symbol=symbol,
         side="LONG" if side > 0 else "SHORT",
@@ -214,7 +230,7 @@ def _report(
         price=scale.price_text(price),
         mark_price=scale.price_text(lines[0].mark),
         round=result.number,
-        accounts=len({order.account for order in orders}),
+        accounts=got.accounts,
         leverage_before_max=result.leverage_before_max[index],
         leverage_after_max=result.leverage_after_max[index],
         level=result.level[index],

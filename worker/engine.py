@@ -11,12 +11,14 @@ from fractions import Fraction
 from schemas import AdlDecision, AdlState, Bankruptcy, ForcedTrade, Refused, scaled
 from worker.cut import BANKRUPTCY, CutPoint, Event
 from worker.decide import Case, Decided, Replacement, decide, symbols_of
-from worker.held import Leg
+from worker.held import Legs
 from worker.ids import digest_of, short_hash
+from worker.legs import accounts_asked, lots_asked
 from worker.output import STATE
 from worker.record import Output
 from worker.settings import DecisionSettings, Settings
 from worker.takeover import Claim, Line, claim_of
+from worker.trades import legs_of_trades
 from worker.writer import Writer, named
 
 LIMITS = ("NOTIONAL", "ACCOUNTS", "MARK_JUMP")
@@ -74,7 +76,7 @@ class Engine(Writer):
             by_id = {case.decision_id: case for case in self._cases}
             for decision, trades in published:
                 if decision.decision_id in by_id:
-                    self._adopt(by_id[decision.decision_id], decision, trades)
+                    self._adopt(by_id[decision.decision_id], decision, legs_of_trades(self.book, trades))
         self._watch(point)
         self.book.prepare()
         outputs = self.outputs.take()
@@ -129,9 +131,9 @@ class Engine(Writer):
             refused_by: set[str] = set()
             unsettled: dict[tuple[str, int], int] = {}
             for (symbol, side), legs in sorted(demands.items()):
-                if gone := sum(leg.lots for leg in legs if leg.role == "LIQUIDATED"):
+                if gone := sum(leg.lots for leg in legs if leg.liquidated):
                     unsettled[symbol, side] = gone
-                mine = [leg for leg in legs if leg.role == "COUNTERPARTY"]
+                mine = [leg for leg in legs if not leg.liquidated]
                 refused_by.update(leg.account for leg in mine)
                 lots = sum(leg.lots for leg in mine)
                 if lots:
@@ -168,8 +170,8 @@ class Engine(Writer):
         if reason is not None:
             self._hold(case, point, reason)
             return
-        decision, trades = self._write_decision(case, point, decided)
-        self._adopt(case, decision, trades)
+        decision, legs = self._write_decision(case, point, decided)
+        self._adopt(case, decision, legs)
 
     def _hold(self, case: Case, point: CutPoint, reason: str) -> None:
         """Says once why a case waits."""
@@ -198,15 +200,11 @@ class Engine(Writer):
         """The limit that a decision is beyond, in words; None where it is within all."""
         unit = 10**self.book.currency_decimals
         if settings.notional_max is not None:
-            notional = sum(
-                Fraction(order.lots) * self._lot_minor(order.symbol)
-                for order in decided.orders
-                if order.role == "COUNTERPARTY"
-            )
+            notional = sum(self._notional_minor(*asked) for asked in lots_asked(decided.orders).items())
             if notional > Fraction(settings.notional_max) * unit:
                 return f"NOTIONAL {Decimal(round(notional)) / unit} above {settings.notional_max}"
         if settings.accounts_max is not None:
-            touched = len({order.account for order in decided.orders if order.role == "COUNTERPARTY"})
+            touched = accounts_asked(decided.orders)
             if touched > settings.accounts_max:
                 return f"ACCOUNTS {touched} above {settings.accounts_max}"
         if settings.mark_jump_max is not None:
@@ -216,13 +214,13 @@ class Engine(Writer):
                     return f"MARK_JUMP {symbol}"
         return None
 
-    def _lot_minor(self, symbol: str) -> Fraction:
-        market = self.book.market(symbol)
-        return Fraction(market.mark_num, market.den)
+    def _notional_minor(self, symbol_row: int, lots: int) -> Fraction:
+        market = self.book.markets[symbol_row]
+        return Fraction(lots * market.mark_num, market.den)
 
     # --- what it changes ----------------------------------------------------------------------------------------------
 
-    def _adopt(self, case: Case, decision: AdlDecision, trades: list[ForcedTrade]) -> None:
+    def _adopt(self, case: Case, decision: AdlDecision, legs: Legs) -> None:
         """Books what was published: held legs, fund draws, the case closed or still held."""
         if decision.status == "HELD":
             case.held_reason = decision.reason
@@ -230,24 +228,14 @@ class Engine(Writer):
         self._cases.remove(case)
         if decision.mode != "live":
             return
-        decimals = self.book.currency_decimals
         for fund_id, text in decision.fund_draws.items():
-            self.funds.draw(fund_id, scaled(text, decimals), decision.sequence)
-        if trades:
+            self.funds.draw(fund_id, scaled(text, self.book.currency_decimals), decision.sequence)
+        if legs.trade_id:
             self._roots[case.decision_id] = case
-            self._unanswered[case.decision_id] = len(trades)
-            ordered = [(trade.trade_id, trade.adl_seq, trade.quantity, trade.quote_amount) for trade in trades]
-            self._ledger_digest += digest_of("ordered", ordered)
-        for trade in trades:
-            lots = self.book.scale(trade.symbol).lots(trade.quantity)
-            quote = scaled(trade.quote_amount, decimals)
-            leg = Leg(
-                trade.trade_id, trade.decision_id, trade.role, trade.account, trade.symbol, trade.position_side,
-                trade.side == "SELL", trade.adl_seq, lots, quote,
-            )  # fmt: skip
-            self.held.add(leg)
-        for account in sorted({trade.account for trade in trades}):
-            self.held.sync(account)
+            self._unanswered[case.decision_id] = len(legs.trade_id)
+            columns = (legs.adl_seq.tolist(), legs.lots.tolist(), legs.quote_minor.tolist())
+            self._ledger_digest += digest_of("ordered", legs.trade_id, *columns)
+            self.held.add(case.decision_id, legs)
 
     def _watch(self, point: CutPoint) -> None:
         """History that is looked at in cuts only: marks for the jump limit, symbols that are blocked."""

@@ -4,87 +4,182 @@ A leg holds lots until its position's `adl_seq` contains it and cash until the a
 released by the passing of time.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas import PositionSide
 from worker.book.book import Book
+from worker.book.hold import (
+    ACCOUNT_LEG_FIELDS,
+    FIRST_LEG,
+    LEG_ACCOUNT,
+    LEG_ADL_SEQ,
+    LEG_FIELDS,
+    LEG_KEY,
+    LEG_LOTS,
+    LEG_NEXT,
+    LEG_QUOTE,
+    LEG_STATE,
+    link,
+)
+from worker.book.state import SIDES
+from worker.book.table import Table
+
+Ints = NDArray[np.int64]
+
+_LIQUIDATED, _ANSWERED, _OPEN = 1, 2, 4  # bits of a leg's state; open: it holds something
 
 
-@dataclass(slots=True)
-class Leg:
+class Legs(NamedTuple):
+    """A decision's legs in columns, whether just decided or read back; `lots` below 0 where a leg buys."""
+
+    trade_id: list[str]
+    account: Ints  # row in the book
+    key: Ints  # 4 * symbol row + side
+    liquidated: NDArray[np.bool_]
+    lots: Ints
+    quote_minor: Ints
+    adl_seq: Ints
+
+
+class Leg(NamedTuple):
+    """One leg as it stands."""
+
+    row: int
     trade_id: str
     decision_id: str
-    role: str
+    liquidated: bool
+    answered: bool
     account: str
     symbol: str
     position_side: PositionSide
-    sells: bool
-    adl_seq: int
-    lots: int  # ordered less refused
-    quote_minor: int  # cash of `lots`, as if executed
-    answered: bool = False
+    sign: int  # +1 a long is reduced
+    lots: int  # ordered less refused, unsigned
+    quote_minor: int
 
 
 class Held:
-    """All open legs by account and by trade; writes what they hold into the book."""
+    """All legs that hold something or were not answered, in columns; writes what they hold into the book."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self._by_account: dict[str, list[Leg]] = {}
-        self.by_trade: dict[str, Leg] = {}
-        self._assigned: dict[str, int] = {}
+        self._legs = Table(LEG_FIELDS)
+        self._used = 0  # rows of legs ever taken
+        self._free: list[int] = []
+        self._trades: list[str] = []  # id of each row's trade
+        self._decisions: list[str] = []  # and of its decision
+        self._row_of: dict[str, int] = {}  # by trade id
+        self._accounts = Table(ACCOUNT_LEG_FIELDS)
 
-    def next_adl_seq(self, account: str) -> int:
-        """The number of the account's next leg: one more than any it was given or reports."""
-        return max(self._assigned.get(account, 0), self._book.account_adl_seq(account)) + 1
+    def number(self, account: Ints) -> Ints:
+        """The adl_seq of each new leg: one more than any that its account was given or reports."""
+        self._accounts.reserve(len(self._book.accounts))
+        return self._book.number_legs(self._accounts.cells, account)
 
-    def add(self, leg: Leg) -> None:
-        self._assigned[leg.account] = max(leg.adl_seq, self._assigned.get(leg.account, 0))
-        self._by_account.setdefault(leg.account, []).append(leg)
-        self.by_trade[leg.trade_id] = leg
+    def add(self, decision_id: str, legs: Legs) -> None:
+        """Books the legs of a decision."""
+        self._accounts.reserve(len(self._book.accounts))
+        rows = self._take(len(legs.trade_id))
+        places = rows.tolist()
+        self._row_of.update(zip(legs.trade_id, places, strict=True))
+        for row, trade_id in zip(places, legs.trade_id, strict=True):
+            self._trades[row], self._decisions[row] = trade_id, decision_id
+        cells = self._legs.cells
+        cells[LEG_ACCOUNT, rows] = legs.account
+        cells[LEG_KEY, rows] = legs.key
+        cells[LEG_LOTS, rows] = legs.lots
+        cells[LEG_QUOTE, rows] = legs.quote_minor
+        cells[LEG_ADL_SEQ, rows] = legs.adl_seq
+        cells[LEG_STATE, rows] = legs.liquidated * _LIQUIDATED + _OPEN
+        link(cells, self._accounts.cells, rows)
+        for account in self._book.add_held(cells, rows):
+            self.sync(self._book.accounts.name(account))
 
-    def refuse(self, leg: Leg, filled_lots: int) -> int:
-        """Lots that the exchange refused; the leg keeps what was filled, and its share of the cash."""
-        refused = leg.lots - filled_lots
-        leg.quote_minor = leg.quote_minor * filled_lots // leg.lots if leg.lots else 0
-        leg.lots = filled_lots
-        leg.answered = True
-        self.sync(leg.account)
-        if all(open_leg is not leg for open_leg in self._by_account.get(leg.account, ())):
-            self.by_trade.pop(leg.trade_id, None)  # the account has shown it before its result came
-        return refused
+    def _take(self, count: int) -> Ints:
+        """Rows for `count` legs, first those that were given back."""
+        reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        begin = self._used
+        self._used += count - len(reused)
+        self._legs.reserve(self._used)
+        self._trades += [""] * (self._used - begin)
+        self._decisions += [""] * (self._used - begin)
+        return np.array([*reused, *range(begin, self._used)], np.int64)
+
+    def find(self, trade_id: str) -> Leg | None:
+        """The leg, while it holds something or was not answered."""
+        row = self._row_of.get(trade_id, -1)
+        if row < 0:
+            return None
+        columns, book = self._legs.columns, self._book
+        key, lots, state = columns[LEG_KEY][row], columns[LEG_LOTS][row], columns[LEG_STATE][row]
+        return Leg(
+            row, trade_id, self._decisions[row], state & _LIQUIDATED != 0, state & _ANSWERED != 0,
+            book.accounts.name(columns[LEG_ACCOUNT][row]), book.markets[key >> 2].symbol, SIDES[key & 3],
+            1 if lots > 0 else -1, abs(lots), columns[LEG_QUOTE][row],
+        )  # fmt: skip
+
+    def answer(self, leg: Leg, filled_lots: int) -> Leg:
+        """Notes a leg's result: it keeps what was filled, and that share of the cash; returns the part refused."""
+        columns = self._legs.columns
+        quote = leg.quote_minor * filled_lots // leg.lots
+        columns[LEG_LOTS][leg.row] = leg.sign * filled_lots
+        columns[LEG_QUOTE][leg.row] = quote
+        columns[LEG_STATE][leg.row] |= _ANSWERED
+        # A whole fill releases nothing, so there is nothing to sum; without an update the account was not summed since.
+        if filled_lots < leg.lots or not self._book.holds(leg.account):
+            self.sync(leg.account)
+        if leg.trade_id in self._row_of and not columns[LEG_STATE][leg.row] & _OPEN:
+            self._give_back(leg.row)  # the account has shown it before its result came
+        return leg._replace(lots=leg.lots - filled_lots, quote_minor=leg.quote_minor - quote)
 
     def holds(self, account: str) -> bool:
-        return account in self._by_account
+        """Whether the account has legs that hold something."""
+        row = self._book.accounts.row(account)
+        return 0 <= row < self._accounts.capacity and self._accounts.columns[FIRST_LEG][row] > 0
 
     def sync(self, account: str) -> None:
         """Brings the book's view of what the account's legs hold up to date, and forgets legs that hold nothing."""
-        legs = self._by_account.get(account)
-        if not legs:
+        book, columns = self._book, self._legs.columns
+        keys, quotes, following = columns[LEG_KEY], columns[LEG_QUOTE], columns[LEG_NEXT]
+        first = self._accounts.columns[FIRST_LEG]
+        account_row = book.accounts.row(account)
+        if not first[account_row]:
             return
-        book = self._book
         cash_seq = book.account_adl_seq(account)
-        sums: dict[tuple[str, PositionSide], list[int]] = {}  # newest leg in the position, sell, buy, quote
-        kept: list[Leg] = []
-        for leg in legs:
-            key = (leg.symbol, leg.position_side)
+        sums: dict[int, list[int]] = {}  # by position: newest leg contained in it, sell, buy, quote
+        row, last = first[account_row] - 1, -1
+        first[account_row] = 0
+        while row >= 0:
+            key, adl_seq, following_row = keys[row], columns[LEG_ADL_SEQ][row], following[row] - 1
             held = sums.get(key)
             if held is None:
-                held = sums[key] = [book.position_adl_seq(account, *key), 0, 0, 0]
-            lots = leg.lots if leg.adl_seq > held[0] else 0
-            held[1 if leg.sells else 2] += lots
-            if leg.adl_seq > cash_seq:
-                held[3] += leg.quote_minor
-            if lots or leg.adl_seq > cash_seq:
-                kept.append(leg)
-            elif leg.answered:
-                self.by_trade.pop(leg.trade_id, None)
+                symbol = book.markets[key >> 2].symbol
+                held = sums[key] = [book.position_adl_seq(account, symbol, SIDES[key & 3]), 0, 0, 0]
+            lots = columns[LEG_LOTS][row] if adl_seq > held[0] else 0
+            held[1 if lots > 0 else 2] += abs(lots)
+            if adl_seq > cash_seq:
+                held[3] += quotes[row]
+            if lots or adl_seq > cash_seq:
+                following[row] = 0
+                if last < 0:
+                    first[account_row] = row + 1
+                else:
+                    following[last] = row + 1
+                last = row
+            else:
+                columns[LEG_STATE][row] &= ~_OPEN
+                if columns[LEG_STATE][row] & _ANSWERED:
+                    self._give_back(row)
+            row = following_row
         loose = 0
-        for (symbol, side), (_, sell, buy, quote) in sums.items():
-            if not book.set_held(account, symbol, side, sell, buy, quote):
+        for key, (_, sell, buy, quote) in sums.items():
+            if not book.set_held(account, book.markets[key >> 2].symbol, SIDES[key & 3], sell, buy, quote):
                 loose += quote
         book.set_loose_quote(account, loose)
-        if kept:
-            self._by_account[account] = kept
-        else:
-            del self._by_account[account]
+
+    def _give_back(self, row: int) -> None:
+        del self._row_of[self._trades[row]]
+        self._trades[row] = self._decisions[row] = ""
+        self._free.append(row)

@@ -4,7 +4,6 @@ Rule: a record that is wrong changes nothing; it is noted for its dead letter, a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 from schemas import (
@@ -131,7 +130,7 @@ class Inputs:
         self.funds.set(message.fund_id, balance, message.decision_sequence)
 
     def _on_result(self, message: ForcedTradeResult, _: Event) -> None:
-        leg = self.held.by_trade.get(message.trade_id)
+        leg = self.held.find(message.trade_id)
         if leg is None or leg.account != message.account:
             raise Refused(Reason.UNKNOWN_TRADE, f"trade_id must be one of ours to the account, was {message.trade_id}")
         if leg.answered:
@@ -141,14 +140,13 @@ class Inputs:
         if not 0 <= filled <= leg.lots:
             quantity = self.book.scale(leg.symbol).quantity_text(leg.lots)
             raise Refused(Reason.RANGE, f"filled_quantity must be 0 to {quantity}, was {message.filled_quantity}")
-        whole = replace(leg)
-        refused = self.held.refuse(leg, filled)
+        refused = self.held.answer(leg, filled)
         self._unanswered[leg.decision_id] -= 1
-        self._ledger_digest += digest_of("answered", leg.trade_id, leg.lots, leg.quote_minor)
-        if refused:
-            whole.lots, whole.quote_minor = refused, whole.quote_minor - leg.quote_minor
+        kept_minor = leg.quote_minor - refused.quote_minor
+        self._ledger_digest += digest_of("answered", leg.trade_id, filled, kept_minor)
+        if refused.lots:
             legs = self._refused.setdefault(leg.decision_id, {})
-            legs.setdefault((leg.symbol, 1 if leg.sells else -1), []).append(whole)
+            legs.setdefault((leg.symbol, leg.sign), []).append(refused)
 
     def _on_bankruptcy(self, message: Bankruptcy, event: Event) -> None:
         self._waiting.append((event, message))

@@ -4,26 +4,46 @@ The liquidated accounts' quotes are rounded up in their favour; their exact tota
 of the round by lots. Two liquidated accounts with covered deficits meet each other at the mark before anyone is asked.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import PositionSide
 from solver.settlement import rounded_up, split_by_largest_remainder
 from worker.book.book import Book
+from worker.book.update import SIDE_CODE
+from worker.book.value import values_minor
 from worker.rounds import Key, Round
 from worker.takeover import Estate, Line
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Orders(NamedTuple):
+    """Legs before they have numbers, in columns, in the order in which they will be written."""
+
+    account: Ints  # row in the book
+    key: Ints  # 4 * symbol row + position side, as in the book
+    sign: Ints  # +1 where a long is reduced (SELL)
+    liquidated: NDArray[np.bool_]  # else a counterparty
+    lots: Ints
+    quote_minor: Ints  # above 0 where cash is received
+    haircut_minor: Ints
+    round: Ints
+    leverage: Floats  # NaN where there is none
+    score: Floats  # NaN where there is none
 
 
 @dataclass(slots=True)
 class Order:
-    """One leg before it has a number: `sign` +1 where a long is reduced (SELL), quote > 0 where cash is received."""
+    """One leg of a liquidated account, as a column of `Orders`."""
 
-    role: Literal["LIQUIDATED", "COUNTERPARTY"]
     account: str
     symbol: str
     position_side: PositionSide
@@ -32,8 +52,63 @@ class Order:
     quote_minor: int
     haircut_minor: int
     round: int
-    leverage: float | None = None
-    score: float | None = None
+
+
+class Taken(NamedTuple):
+    """What one demand got of its counterparties."""
+
+    accounts: int
+    cash_minor: int
+
+
+class QuoteRangeError(Exception):
+    """A leg's cash is far beyond what the book can hold."""
+
+
+def no_orders() -> Orders:
+    """Columns without a leg."""
+    ints, floats = np.zeros(0, np.int64), np.zeros(0)
+    return Orders(ints, ints, ints, np.zeros(0, np.bool_), ints, ints, ints, ints, floats, floats)
+
+
+def joined(blocks: Iterable[Orders]) -> Orders:
+    """The legs of all blocks, one block after the other."""
+    return Orders(*map(np.concatenate, zip(no_orders(), *blocks, strict=True)))
+
+
+def accounts_asked(orders: Orders) -> int:
+    """How many accounts are counterparties."""
+    return int(np.unique(orders.account[~orders.liquidated]).size)
+
+
+def lots_asked(orders: Orders) -> dict[int, int]:
+    """Lots that counterparties give, by symbol row, exactly."""
+    lots: dict[int, int] = {}
+    asked = ~orders.liquidated
+    for symbol, given in zip((orders.key[asked] >> 2).tolist(), orders.lots[asked].tolist(), strict=True):
+        lots[symbol] = lots.get(symbol, 0) + given
+    return lots
+
+
+def in_columns(book: Book, orders: list[Order]) -> Orders:
+    """The liquidated accounts' legs as columns; an account that is not in the book gets its row here."""
+    nothing = np.full(len(orders), np.nan)
+
+    def column(values: Iterable[int]) -> Ints:
+        return np.fromiter(values, np.int64, len(orders))
+
+    return Orders(
+        column(book.account_row(order.account) for order in orders),
+        column(book.market(order.symbol).key + SIDE_CODE[order.position_side] for order in orders),
+        column(order.sign for order in orders),
+        np.ones(len(orders), np.bool_),
+        column(order.lots for order in orders),
+        column(order.quote_minor for order in orders),
+        column(order.haircut_minor for order in orders),
+        column(order.round for order in orders),
+        nothing,
+        nothing,
+    )
 
 
 def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]:
@@ -58,14 +133,14 @@ def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]
                     for estate, line, cash in ((long_estate, long_line, quote), (short_estate, short_line, -quote)):
                         line.left -= lots
                         orders.append(_liquidated(estate.account, line, lots, cash, 0))
-    return merged(orders)
+    return _merged(orders)
 
 
-def merged(orders: Iterable[Order]) -> list[Order]:
-    """One leg per account, position, role and round, as their trade ids need it: a long may meet several shorts."""
-    legs: dict[tuple[str, str, str, str, int], Order] = {}
+def _merged(orders: Iterable[Order]) -> list[Order]:
+    """One leg per account and position, as their trade ids need it: a long may meet several shorts."""
+    legs: dict[tuple[str, str, str, int], Order] = {}
     for order in orders:
-        first = legs.setdefault((order.role, order.account, order.symbol, order.position_side, order.sign), order)
+        first = legs.setdefault((order.account, order.symbol, order.position_side, order.sign), order)
         if first is not order:
             first.lots += order.lots
             first.quote_minor += order.quote_minor
@@ -75,50 +150,64 @@ def merged(orders: Iterable[Order]) -> list[Order]:
 
 def _liquidated(account: str, line: Line, lots: int, quote_minor: int, number: int) -> Order:
     haircut = line.sign * line.scale.value_minor(lots, line.mark) - quote_minor
-    return Order("LIQUIDATED", account, line.symbol, line.position_side, line.sign, lots, quote_minor, haircut, number)
+    return Order(account, line.symbol, line.position_side, line.sign, lots, quote_minor, haircut, number)
 
 
 def orders_of_round(
     book: Book, result: Round, lines: dict[Key, list[Line]], owner: dict[int, Estate], replaced: bool
-) -> Iterator[Order]:
-    """The legs of one round: liquidated lines first, then counterparties, demand by demand.
+) -> tuple[list[Orders], list[Taken]]:
+    """The legs of one round, demand by demand: liquidated lines first, then counterparties; and what each demand got.
 
     `owner`: the estate of a line, by its id. `replaced`: the lines stand for legs that were refused, so the liquidated
     accounts have traded already and only new counterparties are written.
     """
-    starts = np.searchsorted(result.demand, np.arange(len(result.demands) + 1))
+    blocks: list[Orders] = []
+    taken: list[Taken] = []
+    starts = np.searchsorted(result.demand, np.arange(len(result.demands) + 1)).tolist()
     for index, key in enumerate(result.demands):
         total = 0
+        orders: list[Order] = []
         for line, lots in zip(lines[key], result.parts[index], strict=True):
             if not lots:
                 continue
             price = line.mark_minor if result.at_mark else line.price_minor
             if replaced:
-                quote = rounded_up(line.sign * price * lots) if result.at_mark else _next_cash(line, lots)
-            else:
-                quote = rounded_up(line.sign * price * lots)
-                estate = owner[id(line)]
-                order = _liquidated(estate.account, line, lots, quote, result.number)
-                estate.haircut_minor -= order.haircut_minor
-                yield order
+                total += rounded_up(line.sign * price * lots) if result.at_mark else _next_cash(line, lots)
+                continue
+            quote = rounded_up(line.sign * price * lots)
+            estate = owner[id(line)]
+            order = _liquidated(estate.account, line, lots, quote, result.number)
+            estate.haircut_minor -= order.haircut_minor
+            orders.append(order)
             total += quote
-        begin, end = int(starts[index]), int(starts[index + 1])
-        if begin == end:
-            continue
-        weights = result.lots[begin:end]
-        quotes = split_by_largest_remainder(-total, weights, result.tie_rank[begin:end])
-        sign = key[1]
-        scale = lines[key][0].scale
-        num, den, mark = scale.value_num, scale.value_den, lines[key][0].mark
-        names = book.names_of(result.slot[begin:end])
-        leverages = result.leverage[begin:end].tolist()
-        scores = None if result.score is None else result.score[begin:end].tolist()
-        for row, ((account, side), lots, quote) in enumerate(zip(names, weights.tolist(), quotes, strict=True)):
-            yield Order(
-                "COUNTERPARTY", account, key[0], side, sign, lots, quote,
-                sign * (lots * mark * num // den) - quote, result.number,
-                leverages[row], None if scores is None else scores[row],
-            )  # fmt: skip
+        block = _counterparties(book, result, slice(starts[index], starts[index + 1]), key[1], lines[key][0], total)
+        blocks += [in_columns(book, _merged(orders)), block]
+        taken.append(Taken(np.unique(block.account).size, sum(block.quote_minor.tolist())))
+    return blocks, taken
+
+
+def _counterparties(book: Book, result: Round, rows: slice, sign: int, line: Line, liquidated_minor: int) -> Orders:
+    """One demand's counterparties, who together pay what its liquidated accounts receive; `line`: any of its lines."""
+    lots = result.lots[rows]
+    if not lots.size:
+        return no_orders()
+    account, key = book.accounts_and_keys(result.slot[rows])
+    quote: Ints = split_by_largest_remainder(-liquidated_minor, lots, result.tie_rank[rows])
+    scale = line.scale
+    value = sign * values_minor(lots, *divmod(line.mark * scale.value_num, scale.value_den), scale.value_den)
+    leverage = result.leverage[rows]
+    return Orders(
+        account,
+        key,
+        np.full(lots.size, sign),
+        np.zeros(lots.size, np.bool_),
+        lots,
+        quote,
+        value - quote,
+        np.full(lots.size, result.number),
+        np.where(leverage < 1e18, leverage, np.nan),
+        np.full(lots.size, np.nan) if result.score is None else result.score[rows],
+    )
 
 
 def _next_cash(line: Line, lots: int) -> int:

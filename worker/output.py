@@ -4,9 +4,11 @@ Record n carries chain = first 32 hex digits of the SHA-256 of the bytes of reco
 first), so a reader in any language can prove from raw bytes that nothing was lost, doubled or torn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import TypeVar
+
+import msgspec
 
 from schemas import Encoding, OutputMessage, decode_output, encode
 from worker.record import Output
@@ -41,6 +43,7 @@ class OutputLog:
 
     def __init__(self, pool: str, encodings: Mapping[str, Encoding] | None = None) -> None:
         self.encodings = dict(encodings or {})  # JSON where nothing is said
+        self._pool = pool
         self.heads = {topic: (0, link(f"{pool}/{topic}".encode())) for topic in CHAINED}
         self._pending: list[Output] = []
 
@@ -55,6 +58,17 @@ class OutputLog:
         if topic in self.heads:
             self.heads[topic] = (self.heads[topic][0] + 1, link(value))
         self._pending.append(Output(topic, key.encode(), value, log_time_ms))
+
+    def put_texts(self, topic: str, kind: str, keys: Iterable[str], texts: Iterable[str], log_time_ms: int) -> None:
+        """Appends records of a chained topic that are given as what stands behind their chains."""
+        sequence, chain = self.heads[topic]
+        begin = f'{{"type":"{kind}","pool":{msgspec.json.encode(self._pool).decode()},"sequence":'
+        for key, text in zip(keys, texts, strict=True):
+            sequence += 1
+            value = f'{begin}{sequence},"chain":"{chain}"{text}'.encode()
+            chain = link(value)
+            self._pending.append(Output(topic, key.encode(), value, log_time_ms))
+        self.heads[topic] = (sequence, chain)
 
     def passed(self, topic: str, value: bytes) -> None:
         """Counts a record that was published before."""

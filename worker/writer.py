@@ -1,15 +1,17 @@
 """Every record that the engine writes in its transaction, made in one place from what was decided."""
 
-from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, ForcedTrade, text_of
+from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, text_of
 from worker.cut import CutPoint
 from worker.decide import Case, Decided
 from worker.formats import encodings
-from worker.ids import digest_of, short_hash
+from worker.held import Legs
+from worker.ids import digest_of
 from worker.inputs import Inputs
-from worker.legs import Order
+from worker.legs import Orders, accounts_asked, no_orders
 from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES, OutputLog
 from worker.settings import Settings, settings_digest
 from worker.takeover import Claim
+from worker.trades import Frame, legs_of_orders, trade_texts
 
 
 class Writer(Inputs):
@@ -30,7 +32,7 @@ class Writer(Inputs):
         orders = digest_of("orders", self._paused, self.policy, cases)
         return f"{(self.book.digest() + self.funds.digest() + self._ledger_digest + orders) % 2**128:032x}"
 
-    def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, list[ForcedTrade]]:
+    def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, Legs]:
         decimals = self.book.currency_decimals
         sequence, chain = self.outputs.next(DECISIONS)
         decision = AdlDecision(
@@ -54,8 +56,8 @@ class Writer(Inputs):
             demands=decided.demands,
             crossings=decided.crossings,
             certificates=decided.certificates,
-            trades=len(decided.orders),
-            accounts=len({o.account for o in decided.orders if o.role == "COUNTERPARTY"}),
+            trades=len(decided.orders.account),
+            accounts=accounts_asked(decided.orders),
             accounts_without_mark=decided.accounts_without_mark,
             accounts_insolvent=decided.accounts_insolvent,
             fund=text_of(decided.fund_minor, decimals),
@@ -64,47 +66,16 @@ class Writer(Inputs):
             bad_debt=text_of(decided.bad_debt_minor, decimals),
         )
         self.outputs.put(DECISIONS, self.pool, decision, point.log_time_ms)
-        trades = self._write_trades(case, point, decided.orders) if self.live else []
-        return decision, trades
+        orders = decided.orders if self.live else no_orders()
+        return decision, self._write_trades(case, point, orders)
 
-    def _write_trades(self, case: Case, point: CutPoint, orders: list[Order]) -> list[ForcedTrade]:
-        decimals = self.book.currency_decimals
-        clearing = self.settings.pool.clearing_account
-        numbers: dict[str, int] = {}
-        strict = self.settings.decision.strict_guard
-        trades: list[ForcedTrade] = []
-        for order in orders:
-            account, symbol, side = order.account, order.symbol, order.position_side
-            numbers[account] = adl_seq = (numbers.get(account) or self.held.next_adl_seq(account) - 1) + 1
-            sequence, chain = self.outputs.next(TRADES)
-            scale = self.book.scale(symbol)
-            quote = abs(order.quote_minor) * scale.value_den
-            price = (2 * quote + (unit := order.lots * scale.value_num)) // (2 * unit)
-            trade = ForcedTrade(
-                pool=self.pool,
-                sequence=sequence,
-                chain=chain,
-                trade_id=short_hash(case.decision_id, order.round, account, symbol, side, order.role),
-                decision_id=case.decision_id,
-                adl_seq=adl_seq,
-                role=order.role,
-                account=account,
-                symbol=symbol,
-                position_side=side,
-                side="SELL" if order.sign > 0 else "BUY",
-                quantity=scale.quantity_text(order.lots),
-                quote_amount=text_of(order.quote_minor, decimals),
-                price=scale.price_text(price),
-                clearing_account=clearing,
-                round=order.round,
-                haircut=text_of(order.haircut_minor, decimals),
-                leverage=order.leverage if order.leverage is not None and order.leverage < 1e18 else None,
-                score=order.score,
-                account_seq=self.book.account_seq(account) if strict else None,
-            )
-            self.outputs.put(TRADES, account, trade, point.log_time_ms)
-            trades.append(trade)
-        return trades
+    def _write_trades(self, case: Case, point: CutPoint, orders: Orders) -> Legs:
+        settings, name = self.settings, self.book.accounts.name
+        legs = legs_of_orders(self.book, case.decision_id, orders, self.held.number(orders.account))
+        frame = Frame(case.decision_id, settings.pool.clearing_account, settings.decision.strict_guard)
+        texts = trade_texts(self.book, frame, orders, legs)
+        self.outputs.put_texts(TRADES, "ForcedTrade", map(name, orders.account.tolist()), texts, point.log_time_ms)
+        return legs
 
     def _write_letters(self, point: CutPoint) -> None:
         for event, refused in self._letters:

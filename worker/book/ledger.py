@@ -3,10 +3,14 @@
 Every step keeps the derived cells true: equity, unmarked and count of the account, holders of the symbol, dirty rows.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas import limits
 from schemas.messages import PositionSide
 from schemas.rejections import Reason, Refused
 from worker.book.digest import DIRTY_MAX, cell_hash
+from worker.book.hold import ANEW, BEYOND, FITS, LEG_ACCOUNT, LOOSE_CASH, hold, number
 from worker.book.market import Market
 from worker.book.state import State
 from worker.book.table import (
@@ -223,6 +227,36 @@ class Ledger(State):
         cells[EFFECTIVE][slot], cells[VALUE][slot] = effective, value
         self._slots.dirty.append(slot)
         return True
+
+    def account_row(self, name: str) -> int:
+        """The row of a leg's account; made where nobody has reported the account, which changes nothing that leaves."""
+        return self._account_row(name)
+
+    def number_legs(self, known: NDArray[np.int64], account: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The adl_seq of new legs, which follows from what was given before (`known`, of hold.py) and is reported."""
+        adl_seq = np.empty(len(account), np.int64)
+        number(self._table.cells, known, account, adl_seq)
+        return adl_seq
+
+    def add_held(self, legs: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
+        """Adds what new legs hold, given as columns of hold.py and rows of them.
+
+        Returns the rows of accounts without an update, whose legs must be summed anew: what their older ones hold may
+        not be in the book.
+        """
+        touched = np.empty(len(rows), np.int64)
+        marks = np.array([(*divmod(market.mark_num, market.den), market.den) for market in self.markets], np.int64)
+        marks = np.ascontiguousarray(marks.reshape(-1, 3).T)
+        answer = hold(self._table.cells, self._slots.table.cells, marks, legs, rows, touched)
+        if answer != FITS:
+            raise Refused(Reason.RANGE, BEYOND[answer])
+        account = legs[LEG_ACCOUNT, rows]
+        self._slots.dirty.frombytes(touched[touched >= 0].tobytes())
+        self._dirty.frombytes(account[touched == LOOSE_CASH].tobytes())
+        if max(len(self._dirty), len(self._slots.dirty)) >= DIRTY_MAX:
+            self._hash_dirty()
+        anew: list[int] = np.unique(account[touched == ANEW]).tolist()
+        return anew
 
     def set_loose_quote(self, account: str, quote_minor: int) -> None:
         """Cash of open legs whose position is gone, absolute; part of cross equity."""

@@ -212,12 +212,15 @@ class State:
             if source in ("MarkPrice", "Instrument") and name in self._market
         }
 
-    def names_of(self, slots: NDArray[np.int64]) -> list[tuple[str, PositionSide]]:
-        """Account and side of each slot."""
+    def accounts_and_keys(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Account row, and 4 * symbol row + side, of each slot."""
         table = self._slots.table.cells
-        accounts, keys = table[ACCOUNT, slots].tolist(), table[KEY, slots].tolist()
-        name = self.accounts.name
-        return [(name(account), SIDES[key & 3]) for account, key in zip(accounts, keys, strict=True)]
+        return table[ACCOUNT, slots], table[KEY, slots]
+
+    def account_seqs(self, rows: NDArray[np.int64]) -> list[int]:
+        """`account_seq` of each account row."""
+        seqs: list[int] = self._table.cells[SEQ, rows].tolist()
+        return seqs
 
     def holders(self, symbol: str) -> list[str]:
         """Names of the accounts with a position in the symbol, sorted, once per position."""

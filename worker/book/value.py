@@ -4,6 +4,9 @@ value = floor(q * m / den) with m = scaled price * value_num. Write m = A * den 
 and the last term by digits of q in base 2**31. The proof that nothing overflows stands in schemas/limits.py.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas import limits
 from worker.book.kernel import kernel
 
@@ -18,6 +21,15 @@ def value_minor(lots: int, whole: int, rest: int, den: int) -> int:
     quotient = high // den
     low = (lots & _DIGIT_MASK) * rest + (high - quotient * den) * (_DIGIT_MASK + 1)
     return lots * whole + quotient * (_DIGIT_MASK + 1) + low // den
+
+
+@kernel("int64[::1](int64[::1], int64, int64, int64)")
+def values_minor(lots: NDArray[np.int64], whole: int, rest: int, den: int) -> NDArray[np.int64]:
+    """`value_minor` of a column of lots."""
+    values = np.empty_like(lots)
+    for at in range(len(lots)):
+        values[at] = value_minor(lots[at], whole, rest, den)
+    return values
 
 
 def lots_limit(mark_num: int, den: int) -> int:

@@ -118,7 +118,9 @@ def test_isolated_and_cross_positions_are_rows_of_their_own(book: Book) -> None:
     assert gathered.maintenance_margin.tolist() == [10.2, 2.2]
     assert gathered.entry_price.tolist() == [1.0, 1.0, 1.0]
     assert gathered.row_isolated.tolist() == [False, True]
-    assert book.names_of(gathered.slot) == [("a", "SHORT"), ("a", "NET"), ("a", "LONG")]
+    accounts, keys = book.accounts_and_keys(gathered.slot)
+    assert [book.accounts.name(row) for row in accounts] == ["a", "a", "a"]
+    assert keys.tolist() == [2, 4, 1]  # BTC SHORT, ETH NET, BTC LONG
     assert book.gather([(0, 1)]).quantity_lots.tolist() == [100]
 
 

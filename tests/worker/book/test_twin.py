@@ -119,8 +119,9 @@ def compare_gather(book: Book, twin: Twin, chance: random.Random) -> int:
     assert gathered.tie_rank.tolist() == list(range(len(rows)))
     used = {entry[0] for row in rows for entry in row["entries"]}
     assert [book.symbols.name(row) for row in gathered.assets] == sorted(used, key=str.encode)
-    account_side = [(r["account"], e[0]) for r in rows for e in r["entries"]]
-    assert [(n, None) for n, _ in account_side] == [(n, None) for n, _ in book.names_of(gathered.slot)]
+    accounts, keys = book.accounts_and_keys(gathered.slot)
+    entries = [(book.accounts.name(row), book.symbols.name(key >> 2)) for row, key in zip(accounts, keys, strict=True)]
+    assert entries == [(r["account"], e[0]) for r in rows for e in r["entries"]]
     return len(rows)
 
 

@@ -1,0 +1,117 @@
+"""What many new legs do in one pass: their numbers, their places in their accounts' lists, what they hold in the book.
+
+Columns of legs and accounts are tables of int64, as those of the book; a list of an account's legs holds row + 1, so
+that 0 ends it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import limits
+from worker.book.kernel import kernel
+from worker.book.table import (
+    ADL_SEQ,
+    BUY,
+    EFFECTIVE,
+    EPOCH,
+    EQUITY,
+    FIRST,
+    HELD_QUOTE,
+    KEY,
+    LOOSE,
+    LOTS,
+    MARGIN,
+    NEXT,
+    SELL,
+    SLOT_ADL_SEQ,
+    VALUE,
+)
+from worker.book.value import value_minor
+
+Cells = NDArray[np.int64]
+
+# --- a leg ------------------------------------------------------------------------------------------------------------
+LEG_ACCOUNT = 0  # row
+LEG_KEY = 1  # 4 * symbol row + side
+LEG_LOTS = 2  # ordered less refused; above 0 where it sells, below 0 where it buys
+LEG_QUOTE = 3  # cash of these lots, as if executed
+LEG_ADL_SEQ = 4
+LEG_NEXT = 5  # in its account's list
+LEG_STATE = 6  # bits of worker/held.py
+LEG_FIELDS = 7
+
+# --- what is known of an account's legs -------------------------------------------------------------------------------
+NEWEST = 0  # adl_seq that was given last
+FIRST_LEG = 1
+ACCOUNT_LEG_FIELDS = 2
+
+FITS, LOTS_BEYOND, QUOTE_BEYOND, LOOSE_BEYOND = 0, 1, 2, 3  # what `hold` answers
+BEYOND = {
+    LOTS_BEYOND: "held lots of a position must be at most 2**62",
+    QUOTE_BEYOND: "held quote of a position must be at most 2**51 minor units",
+    LOOSE_BEYOND: "loose quote of an account must be at most 2**59 minor units",
+}
+ANEW, LOOSE_CASH = -2, -1  # instead of a slot: the account must be summed anew; the leg has cash alone
+
+_LOTS_MAX = limits.SEQUENCE_MAX
+_QUOTE_MAX = limits.HELD_QUOTE_MINOR_MAX
+_LOOSE_MAX = limits.LOOSE_QUOTE_MINOR_MAX
+
+
+@kernel("void(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
+def number(accounts: Cells, known: Cells, account: Cells, adl_seq: Cells) -> None:
+    """Writes each leg's adl_seq: one more than any that its account was given or reports."""
+    for leg in range(len(account)):
+        row = account[leg]
+        newest = max(known[NEWEST, row], accounts[ADL_SEQ, row]) + 1
+        known[NEWEST, row] = adl_seq[leg] = newest
+
+
+@kernel("void(int64[:, ::1], int64[:, ::1], int64[::1])")
+def link(legs: Cells, known: Cells, rows: Cells) -> None:
+    """Puts legs at the heads of their accounts' lists."""
+    for leg in rows:
+        account = legs[LEG_ACCOUNT, leg]
+        known[NEWEST, account] = max(known[NEWEST, account], legs[LEG_ADL_SEQ, leg])
+        legs[LEG_NEXT, leg] = known[FIRST_LEG, account]
+        known[FIRST_LEG, account] = leg + 1
+
+
+@kernel("int64(int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
+def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, touched: Cells) -> int:
+    """Adds what new legs hold to the cells of accounts whose older legs are in them; stops at the first beyond a limit.
+
+    `marks`: whole, rest and den of each symbol's value per lot. `touched`: the slot each leg is held in, LOOSE_CASH, or
+    ANEW where the account has no update and nothing was written.
+    """
+    for at in range(len(rows)):
+        leg = rows[at]
+        account, key, quote = legs[LEG_ACCOUNT, leg], legs[LEG_KEY, leg], legs[LEG_QUOTE, leg]
+        touched[at] = ANEW
+        if accounts[EPOCH, account] < 0:
+            continue
+        slot = accounts[FIRST, account]
+        while slot >= 0 and slots[KEY, slot] != key:
+            slot = slots[NEXT, slot]
+        touched[at] = slot
+        if slot < 0:
+            if abs(quote) > _LOOSE_MAX or abs(accounts[LOOSE, account] + quote) > _LOOSE_MAX:
+                return LOOSE_BEYOND
+            accounts[LOOSE, account] += quote
+            accounts[EQUITY, account] += quote
+            continue
+        if abs(quote) > _QUOTE_MAX or abs(slots[HELD_QUOTE, slot] + quote) > _QUOTE_MAX:
+            return QUOTE_BEYOND
+        lots = legs[LEG_LOTS, leg] if legs[LEG_ADL_SEQ, leg] > slots[SLOT_ADL_SEQ, slot] else np.int64(0)
+        sell, buy = slots[SELL, slot] + max(lots, 0), slots[BUY, slot] - min(lots, 0)
+        if sell > _LOTS_MAX or buy > _LOTS_MAX:
+            return LOTS_BEYOND
+        held = slots[LOTS, slot]
+        effective = max(0, held - sell) if held > 0 else min(0, held + buy)
+        symbol = key >> 2
+        value = value_minor(effective, marks[0, symbol], marks[1, symbol], marks[2, symbol])
+        if slots[MARGIN, slot] < 0:
+            accounts[EQUITY, account] += value - slots[VALUE, slot] + quote
+        slots[SELL, slot], slots[BUY, slot], slots[HELD_QUOTE, slot] = sell, buy, slots[HELD_QUOTE, slot] + quote
+        slots[EFFECTIVE, slot], slots[VALUE, slot] = effective, value
+    return FITS
