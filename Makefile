@@ -65,6 +65,7 @@ format: $(VENV)/.dev  ## ruff, writing
 bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_solver
 	@$(BIN)/python -m tests.bench_book
+	@$(BIN)/python -m tests.bench_engine
 
 lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

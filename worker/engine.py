@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
+
 from schemas import AdlDecision, AdlState, Bankruptcy, ForcedTrade, Refused, scaled
 from worker.cut import BANKRUPTCY, CutPoint, Event
 from worker.decide import Case, Decided, Replacement, decide, symbols_of
 from worker.held import Legs
-from worker.ids import digest_of, short_hash
+from worker.ids import digest_of, digest_of_columns, short_hash
 from worker.legs import accounts_asked, lots_asked
 from worker.output import STATE
 from worker.record import Output
@@ -233,8 +235,8 @@ class Engine(Writer):
         if legs.trade_id:
             self._roots[case.decision_id] = case
             self._unanswered[case.decision_id] = len(legs.trade_id)
-            columns = (legs.adl_seq.tolist(), legs.lots.tolist(), legs.quote_minor.tolist())
-            self._ledger_digest += digest_of("ordered", legs.trade_id, *columns)
+            numbers = np.stack((legs.adl_seq, legs.lots, legs.quote_minor)).astype("<i8").tobytes()
+            self._ledger_digest += digest_of_columns(b"ordered", "".join(legs.trade_id).encode(), numbers)
             self.held.add(case.decision_id, legs)
 
     def _watch(self, point: CutPoint) -> None:

@@ -94,8 +94,9 @@ class Held:
         cells[LEG_ADL_SEQ, rows] = legs.adl_seq
         cells[LEG_STATE, rows] = legs.liquidated * _LIQUIDATED + _OPEN
         link(cells, self._accounts.cells, rows)
-        for account in self._book.add_held(cells, rows):
+        for account in self._book.without_update(legs.account):
             self.sync(self._book.accounts.name(account))
+        self._book.add_held(cells, rows)
 
     def _take(self, count: int) -> Ints:
         """Rows for `count` legs, first those that were given back."""

@@ -92,23 +92,20 @@ def lots_asked(orders: Orders) -> dict[int, int]:
 
 def in_columns(book: Book, orders: list[Order]) -> Orders:
     """The liquidated accounts' legs as columns; an account that is not in the book gets its row here."""
+    cells = np.array(
+        [
+            (
+                book.account_row(order.account), book.market(order.symbol).key + SIDE_CODE[order.position_side],
+                order.sign, order.lots, order.quote_minor, order.haircut_minor, order.round,
+            )
+            for order in orders
+        ],
+        np.int64,
+    )  # fmt: skip
+    account, key, sign, lots, quote, haircut, number = cells.reshape(-1, 7).T
     nothing = np.full(len(orders), np.nan)
-
-    def column(values: Iterable[int]) -> Ints:
-        return np.fromiter(values, np.int64, len(orders))
-
-    return Orders(
-        column(book.account_row(order.account) for order in orders),
-        column(book.market(order.symbol).key + SIDE_CODE[order.position_side] for order in orders),
-        column(order.sign for order in orders),
-        np.ones(len(orders), np.bool_),
-        column(order.lots for order in orders),
-        column(order.quote_minor for order in orders),
-        column(order.haircut_minor for order in orders),
-        column(order.round for order in orders),
-        nothing,
-        nothing,
-    )
+    liquidated = np.ones(len(orders), np.bool_)
+    return Orders(account, key, sign, liquidated, lots, quote, haircut, number, nothing, nothing)
 
 
 def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]:
@@ -182,7 +179,9 @@ def orders_of_round(
             total += quote
         block = _counterparties(book, result, slice(starts[index], starts[index + 1]), key[1], lines[key][0], total)
         blocks += [in_columns(book, _merged(orders)), block]
-        taken.append(Taken(np.unique(block.account).size, sum(block.quote_minor.tolist())))
+        # In the order of names, so the legs of an account stand together.
+        accounts = int(np.count_nonzero(np.diff(block.account, prepend=-1)))
+        taken.append(Taken(accounts, sum(block.quote_minor.tolist())))
     return blocks, taken
 
 

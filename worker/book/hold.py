@@ -51,7 +51,7 @@ BEYOND = {
     QUOTE_BEYOND: "held quote of a position must be at most 2**51 minor units",
     LOOSE_BEYOND: "loose quote of an account must be at most 2**59 minor units",
 }
-ANEW, LOOSE_CASH = -2, -1  # instead of a slot: the account must be summed anew; the leg has cash alone
+LOOSE_CASH, NOTHING = -1, -2  # instead of a slot: the leg holds cash alone; its account has no update
 
 _LOTS_MAX = limits.SEQUENCE_MAX
 _QUOTE_MAX = limits.HELD_QUOTE_MINOR_MAX
@@ -79,15 +79,15 @@ def link(legs: Cells, known: Cells, rows: Cells) -> None:
 
 @kernel("int64(int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
 def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, touched: Cells) -> int:
-    """Adds what new legs hold to the cells of accounts whose older legs are in them; stops at the first beyond a limit.
+    """Adds what new legs hold to cells that contain what older ones hold; stops at the first leg beyond a limit.
 
-    `marks`: whole, rest and den of each symbol's value per lot. `touched`: the slot each leg is held in, LOOSE_CASH, or
-    ANEW where the account has no update and nothing was written.
+    `marks`: whole, rest and den of each symbol's value per lot. `touched`: the slot a leg is held in, LOOSE_CASH or
+    NOTHING. An account without an update may have older legs that are not in its cells, so nothing is added there.
     """
     for at in range(len(rows)):
         leg = rows[at]
         account, key, quote = legs[LEG_ACCOUNT, leg], legs[LEG_KEY, leg], legs[LEG_QUOTE, leg]
-        touched[at] = ANEW
+        touched[at] = NOTHING
         if accounts[EPOCH, account] < 0:
             continue
         slot = accounts[FIRST, account]

@@ -10,7 +10,7 @@ from schemas import limits
 from schemas.messages import PositionSide
 from schemas.rejections import Reason, Refused
 from worker.book.digest import DIRTY_MAX, cell_hash
-from worker.book.hold import ANEW, BEYOND, FITS, LEG_ACCOUNT, LOOSE_CASH, hold, number
+from worker.book.hold import BEYOND, FITS, LEG_ACCOUNT, LOOSE_CASH, hold, number
 from worker.book.market import Market
 from worker.book.state import State
 from worker.book.table import (
@@ -19,6 +19,7 @@ from worker.book.table import (
     COUNT,
     EFFECTIVE,
     ENTRY,
+    EPOCH,
     EQUITY,
     FIRST,
     FLAGS,
@@ -238,25 +239,21 @@ class Ledger(State):
         number(self._table.cells, known, account, adl_seq)
         return adl_seq
 
-    def add_held(self, legs: NDArray[np.int64], rows: NDArray[np.int64]) -> list[int]:
-        """Adds what new legs hold, given as columns of hold.py and rows of them.
+    def without_update(self, rows: NDArray[np.int64]) -> list[int]:
+        """Those of the account rows, once each, whose accounts never had an update or were removed."""
+        found: list[int] = np.unique(rows[self._table.cells[EPOCH, rows] < 0]).tolist()
+        return found
 
-        Returns the rows of accounts without an update, whose legs must be summed anew: what their older ones hold may
-        not be in the book.
-        """
-        touched = np.empty(len(rows), np.int64)
+    def add_held(self, legs: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Adds what new legs hold, given as columns of hold.py and rows of them; not of accounts without an update."""
         marks = np.array([(*divmod(market.mark_num, market.den), market.den) for market in self.markets], np.int64)
         marks = np.ascontiguousarray(marks.reshape(-1, 3).T)
+        touched = np.empty(len(rows), np.int64)
         answer = hold(self._table.cells, self._slots.table.cells, marks, legs, rows, touched)
         if answer != FITS:
             raise Refused(Reason.RANGE, BEYOND[answer])
-        account = legs[LEG_ACCOUNT, rows]
         self._slots.dirty.frombytes(touched[touched >= 0].tobytes())
-        self._dirty.frombytes(account[touched == LOOSE_CASH].tobytes())
-        if max(len(self._dirty), len(self._slots.dirty)) >= DIRTY_MAX:
-            self._hash_dirty()
-        anew: list[int] = np.unique(account[touched == ANEW]).tolist()
-        return anew
+        self._dirty.frombytes(legs[LEG_ACCOUNT, rows[touched == LOOSE_CASH]].tobytes())
 
     def set_loose_quote(self, account: str, quote_minor: int) -> None:
         """Cash of open legs whose position is gone, absolute; part of cross equity."""
