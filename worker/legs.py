@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import PositionSide
-from solver.settlement import rounded_up, split_by_largest_remainder
+from solver.settlement import INT64_SAFE, rounded_up, split_by_largest_remainder
 from worker.book.book import Book
 from worker.book.update import SIDE_CODE
 from worker.book.value import values_minor
@@ -62,7 +62,7 @@ class Taken(NamedTuple):
 
 
 class QuoteRangeError(Exception):
-    """A leg's cash is far beyond what the book can hold."""
+    """Cash of a leg, or of a demand, is so far beyond what the book can hold that no column can."""
 
 
 def no_orders() -> Orders:
@@ -156,7 +156,7 @@ def orders_of_round(
     """The legs of one round, demand by demand: liquidated lines first, then counterparties; and what each demand got.
 
     `owner`: the estate of a line, by its id. `replaced`: the lines stand for legs that were refused, so the liquidated
-    accounts have traded already and only new counterparties are written.
+    accounts have traded already and only new counterparties are written. Raises QuoteRangeError.
     """
     blocks: list[Orders] = []
     taken: list[Taken] = []
@@ -177,6 +177,8 @@ def orders_of_round(
             estate.haircut_minor -= order.haircut_minor
             orders.append(order)
             total += quote
+        if max(map(abs, (total, *(order.quote_minor for order in orders)))) >= INT64_SAFE:
+            raise QuoteRangeError
         block = _counterparties(book, result, slice(starts[index], starts[index + 1]), key[1], lines[key][0], total)
         blocks += [in_columns(book, _merged(orders)), block]
         # In the order of names, so the legs of an account stand together.

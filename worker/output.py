@@ -60,12 +60,15 @@ class OutputLog:
         self._pending.append(Output(topic, key.encode(), value, log_time_ms))
 
     def put_texts(self, topic: str, kind: str, keys: Iterable[str], texts: Iterable[str], log_time_ms: int) -> None:
-        """Appends records of a chained topic that are given as what stands behind their chains."""
+        """Appends records of a chained topic that are given as the JSON text behind their chains."""
         sequence, chain = self.heads[topic]
+        encoding = self.encodings.get(topic, "json")
         begin = f'{{"type":"{kind}","pool":{msgspec.json.encode(self._pool).decode()},"sequence":'
         for key, text in zip(keys, texts, strict=True):
             sequence += 1
             value = f'{begin}{sequence},"chain":"{chain}"{text}'.encode()
+            if encoding != "json":
+                value = encode(decode_output(value), encoding)
             chain = link(value)
             self._pending.append(Output(topic, key.encode(), value, log_time_ms))
         self.heads[topic] = (sequence, chain)

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas import AccountUpdate, Balance, ForcedTrade, Instrument, encode, text_of
 from worker.book.book import Book
@@ -100,6 +101,12 @@ def test_records_are_what_msgspec_writes(accounts, symbols, legs, clearing, stri
         assert (output.topic, output.key, output.log_time_ms) == (TRADES, accounts[leg[0]].encode(), 5)
         head = head[0] + 1, link(output.value)
     assert log.heads[TRADES] == head
+    packed = OutputLog('a "pool"', {TRADES: "msgpack"})
+    packed.put_texts(TRADES, "ForcedTrade", keys, trade_texts(book, frame, orders, booked), 5)
+    packed_chain = OutputLog('a "pool"').heads[TRADES][1]
+    for told, output in zip(messages, packed.take(), strict=True):
+        assert output.value == encode(structs.replace(told, chain=packed_chain), "msgpack")
+        packed_chain = link(output.value)
     # What was published is booked by the same columns.
     for column, again in zip(booked, legs_of_trades(book, messages), strict=True):
         assert list(column) == list(again)
