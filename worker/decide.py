@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 
-from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
+from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, PositionSide, limits, text_of
 from worker.book.book import Book
 from worker.legs import Order, cross, merged, orders_of_round, price_of
 from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
@@ -185,11 +185,24 @@ def _take(
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
             decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
-    if any(abs(order.quote_minor) > limits.HELD_QUOTE_MINOR_MAX for order in decided.orders):
+    if not _bookable(book, decided.orders):
         _refuse(decided, "QUOTE_RANGE")
     elif any(outcome.left.values()):
         decided.status = "RESIDUAL"
         decided.reason = ", ".join(sorted(set(outcome.reasons.values())))
+
+
+def _bookable(book: Book, orders: list[Order]) -> bool:
+    """Whether the book can hold what the legs of each position add up to, those of earlier decisions included."""
+    sums: dict[tuple[str, str, PositionSide], int] = {}
+    for order in orders:
+        if abs(order.quote_minor) > limits.HELD_QUOTE_MINOR_MAX >> 12:  # smaller ones cannot reach the limit in numbers
+            key = order.account, order.symbol, order.position_side
+            if key not in sums:
+                view = book.position(*key)
+                sums[key] = 0 if view is None else view.held_quote_minor
+            sums[key] += order.quote_minor
+    return all(abs(total) <= limits.HELD_QUOTE_MINOR_MAX for total in sums.values())
 
 
 def _refuse(decided: Decided, reason: str) -> None:
