@@ -5,6 +5,7 @@ is counted once; each line carries its part by maintenance requirement. The part
 nobody. Of the rest the fund pays first; what it does not pay, TAV, is left for the forced trades. Amounts are exact.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
@@ -58,11 +59,6 @@ class Line:
     @property
     def mark_minor(self) -> Fraction:
         return Fraction(self.mark * self.scale.value_num, self.scale.value_den)
-
-    @property
-    def required_minor(self) -> Fraction:
-        """Maintenance requirement of all its lots at the mark."""
-        return self.mark_minor * self.lots * self.scale.mmf
 
 
 class Unit(NamedTuple):
@@ -202,28 +198,40 @@ def _share_deficit(book: Book, unit: Unit, group: list[Estate]) -> None:
     In proportion to maintenance requirements, by largest remainder, ties in the order of the claims; so whatever is
     closed, TAV / MMR stays what it is for the whole unit.
     """
-    unpriced = [sum((line.required_minor for line in estate.lines if not line.priced), ZERO) for estate in group]
-    listed = [sum((line.required_minor for line in estate.lines), ZERO) for estate in group]
-    equity, required = _equity_of(book, unit, group, sum(listed, ZERO))
-    deficits = _shares(max(0, -equity), listed)
-    for index, estate in enumerate(group):
-        estate.equity_minor, estate.deficit_minor = equity, deficits[index]
-        estate.claimed_minor = _shares(deficits[index], [unpriced[index], listed[index] - unpriced[index]])[0]
+    equity, required = _equity_of(book, unit, group)
+    deficit = max(0, -equity)
+    for estate in group:
+        estate.equity_minor = equity
+    if len(group) == 1 and not any(line.priced for line in group[0].lines):  # nearly always; Fractions are slow
+        group[0].deficit_minor = group[0].claimed_minor = deficit
+        group[0].requirement_minor = required
+        return
+    listed = [_required(estate.lines) for estate in group]
+    unpriced = [_required(line for line in estate.lines if not line.priced) for estate in group]
+    for index, (estate, part) in enumerate(zip(group, _shares(deficit, listed), strict=True)):
+        estate.deficit_minor = part
+        estate.claimed_minor = _shares(part, [unpriced[index], listed[index] - unpriced[index]])[0]
         estate.requirement_minor = required * unpriced[index] / sum(listed, ZERO)
 
 
-def _equity_of(book: Book, unit: Unit, group: list[Estate], listed: Fraction) -> tuple[int, Fraction]:
+def _equity_of(book: Book, unit: Unit, group: list[Estate]) -> tuple[int, Fraction]:
     """Equity and maintenance requirement of a margin unit; of a book that we do not hold, as the event says."""
     if unit.stranger >= 0:
-        return group[0].claim.equity_minor or 0, listed
+        return group[0].claim.equity_minor or 0, _required(group[0].lines)
     if unit.isolated is None:
-        booked = book.maintenance_requirement(unit.account)
-        by_lines = any(estate.claim.lines for estate in group)
-        return book.equity_minor(unit.account), max(listed, booked) if by_lines else booked
+        required = book.maintenance_requirement(unit.account)
+        if any(estate.claim.lines for estate in group):
+            required = max(required, _required(line for estate in group for line in estate.lines))
+        return book.equity_minor(unit.account), required
     line = group[0].lines[0]
     ours = book.position(unit.account, *unit.isolated)
     lots = max(abs(ours.effective_lots) if ours else 0, sum(estate.lines[0].lots for estate in group))
     return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.scale.mmf
+
+
+def _required(lines: Iterable[Line]) -> Fraction:
+    """Maintenance requirement of lines at the mark."""
+    return sum((line.mark_minor * line.lots * line.scale.mmf for line in lines), ZERO)
 
 
 def _shares(total: int, weights: list[Fraction]) -> list[int]:
