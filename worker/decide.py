@@ -12,7 +12,8 @@ from worker.book.book import Book
 from worker.legs import Order, cross, merged, orders_of_round, price_of
 from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
-from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
+from worker.takeover import Claim, Estate, Line, estates_of
+from worker.waterfall import pay_from_funds, price_lines
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What must be taken over from bankrupt accounts, and at which prices: the waterfall's first two steps.
+"""What must be taken over from bankrupt accounts, and whose part of a deficit goes with it.
 
 An estate is what one claim takes of a margin unit: an account's cross book, or one isolated position. A unit's deficit
 is counted once; each line carries its part by maintenance requirement. The part of lines that the event priced asks
@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, limits, text_of
-from solver.settlement import bankruptcy_factor, fund_payment, split_by_largest_remainder, takeover_value
+from solver.settlement import split_by_largest_remainder, takeover_value
 from worker.book.book import Book
 
 ZERO = Fraction(0)
@@ -254,46 +254,3 @@ def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | N
 def _estate(book: Book, claim: Claim, lines: list[Line]) -> Estate:
     fund_id = claim.message.fund_id or book.market(lines[0].symbol).instrument.fund_id
     return Estate(claim, claim.message.account, lines, fund_id)
-
-
-def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> dict[str, int]:
-    """Writes what the fund pays into each estate; returns the draws per fund.
-
-    An event's own `insurance` wins and is not drawn: the exchange that names it has booked it.
-    """
-    draws: dict[str, int] = {}
-    by_event: dict[tuple[str, int, int, str], list[Estate]] = {}  # a record may hold several events
-    by_fund: dict[str, list[Estate]] = {}
-    for estate in estates:
-        claim = estate.claim
-        if claim.insurance_minor is not None:
-            by_event.setdefault((claim.topic, claim.partition, claim.offset, claim.message.id), []).append(estate)
-        elif estate.claimed_minor:
-            by_fund.setdefault(estate.fund_id, []).append(estate)
-    for group in by_event.values():
-        _share(group, group[0].claim.insurance_minor or 0)
-    for fund_id, group in sorted(by_fund.items()):
-        paid = _share(group, max(0, available_minor.get(fund_id, 0)))
-        if paid:
-            draws[fund_id] = paid
-    return draws
-
-
-def _share(group: list[Estate], available: int) -> int:
-    payments = fund_payment([estate.claimed_minor for estate in group], available)
-    for estate, paid in zip(group, payments, strict=True):
-        estate.paid_minor = int(paid)
-    return sum(estate.paid_minor for estate in group)
-
-
-def price_lines(estates: list[Estate], rule: Literal["mark", "bankruptcy"], collar: Fraction | None) -> None:
-    """Freezes the price of every line that the event did not price."""
-    for estate in estates:
-        for line in estate.lines:
-            if not line.priced:
-                factor = Fraction(1)
-                if rule == "bankruptcy":
-                    factor = bankruptcy_factor(
-                        line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor, collar
-                    )
-                line.price_minor = line.mark_minor * factor
