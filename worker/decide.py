@@ -11,6 +11,7 @@ import numpy as np
 
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
 from worker.book.book import Book
+from worker.book.state import SIDES
 from worker.legs import (
     Orders,
     QuoteRangeError,
@@ -24,7 +25,8 @@ from worker.legs import (
 )
 from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
 from worker.settings import DecisionSettings
-from worker.takeover import Claim, Estate, Line, estates_of, pay_from_funds, price_lines
+from worker.takeover import Claim, Estate, Line, estates_of
+from worker.waterfall import pay_from_funds, price_lines
 
 
 @dataclass(slots=True)
@@ -202,11 +204,24 @@ def _take(
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
             decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
-    if (np.abs(decided.orders.quote_minor) > limits.HELD_QUOTE_MINOR_MAX).any():
+    if not _bookable(book, decided.orders):
         _refuse(decided, "QUOTE_RANGE")
     elif any(outcome.left.values()):
         decided.status = "RESIDUAL"
         decided.reason = ", ".join(sorted(set(outcome.reasons.values())))
+
+
+def _bookable(book: Book, orders: Orders) -> bool:
+    """Whether the book can hold what the legs of each position add up to, those of earlier decisions included."""
+    sums: dict[tuple[int, int], int] = {}
+    # Smaller ones cannot reach the limit in numbers.
+    for leg in np.flatnonzero(np.abs(orders.quote_minor) > limits.HELD_QUOTE_MINOR_MAX >> 12).tolist():
+        account, key = int(orders.account[leg]), int(orders.key[leg])
+        if (account, key) not in sums:
+            view = book.position(book.accounts.name(account), book.markets[key >> 2].symbol, SIDES[key & 3])
+            sums[account, key] = 0 if view is None else view.held_quote_minor
+        sums[account, key] += int(orders.quote_minor[leg])
+    return all(abs(total) <= limits.HELD_QUOTE_MINOR_MAX for total in sums.values())
 
 
 def _refuse(decided: Decided, reason: str) -> None:

@@ -1,17 +1,18 @@
-"""What must be taken over from bankrupt accounts, and at which prices: the waterfall's first two steps.
+"""What must be taken over from bankrupt accounts, and whose part of a deficit goes with it.
 
 An estate is what one claim takes of a margin unit: an account's cross book, or one isolated position. A unit's deficit
 is counted once; each line carries its part by maintenance requirement. The part of lines that the event priced asks
 nobody. Of the rest the fund pays first; what it does not pay, TAV, is left for the forced trades. Amounts are exact.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, limits, text_of
-from solver.settlement import bankruptcy_factor, fund_payment, split_by_largest_remainder, takeover_value
+from solver.settlement import split_by_largest_remainder, takeover_value
 from worker.book.book import Book
 
 ZERO = Fraction(0)
@@ -58,11 +59,6 @@ class Line:
     @property
     def mark_minor(self) -> Fraction:
         return Fraction(self.mark * self.scale.value_num, self.scale.value_den)
-
-    @property
-    def required_minor(self) -> Fraction:
-        """Maintenance requirement of all its lots at the mark."""
-        return self.mark_minor * self.lots * self.scale.mmf
 
 
 class Unit(NamedTuple):
@@ -202,28 +198,40 @@ def _share_deficit(book: Book, unit: Unit, group: list[Estate]) -> None:
     In proportion to maintenance requirements, by largest remainder, ties in the order of the claims; so whatever is
     closed, TAV / MMR stays what it is for the whole unit.
     """
-    unpriced = [sum((line.required_minor for line in estate.lines if not line.priced), ZERO) for estate in group]
-    listed = [sum((line.required_minor for line in estate.lines), ZERO) for estate in group]
-    equity, required = _equity_of(book, unit, group, sum(listed, ZERO))
-    deficits = _shares(max(0, -equity), listed)
-    for index, estate in enumerate(group):
-        estate.equity_minor, estate.deficit_minor = equity, deficits[index]
-        estate.claimed_minor = _shares(deficits[index], [unpriced[index], listed[index] - unpriced[index]])[0]
+    equity, required = _equity_of(book, unit, group)
+    deficit = max(0, -equity)
+    for estate in group:
+        estate.equity_minor = equity
+    if len(group) == 1 and not any(line.priced for line in group[0].lines):  # nearly always; Fractions are slow
+        group[0].deficit_minor = group[0].claimed_minor = deficit
+        group[0].requirement_minor = required
+        return
+    listed = [_required(estate.lines) for estate in group]
+    unpriced = [_required(line for line in estate.lines if not line.priced) for estate in group]
+    for index, (estate, part) in enumerate(zip(group, _shares(deficit, listed), strict=True)):
+        estate.deficit_minor = part
+        estate.claimed_minor = _shares(part, [unpriced[index], listed[index] - unpriced[index]])[0]
         estate.requirement_minor = required * unpriced[index] / sum(listed, ZERO)
 
 
-def _equity_of(book: Book, unit: Unit, group: list[Estate], listed: Fraction) -> tuple[int, Fraction]:
+def _equity_of(book: Book, unit: Unit, group: list[Estate]) -> tuple[int, Fraction]:
     """Equity and maintenance requirement of a margin unit; of a book that we do not hold, as the event says."""
     if unit.stranger >= 0:
-        return group[0].claim.equity_minor or 0, listed
+        return group[0].claim.equity_minor or 0, _required(group[0].lines)
     if unit.isolated is None:
-        booked = book.maintenance_requirement(unit.account)
-        by_lines = any(estate.claim.lines for estate in group)
-        return book.equity_minor(unit.account), max(listed, booked) if by_lines else booked
+        required = book.maintenance_requirement(unit.account)
+        if any(estate.claim.lines for estate in group):
+            required = max(required, _required(line for estate in group for line in estate.lines))
+        return book.equity_minor(unit.account), required
     line = group[0].lines[0]
     ours = book.position(unit.account, *unit.isolated)
     lots = max(abs(ours.effective_lots) if ours else 0, sum(estate.lines[0].lots for estate in group))
     return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.scale.mmf
+
+
+def _required(lines: Iterable[Line]) -> Fraction:
+    """Maintenance requirement of lines at the mark."""
+    return sum((line.mark_minor * line.lots * line.scale.mmf for line in lines), ZERO)
 
 
 def _shares(total: int, weights: list[Fraction]) -> list[int]:
@@ -246,46 +254,3 @@ def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | N
 def _estate(book: Book, claim: Claim, lines: list[Line]) -> Estate:
     fund_id = claim.message.fund_id or book.market(lines[0].symbol).instrument.fund_id
     return Estate(claim, claim.message.account, lines, fund_id)
-
-
-def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> dict[str, int]:
-    """Writes what the fund pays into each estate; returns the draws per fund.
-
-    An event's own `insurance` wins and is not drawn: the exchange that names it has booked it.
-    """
-    draws: dict[str, int] = {}
-    by_event: dict[tuple[str, int, int, str], list[Estate]] = {}  # a record may hold several events
-    by_fund: dict[str, list[Estate]] = {}
-    for estate in estates:
-        claim = estate.claim
-        if claim.insurance_minor is not None:
-            by_event.setdefault((claim.topic, claim.partition, claim.offset, claim.message.id), []).append(estate)
-        elif estate.claimed_minor:
-            by_fund.setdefault(estate.fund_id, []).append(estate)
-    for group in by_event.values():
-        _share(group, group[0].claim.insurance_minor or 0)
-    for fund_id, group in sorted(by_fund.items()):
-        paid = _share(group, max(0, available_minor.get(fund_id, 0)))
-        if paid:
-            draws[fund_id] = paid
-    return draws
-
-
-def _share(group: list[Estate], available: int) -> int:
-    payments = fund_payment([estate.claimed_minor for estate in group], available)
-    for estate, paid in zip(group, payments, strict=True):
-        estate.paid_minor = int(paid)
-    return sum(estate.paid_minor for estate in group)
-
-
-def price_lines(estates: list[Estate], rule: Literal["mark", "bankruptcy"], collar: Fraction | None) -> None:
-    """Freezes the price of every line that the event did not price."""
-    for estate in estates:
-        for line in estate.lines:
-            if not line.priced:
-                factor = Fraction(1)
-                if rule == "bankruptcy":
-                    factor = bankruptcy_factor(
-                        line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor, collar
-                    )
-                line.price_minor = line.mark_minor * factor

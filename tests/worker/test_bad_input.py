@@ -120,6 +120,15 @@ def test_a_takeover_whose_trades_could_not_be_booked_is_refused():
     ]  # fmt: skip
 
 
+def test_trades_that_together_could_not_be_booked_are_refused():
+    """Two takeovers of 20 trillion each from one position, the second while the first is held: 22.5 can be booked."""
+    tape = Tape().instrument().mark().account("rich", "11000000000000000", ("BTC", "-200000000000", "100"))
+    for name in ("a", "b"):
+        tape.account(name, "-10000000000000", ("BTC", "100000000000", "100"))
+    said = tape.at(2000).bankrupt("a").at(2010).bankrupt("b").run()
+    assert [(d.status, d.reason) for d in said.decisions] == [("DECIDED", None), ("REFUSED", "QUOTE_RANGE")]
+
+
 def test_a_null_value_without_a_key_is_refused():
     """It says that something is gone, but not what."""
     said = market().raw("positions", None, None).raw("accounts", None, b"").at(2000).bankrupt("loser").run()

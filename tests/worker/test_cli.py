@@ -69,6 +69,16 @@ def test_verify_derives_every_output_again(capsys, folder):
     assert (folder / "outputs.jsonl").read_bytes() == before
 
 
+def test_verify_by_another_version_claims_no_bytes(capsys, folder, monkeypatch):
+    """What another version of the code decided is compared on meaning, and nothing else is said."""
+    monkeypatch.setattr(cli, "code_digest", lambda: "another")
+    arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", folder
+    code, out, _ = adl(capsys, "replay", "--verify", *arguments)
+    assert code == 0
+    assert "derived again: the same in meaning\nanother version of the code decided them" in out
+    assert "bytes" not in out
+
+
 def test_verify_finds_a_changed_output(capsys, folder, tmp_path):
     """One quantity changed in one trade: exit code 1, and the record is named."""
     lines = (folder / "outputs.jsonl").read_bytes().splitlines(keepends=True)
