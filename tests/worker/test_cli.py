@@ -71,7 +71,7 @@ def test_verify_derives_every_output_again(capsys, folder):
 
 def test_verify_by_another_version_claims_no_bytes(capsys, folder, monkeypatch):
     """What another version of the code decided is compared on meaning, and nothing else is said."""
-    monkeypatch.setattr(cli, "code_digest", lambda: "another")
+    monkeypatch.setattr(sys.modules["worker.cli.replay"], "code_digest", lambda _: "another")
     arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", folder
     code, out, _ = adl(capsys, "replay", "--verify", *arguments)
     assert code == 0
