@@ -4,8 +4,8 @@ Rule 1: the loop knows `Source` and `Sink`, never what stands behind them.
 Rule 2: a position is the next offset to read, per (topic, partition); outputs and positions are committed together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -66,6 +66,22 @@ class Source(Protocol):
 
     def at_end(self) -> bool:
         """True when no further record will ever come (never, live)."""
+        ...
+
+
+@runtime_checkable
+class LiveSource(Source, Protocol):
+    """Inputs that can grow: between two calls of `ends`, once the ends are read, `poll` gives whatever comes.
+
+    Until then it gives nothing from behind them, and `complete_until_ms` is END for a partition that is read up to its.
+    """
+
+    def hold(self, partitions: Collection[Partition]) -> None:
+        """Asks for no more of these partitions until the next call; records may still come."""
+        ...
+
+    def quiet_ms(self) -> int:
+        """For how long nothing has come."""
         ...
 
 

@@ -1,15 +1,16 @@
 """Replay as proof: everything is decided again from the inputs, and compared with what was published."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import fields_of
+from schemas import Cut, fields_of
+from worker.cut import RecordedCut, recorded_cut
 from worker.engine import Engine, Start
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, DECISIONS, link
+from worker.output import CHAINED, CUTS, DECISIONS, link, read
 from worker.record import Record, Sink, Source
 from worker.settings import Settings
 
@@ -39,12 +40,20 @@ def verify_replay(
     *,
     code_digest: str = "",
     start: Start | None = None,
+    beyond: bool = True,
     progress: Callable[[int], None] | None = None,
     on_engine: Callable[[Engine], None] | None = None,
 ) -> VerifyReport:
-    """Decides again from the beginning of the source and compares each output topic, record by record."""
+    """Decides again from the beginning of the source and compares each output topic, record by record.
+
+    Decisions are taken at the cuts that were published: on a live topic a record may have come late, and counts where
+    it came. Beyond them the rule says where cuts stand; a log that still grows is not read `beyond`.
+    """
     again = MemorySink()
-    run(source, again, settings, code_digest=code_digest, start=start, progress=progress, on_engine=on_engine)
+    run(
+        source, again, settings, code_digest=code_digest, start=start, recorded=recorded_cuts(published),
+        beyond=beyond, progress=progress, on_engine=on_engine,
+    )  # fmt: skip
     report = VerifyReport()
     for topic in CHAINED:
         ours, theirs = list(again.outputs(topic)), list(published.outputs(topic))
@@ -64,6 +73,19 @@ def verify_replay(
                 continue
             report.differs(f"{topic} record {their.offset} differs: {_difference(our, their)}")
     return report
+
+
+def recorded_cuts(published: Sink) -> Iterator[RecordedCut]:
+    """The published cuts as far as they can be read and are numbered without a gap."""
+    for number, record in enumerate(published.outputs(CUTS), start=1):
+        try:
+            cut = read(record.value, Cut)
+            made = recorded_cut(cut)
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            return
+        if cut.number != number:
+            return
+        yield made
 
 
 _VERSIONED = ("chain", "code_digest")  # other code has other digests, hence another chain
