@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= build/demo
+KAFKA_PORT ?= 9092
 UV := $(shell command -v uv 2>/dev/null)
 
 # Waiting numba threads otherwise spin and take the cores away from the one that works.
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench lock clean
+.PHONY: help setup demo kafka test lint types format bench lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,6 +46,9 @@ setup: $(VENV)/.dev  ## everything that tests, lint and types need, in .venv
 
 demo: $(VENV)/.runtime  ## a crash at a seeded exchange: recording, decisions and forced trades in build/demo, summary
 	@$(BIN)/adl demo --out $(DEMO_OUT)
+
+kafka: $(VENV)/.dev  ## a local Kafka to try things with, at KAFKA_PORT (9092), until Ctrl-C
+	@exec $(BIN)/python -m tests.broker --port $(KAFKA_PORT)
 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """Apache Kafka in a container, from the official image or one built here with the same layout."""
 
-from testcontainers.core.config import testcontainers_config
+from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from tests.broker import settings
@@ -23,13 +23,12 @@ class KafkaContainer(DockerContainer):
         self.with_env("CLUSTER_ID", settings.CLUSTER)
         self.with_env("KAFKA_HEAP_OPTS", " ".join(settings.JVM[:2]))
         self.with_env("KAFKA_JVM_PERFORMANCE_OPTS", " ".join(settings.JVM[2:]))
-        # A port of ours instead of any free one: Docker gives another one to a container that starts again.
-        local = self.get_docker_client().host() == "localhost" and "gateway" not in str(self._mode())
-        self.ports[f"{PORT}/tcp"] = ("127.0.0.1", port) if local else port
+        # A port of ours instead of any free one: Docker gives another one to a container that starts again. On
+        # loopback where that is how it is reached; the address that leads out of a container is known too late.
+        docker = self.get_docker_client()
+        loopback = docker.get_connection_mode() is ConnectionMode.docker_host and docker.host() == "localhost"
+        self.ports[f"{PORT}/tcp"] = ("127.0.0.1", port) if loopback else port
         self.with_command(["bash", "-c", f"until [ -f {self.SCRIPT} ]; do sleep 0.05; done; exec bash {self.SCRIPT}"])
-
-    def _mode(self):
-        return self.get_docker_client().get_connection_mode()
 
     def start(self) -> "KafkaContainer":
         super().start()

@@ -14,15 +14,7 @@ from tests.broker import VERSION, cache, jars
 
 HERE = Path(__file__).parent
 RECIPE = ("Dockerfile", "log4j2.yaml", "pom.xml", "run", "server.properties")
-LEFT_OUT = (
-    "./dev/*",
-    "./proc/*",
-    "./sys/*",
-    "./usr/share/doc",
-    "./usr/share/locale",
-    "./var/cache",
-    "./var/lib/apt/lists",
-)
+LEFT_OUT = ("dev/*", "proc/*", "sys/*", "usr/share/doc", "usr/share/locale", "var/cache", "var/lib/apt/lists")
 JAVA_PARTS = ("bin", "conf", "lib", "legal", "release")  # not its compiler's modules, headers and manuals
 
 
@@ -71,6 +63,8 @@ def _build(docker) -> None:
         for name in RECIPE:
             shutil.copy(HERE / name, context)
         image, _ = docker.images.build(path=str(context), tag=tag(), rm=True, forcerm=True)
+    for old in cache.folder().glob("image-*.tar"):
+        old.unlink()
     with cache.arriving(_saved().name) as new, new.open("wb") as saved:
         for part in image.save(named=tag()):
             saved.write(part)
@@ -83,7 +77,7 @@ def _debian(root: Path, packed: Path) -> None:
     subprocess.run(
         ["debootstrap", "--variant=minbase", release, root, mirror.split()[0]], check=True, stdout=subprocess.DEVNULL
     )
-    subprocess.run(["tar", "-C", root, *(f"--exclude={path}" for path in LEFT_OUT), "-cf", packed, "."], check=True)
+    subprocess.run(["tar", "-C", root, *(f"--exclude=./{path}" for path in LEFT_OUT), "-cf", packed, "."], check=True)
 
 
 def _java(target: Path) -> None:
