@@ -9,6 +9,7 @@ import typer
 from worker.cli.common import Json, Set, SettingsFile, fail, finish, folder_sink, read_settings, start_of
 from worker.edge import terminal
 from worker.edge.code import code_digest
+from worker.edge.exits import Exit
 from worker.edge.log import log_decision
 from worker.edge.recording import RecordingSource, committed_outputs
 from worker.settings import Settings, to_values
@@ -47,7 +48,7 @@ def replay(
                 on_decision=log_decision,
             )
     except StateLostError as error:
-        fail(str(error), 4)
+        fail(str(error), Exit.STATE_LOST)
     facts = {
         "Records": f"{report.records:,}",
         "State digest": report.state_digest,
@@ -85,4 +86,4 @@ def _verify(source: RecordingSource, folder: Path, settings: Settings, *, json: 
             )
         for difference in report.differences:
             typer.echo(f"  {difference}")
-    raise typer.Exit(0 if report.ok else 1)
+    raise typer.Exit(Exit.DONE if report.ok else Exit.DIFFERENCE)
