@@ -12,6 +12,10 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from worker.edge.code import code_digest
+from worker.edge.recording import RecordingSource
+from worker.loop import run
+from worker.memory import MemorySink
 from worker.output import CHAINED, STATE
 from worker.record import Record
 from worker.settings import KINDS, load, to_toml
@@ -120,8 +124,11 @@ def committed(broker, topic):
     return records
 
 
-def said(sink):
-    """What a sink in memory was given, in the shape of `Topics.outputs`."""
+def expected(topics, records, settings):
+    """What a run on the recording says, in the shape of `Topics.outputs`."""
+    sink = MemorySink()
+    source = RecordingSource(topics.placed(records), partitions=topics.partitions())
+    run(source, sink, settings, code_digest=code_digest(settings))
     return {
         topic: [(record.key, record.value, record.log_time_ms) for record in sink.outputs(topic)] for topic in CHAINED
     }
@@ -167,6 +174,14 @@ class Worker:
     def events(self):
         """The events of its log."""
         return [json.loads(line)["event"] for line in self.words().splitlines() if line.startswith("{")]
+
+    def wait_until(self, event, seconds=60):
+        """Returns when it has logged an event."""
+        until = time.monotonic() + seconds
+        while event not in self.events():
+            assert self.alive(), f"the worker ended: {self.words()}"
+            assert time.monotonic() < until, f"no {event} after {seconds} s: {self.words()}"
+            time.sleep(0.05)
 
     def __enter__(self):
         return self
