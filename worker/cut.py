@@ -85,6 +85,7 @@ class Sequencer:
         *,
         live: bool = False,
         recorded: Iterable[RecordedCut] = (),
+        beyond: bool = True,
     ) -> None:
         self.watch_ms = watch_ms
         self.joint_window_ms = joint_window_ms
@@ -92,6 +93,7 @@ class Sequencer:
         self.offsets: dict[Partition, int] = dict.fromkeys(self.merge.partitions, 0)  # next to read, of emitted events
         self._live = live
         self._recorded = iter(recorded)
+        self._beyond = beyond  # False: cuts that were recorded and no others
         self._next_recorded = next(self._recorded, None)
         self._group: list[Event] = []  # from the first bankruptcy of a joint group on
         self._run: list[Event] = []  # results of one log time, one behind the other
@@ -128,7 +130,7 @@ class Sequencer:
         `complete_until_ms(partition)`: all its records with a smaller log time have been pushed.
         """
         yield from self._replay(complete_until_ms)
-        if self.replaying:
+        if self.replaying or not self._beyond:
             return
         yield from self._by_rule(complete_until_ms)
         horizon = self.merge.horizon_ms
@@ -143,7 +145,7 @@ class Sequencer:
         `idle`: nothing came for so long that the cuts are those of a log that ends here.
         """
         yield from self._replay(lambda _: END)
-        if self.replaying:
+        if self.replaying or not self._beyond:
             return
         now_ms = END if idle else self.merge.newest_ms
         # Behind the last place that can cut, records would be taken only to be put back.

@@ -57,7 +57,7 @@ def run(
     if on_engine is not None:
         on_engine(engine)
     rebuild = Rebuild(sink, settings.pool.name)
-    reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded)
+    reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond)
     for steps in reader.steps(stop):
         outputs: list[Output] = []
         last: tuple[CutPoint, Mark] | None = None

@@ -20,7 +20,9 @@ _BINDING: Final = {kind: place for place, kind in enumerate((0, 2, 4, 5, 6, 7, 3
 class Reader:
     """Turns a source's records into events and cuts in sequence order."""
 
-    def __init__(self, source: Source, settings: Settings, recorded: Iterable[RecordedCut] = ()) -> None:
+    def __init__(
+        self, source: Source, settings: Settings, recorded: Iterable[RecordedCut] = (), *, beyond: bool = True
+    ) -> None:
         self._source = source
         self._live = source if isinstance(source, LiveSource) else None
         self._decode = decoders(settings)
@@ -31,6 +33,7 @@ class Reader:
             settings.cut.joint_window_ms,
             live=self._live is not None,
             recorded=recorded,
+            beyond=beyond,
         )
         self._kind_of_topic: dict[str, int] = {}
         names = dict(zip(KINDS, KIND.values(), strict=True))

@@ -85,7 +85,15 @@ class LiveSource(Source, Protocol):
         ...
 
 
-class Sink(Protocol):
+class Outputs(Protocol):
+    """What was said before."""
+
+    def outputs(self, topic: str) -> Iterator[Record]:
+        """The committed records of a logical topic, oldest first."""
+        ...
+
+
+class Sink(Outputs, Protocol):
     """Outputs: one commit is all or nothing."""
 
     def commit(
@@ -96,10 +104,6 @@ class Sink(Protocol):
 
     def committed(self) -> Committed | None:
         """The last commit; None before the first."""
-        ...
-
-    def outputs(self, topic: str) -> Iterator[Record]:
-        """The committed records of a logical topic, oldest first."""
         ...
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A worker that kills itself with SIGKILL at a named point: `python -m tests.kafka.killed POINT COUNT --settings FILE`.
+"""A worker that kills itself, or is disturbed, at a named point: `python -m tests.kafka.killed POINT COUNT --settings FILE`.
 
 The points are places in the real code that a subclass or a wrapper can reach; nothing in the worker knows of them.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from worker import reader
 from worker.cli.common import read_settings
 from worker.cli.run import run_pool
-from worker.edge.kafka_sink import KafkaSink
+from worker.edge.kafka_sink import Again, KafkaSink
 from worker.edge.kafka_source import KafkaSource
 from worker.rebuild import Rebuild
 
@@ -29,6 +29,8 @@ POINTS = (
     "before the decision",
     "while rebuilding",
 )
+
+UNCERTAIN = ("request is lost", "answer is lost", "answer is late")  # these it survives
 
 
 class Fuse:
@@ -62,7 +64,15 @@ def sink_of(fuse):
         def _end(self):
             if fuse.point == "commit is sent" and fuse.left == 1:
                 threading.Timer(random.uniform(0, 0.004), die).start()
+            mine = fuse.point in UNCERTAIN
+            fuse.left -= mine
+            if mine and fuse.left == 0 and fuse.point == "request is lost":
+                raise Again("the request was lost")
             super()._end()
+            if mine and fuse.left == 0 and fuse.point == "answer is lost":
+                raise Again("the answer was lost")
+            if mine and fuse.left == 0:
+                time.sleep(1.1)
             fuse.passed("commit is sent")
             fuse.passed("commit is answered")
 

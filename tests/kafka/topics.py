@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from worker.edge.code import code_digest
 from worker.edge.recording import RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, STATE
+from worker.output import CHAINED, CUTS, STATE
 from worker.record import Record
 from worker.settings import KINDS, load, to_toml
 
@@ -88,7 +89,35 @@ class Topics:
             ]
         return found
 
-    def wait_for(self, count, topic="adl-cuts", seconds=60, alive=lambda: True):
+    def last_cut(self):
+        """The newest committed cut, None before the first."""
+        cuts = committed(self.broker, self.named(CUTS))
+        return json.loads(cuts[-1].value) if cuts else None
+
+    def wait_until_read(self, seconds=60, alive=lambda: True):
+        """Returns when a committed cut rests on everything that the inputs hold."""
+        self.wait_until_committed(self.ends(), seconds, alive)
+
+    def wait_until_committed(self, ends, seconds=60, alive=lambda: True):
+        """Returns when a committed cut rests on these offsets."""
+        until = time.monotonic() + seconds
+        while True:
+            cut = self.last_cut() or {"basis": {}}
+            reached = cut["basis"] | cut.get("after", {})
+            if all(reached.get(name, 0) >= end for name, end in ends.items()):
+                return
+            assert alive(), "the worker ended"
+            assert time.monotonic() < until, f"the last cut is {cut}, the inputs end at {ends}"
+            time.sleep(0.1)
+
+    def ends(self):
+        """Where the inputs end, by the names that a cut has for them."""
+        partitions = self.partitions()
+        admin = self.broker.admin()
+        found = admin.list_offsets({TopicPartition(*partition): OffsetSpec.latest() for partition in partitions})
+        return {f"{place.topic}:{place.partition}": future.result().offset for place, future in found.items()}
+
+    def wait_for(self, count, topic=CUTS, seconds=60, alive=lambda: True):
         """Returns when a topic holds so many committed records."""
         until = time.monotonic() + seconds
         while len(found := list(committed(self.broker, self.named(topic)))) < count:
@@ -174,6 +203,14 @@ class Worker:
     def events(self):
         """The events of its log."""
         return [json.loads(line)["event"] for line in self.words().splitlines() if line.startswith("{")]
+
+    def replayed(self, *arguments):
+        """`adl replay` with the same settings: exit code and what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker.cli", "replay", *arguments, "--settings", str(self.path)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
 
     def wait_until(self, event, seconds=60):
         """Returns when it has logged an event."""

@@ -14,6 +14,7 @@ from worker.edge.code import code_digest, worker_version
 from worker.edge.exits import EdgeError, Exit, StoppedError
 from worker.edge.health import Health, HealthServer
 from worker.edge.kafka import Pool, open_pool
+from worker.edge.kafka_commit import Origin
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.log import log_decision
 from worker.edge.secrets import client_config
@@ -59,7 +60,7 @@ def run_pool(
                 pool.sink,
                 settings,
                 code_digest=code_digest(settings),
-                start=_start(pool),
+                start=start_of_pool(pool.origin),
                 stop=stop,
                 progress=lambda _: _say(health, pool),
                 on_decision=log_decision,
@@ -80,11 +81,12 @@ def run_pool(
     return Exit.DONE
 
 
-def _start(pool: Pool) -> "Start":
+def start_of_pool(origin: Origin) -> "Start":
+    """Where deciding began when the pool first started."""
     from worker.cut import place
     from worker.engine import Start
 
-    return Start(pool.origin.start_ms, {place(name): offset for name, offset in pool.origin.start.items()})
+    return Start(origin.start_ms, {place(name): offset for name, offset in origin.start.items()})
 
 
 def _say(health: Health, pool: Pool) -> None:

@@ -4,20 +4,22 @@ Order: topics, the producer (which fences older ones), what is committed, what t
 record. What was found at the first start is repeated in every commit, so that a log that lost a part is noticed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from schemas import fields_of
 from worker.edge.exits import LogLostError, WrongTopicsError
 from worker.edge.kafka_cluster import Cluster
-from worker.edge.kafka_log import offsets_named, records_of
-from worker.edge.kafka_sink import KafkaSink, Origin
+from worker.edge.kafka_commit import Origin, Words, committed_words
+from worker.edge.kafka_log import offsets_named, own_records, records_of
+from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
 from worker.edge.watchdog import Watchdog
-from worker.record import Partition
+from worker.record import Partition, Record
 from worker.settings import Settings, to_values
 
 # Of these the newest record of a key says all there is; of the others history is part of the state.
@@ -85,6 +87,30 @@ def open_pool(
         _check_logs(origin, {} if committed is None else committed.offsets, ids, begins, ends)
     source = KafkaSource(config, cluster, begins, group=name, on_poll=sink.beat)
     return Pool(source, sink, origin)
+
+
+class PublishedTopics:
+    """What a pool has said on its topics, for reading only: nothing is joined, committed or written."""
+
+    def __init__(self, settings: Settings, config: Mapping[str, Any]) -> None:
+        self._config, self._pool = dict(config), settings.pool.name
+        self._outputs, self._identity = output_topics(settings), identity(settings)
+        self.cluster = Cluster(config)
+        self.partitions = self.cluster.partitions(input_topics(settings))
+
+    def outputs(self, topic: str) -> Iterator[Record]:
+        """The pool's committed records of a logical topic, in the order of their sequence."""
+        return own_records(self._config, self.cluster, self._outputs[topic], self._pool)
+
+    def origin(self) -> Origin | None:
+        """What was found when the pool first started; None where it has committed nothing."""
+        words = committed_words(self._config, self.cluster, self._identity, self.partitions)[1]
+        return msgspec.json.decode(words, type=Words).origin if words else None
+
+    def source(self) -> KafkaSource:
+        """The inputs from the beginning of their logs to where they end now."""
+        begins = self.cluster.begins(self.partitions)
+        return KafkaSource(self._config, self.cluster, begins, group="adl-reader", finite=True)
 
 
 def _first(

@@ -18,17 +18,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from worker.edge.exits import ClientError, FencedError, LogLostError, StoppedError, UnreachableError
 from worker.edge.kafka_cluster import Cluster, is_away
+from worker.edge.kafka_commit import CALL_SECONDS, METADATA_BYTES_MAX, Origin, Words, read_committed
 from worker.edge.kafka_log import own_records
 from worker.edge.watchdog import Watchdog
 from worker.record import Committed, Output, Partition, Record
 
-CALL_SECONDS: Final = 5.0
 CALLS_MAX: Final = 4  # of one kind before the transaction is given up
 COMMITS_MAX: Final = 5  # of the same outputs before the process is
 PATIENCE_SECONDS: Final = 120.0
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
 BEAT_SECONDS: Final = 1.0
-METADATA_BYTES_MAX: Final = 4096  # the broker's default for what stands beside an offset
 PRODUCER: Final[dict[str, Any]] = {
     "linger.ms": 0,
     "retry.backoff.ms": 10,
@@ -40,22 +39,6 @@ _FENCED: Final = (
     KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED,  # noqa: SLF001
 )  # fmt: skip
 _UNCERTAIN: Final = ("REQTMOUT", "Disconnected", "disconnected", "timed out")  # in the client's own log
-
-
-class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was found when the pool first started; repeated in every commit, because the state rests on it."""
-
-    topics: dict[str, str]  # name -> id
-    begins: dict[str, int] = {}  # "topic:partition" -> first offset that was read, where it is not 0
-    start_ms: int = 0  # bankruptcies with a smaller log time, or before their offset, are not the worker's
-    start: dict[str, int] = {}
-
-
-class Words(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What stands beside the first partition's offset."""
-
-    origin: Origin
-    mark: str = ""  # the loop's own words; empty before the first cut
 
 
 class Again(Exception):  # noqa: N818  an answer, not an end
@@ -236,17 +219,8 @@ class KafkaSink:
             return
 
     def _read_committed(self) -> tuple[dict[Partition, int], str]:
-        places = [TopicPartition(*partition) for partition in self._partitions]
-
-        def question() -> list[TopicPartition]:
-            with self._watchdog.within(2 * CALL_SECONDS, "committed"):
-                found: list[TopicPartition] = self._offsets_of.committed(places, CALL_SECONDS)
-                return found
-
-        found = self._cluster.ask("committed offsets", question)
-        offsets = {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
-        words = [place.metadata for place in found if place.offset >= 0 and place.metadata]
-        return offsets, words[0] if words else ""
+        with self._watchdog.within(PATIENCE_SECONDS + 2 * CALL_SECONDS, "committed"):
+            return read_committed(self._offsets_of, self._cluster, self._partitions)
 
     def _call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
         """The same call again while the client says that it may be; raises Again, or an EdgeError."""
