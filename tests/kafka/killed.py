@@ -1,4 +1,4 @@
-"""A worker that kills itself, or is disturbed, at a named point: `python -m tests.kafka.killed POINT COUNT --settings FILE`.
+"""A worker that kills itself, or is disturbed: `python -m tests.kafka.killed POINT COUNT --settings FILE`.
 
 The points are places in the real code that a subclass or a wrapper can reach; nothing in the worker knows of them.
 """

@@ -109,7 +109,8 @@ def test_records_that_left_retention_are_not_jumped_over(topics, broker, tmp_pat
     settings = topics.settings(*FLAGS)
     finished(topics, settings, tmp_path)
     topic = topics.named("mark-prices")
-    for future in broker.admin().delete_records([TopicPartition(topic, 0, 7)]).values():
+    admin = broker.admin()  # its answers go with it
+    for future in admin.delete_records([TopicPartition(topic, 0, 7)]).values():
         future.result(10)
     code, words = refused(settings, tmp_path)
     assert code == Exit.STATE_LOST
@@ -121,7 +122,8 @@ def test_a_topic_that_was_made_anew_is_not_taken_for_the_old_one(topics, broker,
     settings = topics.settings(*FLAGS)
     finished(topics, settings, tmp_path)
     topic = topics.named("mark-prices")
-    for future in broker.admin().delete_topics([topic]).values():
+    admin = broker.admin()
+    for future in admin.delete_topics([topic]).values():
         future.result(10)
     time.sleep(1)
     broker.create_topics({topic: topics.inputs[topic]}, retention_ms=-1)
@@ -136,7 +138,8 @@ def test_offsets_that_are_gone_do_not_make_the_pool_begin_anew(topics, broker, t
     settings = topics.settings(*FLAGS)
     finished(topics, settings, tmp_path)
     said = topics.outputs()
-    for future in broker.admin().delete_consumer_groups([identity(settings)]).values():
+    admin = broker.admin()
+    for future in admin.delete_consumer_groups([identity(settings)]).values():
         future.result(10)
     code, words = refused(settings, tmp_path)
     assert code == Exit.STATE_LOST
@@ -147,9 +150,10 @@ def test_offsets_that_are_gone_do_not_make_the_pool_begin_anew(topics, broker, t
 def test_a_compacted_history_is_refused(topics, broker, tmp_path):
     """Compaction removes what a replay needs; an instrument's newest word is enough."""
     policy = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+    admin = broker.admin()
     for kind in ("positions", "instruments"):
         resource = ConfigResource(ResourceType.TOPIC, topics.named(kind), incremental_configs=[policy])
-        for future in broker.admin().incremental_alter_configs([resource]).values():
+        for future in admin.incremental_alter_configs([resource]).values():
             future.result(10)
     code, words = refused(topics.settings(*FLAGS), tmp_path)
     assert code == Exit.USAGE
@@ -180,7 +184,7 @@ def test_an_open_transaction_in_an_input_is_waited_for_at_the_start_and_reported
         assert worker.stop() == 0
 
 
-def test_an_open_transaction_holds_no_live_bankruptcy(topics, broker, records, tmp_path):
+def test_an_open_transaction_holds_no_live_bankruptcy(topics, broker, tmp_path):
     """12: its records count as late."""
     settings = topics.settings(*FLAGS)
     with Worker(settings, tmp_path) as worker:

@@ -226,4 +226,4 @@ class Worker:
     def __exit__(self, *error):
         if self.alive():
             self.process.kill()
-            self.wait()
+        self.wait()

@@ -5,16 +5,19 @@ Rule: a question that gets no answer is asked again, until PATIENCE_SECONDS have
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from worker.edge.exits import ClientError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
+from worker.edge.kafka_words import ClientWords
 from worker.record import Partition
 
 ASK_SECONDS: Final = 3.0
 PATIENCE_SECONDS: Final = 120.0
+GONE_SECONDS: Final = 10.0  # a broker that has just started does not know its topics yet
 Answer = TypeVar("Answer")
 
 _GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001
@@ -23,6 +26,7 @@ _AWAY = (
     KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE,  # noqa: SLF001
     KafkaError._TIMED_OUT_QUEUE, KafkaError._WAIT_COORD, KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
 )  # fmt: skip
 
 
@@ -35,7 +39,7 @@ class Cluster:
     """Questions to the brokers."""
 
     def __init__(self, config: Mapping[str, Any], stop: Callable[[], bool] = lambda: False) -> None:
-        self._admin = AdminClient(dict(config))
+        self._admin = AdminClient(dict(config), logger=ClientWords().logger)
         self._stop = stop
 
     def partitions(self, topics: Iterable[str]) -> list[Partition]:
@@ -77,21 +81,27 @@ class Cluster:
 
     def ask(self, what: str, question: Callable[[], Answer]) -> Answer:
         """The answer, asked for again while no broker is there."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        begun = time.monotonic()
         while True:
             try:
                 return question()
             except KafkaException as error:
-                reason = error.args[0]
-                if reason.code() in _GONE:
+                reason, waited = error.args[0], time.monotonic() - begun
+                if reason.code() in _GONE and waited > GONE_SECONDS:
                     raise LogLostError(f"a topic is gone: {reason.str()}") from None
-                if not is_away(reason):
+                if not is_away(reason) and reason.code() not in _GONE:
                     raise ClientError(f"asked for {what}, Kafka says {reason.name()}: {reason.str()}") from None
                 if self._stop():
                     raise StoppedError(f"stopped while asking for {what}") from None
-                if time.monotonic() > until:
+                if waited > PATIENCE_SECONDS:
                     raise UnreachableError(f"asked for {what} for {PATIENCE_SECONDS:.0f} s: {reason.str()}") from None
-                time.sleep(0.1)
+            time.sleep(0.1)
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Lets the client see who leads now: after a broker's restart it goes on asking with the old leader's epoch."""
+        with suppress(KafkaException):
+            self._admin.list_topics(timeout=ASK_SECONDS)
 
     def _offsets(
         self, partitions: Iterable[Partition], spec: OffsetSpec, level: IsolationLevel

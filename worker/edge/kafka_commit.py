@@ -10,6 +10,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_words import ClientWords
 from worker.record import Partition
 
 CALL_SECONDS: Final = 5.0
@@ -47,7 +48,7 @@ def committed_words(
     config: Mapping[str, Any], cluster: Cluster, group: str, partitions: Sequence[Partition]
 ) -> tuple[dict[Partition, int], str]:
     """`read_committed` by a consumer of its own that joins nothing."""
-    consumer = Consumer({**config, "group.id": group, "isolation.level": "read_committed"})
+    consumer = Consumer({**config, "group.id": group, "isolation.level": "read_committed"}, logger=ClientWords().logger)
     try:
         return read_committed(consumer, cluster, partitions)
     finally:

@@ -7,7 +7,6 @@ that are then committed say it: ours, and it did; those before, and the same byt
 The state needs no rolling back for that: it is a function of the inputs, and the outputs of the cut are still in hand.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -20,6 +19,7 @@ from worker.edge.exits import ClientError, FencedError, LogLostError, StoppedErr
 from worker.edge.kafka_cluster import Cluster, is_away
 from worker.edge.kafka_commit import CALL_SECONDS, METADATA_BYTES_MAX, Origin, Words, read_committed
 from worker.edge.kafka_log import own_records
+from worker.edge.kafka_words import ClientWords
 from worker.edge.watchdog import Watchdog
 from worker.record import Committed, Output, Partition, Record
 
@@ -38,7 +38,6 @@ _DEFAULTS: Final[dict[str, Any]] = {"compression.type": "lz4"}  # the operator's
 _FENCED: Final = (
     KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED,  # noqa: SLF001
 )  # fmt: skip
-_UNCERTAIN: Final = ("REQTMOUT", "Disconnected", "disconnected", "timed out")  # in the client's own log
 
 
 class Again(Exception):  # noqa: N818  an answer, not an end
@@ -65,9 +64,11 @@ class KafkaSink:
         self._watchdog, self._stop = watchdog, stop
         self._partitions = sorted(partitions)
         # Offsets are committed under a group that nobody joins; its metadata is all that a transaction asks for.
-        self._offsets_of = Consumer({**config, "group.id": identity, "isolation.level": "read_committed"})
-        self._advisor = Producer({**_DEFAULTS, **config})
-        self._uncertain = _Uncertain()
+        self._offsets_of = Consumer(
+            {**config, "group.id": identity, "isolation.level": "read_committed"}, logger=ClientWords().logger
+        )
+        self._advisor = Producer({**_DEFAULTS, **config}, logger=ClientWords().logger)
+        self._words = ClientWords()
         self._producer: Producer | None = None
         self._last: tuple[dict[Partition, int], str] = ({}, "")  # what is committed: offsets and words
         self._at = time.monotonic()
@@ -155,7 +156,7 @@ class KafkaSink:
         self, outputs: Sequence[Output], offsets: Mapping[Partition, int], words: str, log_time_ms: int
     ) -> None:
         producer = self._live_producer()
-        self._uncertain.clear()
+        self._words.uncertain = ""
         self._call("begin_transaction", producer.begin_transaction)
         for output in outputs:
             self._write(output, log_time_ms)
@@ -169,8 +170,8 @@ class KafkaSink:
         self._end()
         took = time.monotonic() - begun
         producer.poll(0)  # the client's log
-        if took >= CERTAIN_SECONDS or self._uncertain.seen:
-            raise Again(self._uncertain.seen or f"the commit took {took:.1f} s")
+        if took >= CERTAIN_SECONDS or self._words.uncertain:
+            raise Again(self._words.uncertain or f"the commit took {took:.1f} s")
 
     def _write(self, output: Output, log_time_ms: int) -> None:
         producer = self._live_producer()
@@ -208,7 +209,7 @@ class KafkaSink:
                 del old
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
-            producer = Producer(self._config, logger=self._uncertain.logger)
+            producer = Producer(self._config, logger=self._words.logger)
             try:
                 self._call("init_transactions", producer.init_transactions, CALL_SECONDS)
             except Again as again:
@@ -255,23 +256,3 @@ class KafkaSink:
     def _config_of_reader(self) -> dict[str, Any]:
         own = {*PRODUCER, *_DEFAULTS, "transactional.id"}
         return {name: value for name, value in self._config.items() if name not in own}
-
-
-class _Uncertain(logging.Handler):
-    """Hears of requests that timed out and connections that dropped in the client's log: `error_cb` stays silent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = ""
-        self.logger = logging.Logger("librdkafka")
-        self.logger.addHandler(self)
-
-    def clear(self) -> None:
-        self.seen = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        words = record.getMessage()
-        if any(word in words for word in _UNCERTAIN):
-            self.seen = words
-        elif record.levelno >= logging.ERROR:
-            structlog.get_logger().warning("adl.kafka", words=words)

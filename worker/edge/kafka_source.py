@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from worker.edge.exits import ClientError, LogLostError
 from worker.edge.kafka_cluster import Cluster, is_away
+from worker.edge.kafka_words import ClientWords
 from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
@@ -54,7 +55,9 @@ class KafkaSource:
         self._held: set[Partition] = set()
         self._asked = 0
         self._came = self._reported = time.monotonic()
-        self._consumer = Consumer({**config, **CONSUMER, "group.id": group})  # named, never joined
+        self._consumer = Consumer(  # the group is named, never joined
+            {**config, **CONSUMER, "group.id": group}, logger=ClientWords().logger
+        )
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in begins.items()])
 
     def partitions(self) -> list[Partition]:
