@@ -253,6 +253,7 @@ class Cut(Message, frozen=True, tag_field="type", tag=True):
     number: int
     log_time_ms: int
     basis: dict[str, int]  # "topic:partition" -> next offset
+    after: dict[str, int] = {}  # the same behind the records that stand at the cut, where it differs from the basis
 
 
 class AdlState(Message, frozen=True, tag_field="type", tag=True):

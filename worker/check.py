@@ -23,7 +23,7 @@ from schemas import (
 from worker.book.book import Book
 from worker.cut import Event
 from worker.findings import CheckReport, Findings, Odd, SymbolFacts
-from worker.loop import Reader
+from worker.reader import Reader
 from worker.record import Record, Source
 from worker.settings import Settings
 

@@ -3,12 +3,12 @@
 The pool's inputs are one sequence: the merge of the partitions by their head records, smallest (log time, kind, topic,
 partition) first. It depends on the logs alone, not on which partition was fetched first. A cut stands before each
 control, before a run of results of one log time, before the last bankruptcy of a joint group, and after all records up
-to each multiple of `watch_ms` at which there is something new.
+to each multiple of `watch_ms` at which there is something new. On a live topic a late record counts where it arrives,
+so what stands between two cuts is said only together with the second, and cuts that were recorded are taken as they
+were: the rule goes on beyond their end.
 """
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,6 +18,7 @@ from schemas import (
     AccountUpdate,
     Bankruptcy,
     Control,
+    Cut,
     ForcedTradeResult,
     InputMessage,
     Instrument,
@@ -25,6 +26,7 @@ from schemas import (
     MarkPrice,
     Refused,
 )
+from worker.merge import Merge
 from worker.record import END, Partition, Record
 
 KIND = {
@@ -39,6 +41,7 @@ KIND = {
 }
 CONTROL, RESULT, BANKRUPTCY = KIND[Control], KIND[ForcedTradeResult], KIND[Bankruptcy]
 CUTTING = frozenset((CONTROL, RESULT, BANKRUPTCY))
+CompleteUntil = Callable[[Partition], int]
 
 
 class Event(msgspec.Struct):
@@ -70,76 +73,134 @@ class CutPoint:
     cutting: list[Event] = field(default_factory=list)
 
 
-class Sequencer:
-    """Merges partitions into one sequence with its cuts; holds back what a missing record could still change."""
+@dataclass(frozen=True, slots=True)
+class RecordedCut:
+    """Where a cut stood: the offsets before what stands at it, and behind that."""
 
-    def __init__(self, partitions: list[Partition], watch_ms: int, joint_window_ms: int) -> None:
+    log_time_ms: int
+    basis: dict[Partition, int]
+    after: dict[Partition, int]
+
+
+class Sequencer:
+    """Merges partitions into one sequence with its cuts; holds back what a missing record could still change.
+
+    `live`: partitions can still grow behind their present end, so events wait for their cut and `settle` ends a round.
+    """
+
+    def __init__(
+        self,
+        partitions: Iterable[Partition],
+        watch_ms: int,
+        joint_window_ms: int,
+        *,
+        live: bool = False,
+        recorded: Iterable[RecordedCut] = (),
+        beyond: bool = True,
+    ) -> None:
         self.watch_ms = watch_ms
         self.joint_window_ms = joint_window_ms
-        self.offsets: dict[Partition, int] = dict.fromkeys(sorted(partitions), 0)  # next to read, of emitted events
-        self._queues: dict[Partition, deque[Event]] = {p: deque() for p in self.offsets}
-        self._newest_ms: dict[Partition, int] = dict.fromkeys(self.offsets, -END)
-        self._empty: set[Partition] = set(self.offsets)
-        self._heads: list[tuple[int, int, str, int]] = []
+        self.merge: Merge[Event] = Merge(partitions, CUTTING)
+        self.offsets: dict[Partition, int] = dict.fromkeys(self.merge.partitions, 0)  # next to read, of emitted events
+        self._live = live
+        self._recorded = iter(recorded)
+        self._beyond = beyond  # False: cuts that were recorded and no others
+        self._next_recorded = next(self._recorded, None)
         self._group: list[Event] = []  # from the first bankruptcy of a joint group on
         self._run: list[Event] = []  # results of one log time, one behind the other
+        self._held: list[Event] = []  # live: taken from the merge, said with the next cut
         self._last_ms: int | None = None  # of the newest emitted event that no watch cut has covered
+        self._cut_ms = -END  # of the last cut; never decreases
+        self._watched_ms = -END  # of the last watch cut
+        # At the last cut: what `settle` goes back to.
+        self._committed: tuple[dict[Partition, int], int | None] = dict(self.offsets), None
 
     def push(self, event: Event) -> None:
         """Takes the next record of its partition."""
-        partition = (event.record.topic, event.record.partition)
-        log_time_ms, newest_ms = event.record.log_time_ms, self._newest_ms[partition]
-        if log_time_ms < newest_ms:
-            log_time_ms = newest_ms
-        event.log_time_ms = self._newest_ms[partition] = log_time_ms
-        queue = self._queues[partition]
-        queue.append(event)
-        if len(queue) == 1:
-            self._empty.discard(partition)
-            heapq.heappush(self._heads, (event.log_time_ms, event.kind, *partition))
+        self.merge.push(event)
 
-    def steps(self, complete_until_ms: Callable[[Partition], int]) -> Iterator[Event | CutPoint]:
+    @property
+    def replaying(self) -> bool:
+        """Recorded cuts are still to be passed."""
+        return self._next_recorded is not None
+
+    def due(self) -> bool:
+        """Live, between rounds: something waits that cuts, or a multiple of `watch_ms` has passed."""
+        if self.merge.cutting:
+            return True
+        oldest_ms = min(self.merge.oldest_ms(), END if self._last_ms is None else self._last_ms)
+        return max(oldest_ms, self._cut_ms, self._watched_ms + 1) <= self._watch_until_ms()
+
+    def pending(self) -> bool:
+        """Something was read that no cut, or no watch cut, has covered."""
+        return self._last_ms is not None or self.merge.oldest_ms() < END
+
+    def steps(self, complete_until_ms: CompleteUntil) -> Iterator[Event | CutPoint]:
         """Every event and cut that no record still to come can change.
 
         `complete_until_ms(partition)`: all its records with a smaller log time have been pushed.
         """
-        horizon = min((complete_until_ms(p) for p in self._empty), default=END)
-        while self._heads and self._heads[0][0] < horizon:
-            event = self._pop()
-            source = (event.record.topic, event.record.partition)
-            if not self._queues[source]:
-                horizon = min(horizon, complete_until_ms(source))
-            if self._group and event.log_time_ms > self._group[0].log_time_ms + self.joint_window_ms:
-                yield from self._release_group()
-            if self._group or event.kind == BANKRUPTCY:
-                self._group.append(event)
-            elif event.log_time_ms == self._last_ms and event.kind not in CUTTING and not self._run:
-                # No cut stands before it. `_emit` says the same, but its two generators cost 0.7 us a record.
-                self._passed(event)
-                yield event
-            else:
-                yield from self._emit(event)
-        if self._heads:
-            horizon = min(horizon, self._heads[0][0])
+        yield from self._replay(complete_until_ms)
+        if self.replaying or not self._beyond:
+            return
+        yield from self._by_rule(complete_until_ms)
+        horizon = self.merge.horizon_ms
         if self._group and horizon > self._group[0].log_time_ms + self.joint_window_ms:
             yield from self._release_group()
         if not self._group:
             yield from self._advance(horizon)
 
-    def _pop(self) -> Event:
-        log_time_ms, kind, topic, number = self._heads[0]
-        partition = (topic, number)
-        queue = self._queues[partition]
-        event = queue.popleft()
-        if queue:
-            head = queue[0]
-            if head.log_time_ms == log_time_ms and head.kind == kind:
-                return event  # the partition stays where it is
-            heapq.heapreplace(self._heads, (head.log_time_ms, head.kind, topic, number))
-        else:
-            heapq.heappop(self._heads)
-            self._empty.add(partition)
-        return event
+    def settle(self, *, idle: bool = False) -> Iterator[Event | CutPoint]:
+        """Live: every cut of what was pushed, which is all there was when the ends were asked; the rest stays.
+
+        `idle`: nothing came for so long that the cuts are those of a log that ends here.
+        """
+        yield from self._replay(lambda _: END)
+        if self.replaying or not self._beyond:
+            return
+        now_ms = END if idle else self.merge.newest_ms
+        # Behind the last place that can cut, records would be taken only to be put back.
+        until_ms = END if idle else self._watch_until_ms()
+        yield from self._by_rule(lambda _: END, until_ms)
+        if self._group and now_ms >= self._group[0].log_time_ms + self.joint_window_ms:
+            yield from self._release_group()
+        if not self._group:
+            yield from self._advance(now_ms, close_run=True)
+        self.merge.put_back(self._held + self._run + self._group)
+        self._held, self._run, self._group = [], [], []
+        offsets, self._last_ms = self._committed
+        self.offsets = dict(offsets)
+
+    def _by_rule(
+        self, complete_until_ms: Callable[[Partition], int], until_ms: int = END
+    ) -> Iterator[Event | CutPoint]:
+        for event in self.merge.take(complete_until_ms, until_ms=until_ms):
+            if self._group and event.log_time_ms > self._group[0].log_time_ms + self.joint_window_ms:
+                yield from self._release_group()
+            if self._group or event.kind == BANKRUPTCY:
+                self._group.append(event)
+            elif event.log_time_ms == self._last_ms and event.kind not in CUTTING and not self._run and not self._live:
+                # No cut stands before it. `_emit` says the same, but its two generators cost 0.7 us a record.
+                self._passed(event)
+                yield event
+            else:
+                yield from self._emit(event)
+
+    def _replay(self, complete_until_ms: CompleteUntil) -> Iterator[Event | CutPoint]:
+        """The events of each recorded cut, and the cut itself once all that stands at it is there."""
+        while (cut := self._next_recorded) is not None:
+            for event in self.merge.take(complete_until_ms, cut.basis):
+                self._passed(event)
+                yield event
+            if not self.merge.reaches(cut.basis) or not self.merge.reaches(cut.after):
+                return
+            cutting = list(self.merge.take(lambda _: END, cut.after))
+            if cutting:
+                yield from self._cut(cutting[-1].log_time_ms, cutting)
+            else:
+                yield from self._watch_cut()
+            self._cut_ms = max(self._cut_ms, cut.log_time_ms)  # larger where it was taken with another `watch_ms`
+            self._next_recorded = next(self._recorded, None)
 
     def _release_group(self) -> Iterator[Event | CutPoint]:
         group, self._group = self._group, []
@@ -147,7 +208,7 @@ class Sequencer:
         for i, event in enumerate(group):
             if i == last:
                 yield from self._advance(event.log_time_ms, close_run=True)
-                yield self._cut(event.log_time_ms, [event])
+                yield from self._cut(event.log_time_ms, [event])
             else:
                 yield from self._emit(event)
 
@@ -157,29 +218,62 @@ class Sequencer:
         if event.kind == RESULT:
             self._run.append(event)
         elif event.kind == CONTROL:
-            yield self._cut(event.log_time_ms, [event])
+            yield from self._cut(event.log_time_ms, [event])
         else:
             self._passed(event)
-            yield event
+            if self._live:
+                self._held.append(event)
+            else:
+                yield event
 
-    def _advance(self, next_ms: int, close_run: bool = False) -> Iterator[CutPoint]:
+    def _advance(self, next_ms: int, close_run: bool = False) -> Iterator[Event | CutPoint]:
         """Takes the cuts that stand before `next_ms`, the log time of whatever comes next."""
         if self._run and (close_run or self._run[0].log_time_ms < next_ms):
             run, self._run = self._run, []
-            yield self._cut(run[0].log_time_ms, run)
-        if self._last_ms is not None and not self._run:
-            watch_ms = -(-self._last_ms // self.watch_ms) * self.watch_ms
-            if watch_ms < next_ms:
-                self._last_ms = None
-                yield CutPoint(watch_ms, dict(self.offsets))
+            yield from self._cut(run[0].log_time_ms, run)
+        if self._last_ms is not None and not self._run and self._multiple(self._last_ms) < next_ms:
+            yield from self._watch_cut()
 
-    def _cut(self, log_time_ms: int, cutting: list[Event]) -> CutPoint:
-        cut = CutPoint(log_time_ms, dict(self.offsets), cutting)
+    def _watch_cut(self) -> Iterator[Event | CutPoint]:
+        last_ms = self._cut_ms if self._last_ms is None else self._last_ms
+        self._watched_ms = self._multiple(last_ms)
+        self._last_ms = None
+        yield from self._said(CutPoint(self._watched_ms, dict(self.offsets)))
+
+    def _cut(self, log_time_ms: int, cutting: list[Event]) -> Iterator[Event | CutPoint]:
+        cut = CutPoint(max(log_time_ms, self._cut_ms), dict(self.offsets), cutting)
         for event in cutting:
             self._passed(event)
-        return cut
+        yield from self._said(cut)
+
+    def _said(self, cut: CutPoint) -> Iterator[Event | CutPoint]:
+        held, self._held = self._held, []
+        self._cut_ms = cut.log_time_ms
+        self._committed = dict(self.offsets), self._last_ms
+        yield from held
+        yield cut
 
     def _passed(self, event: Event) -> None:
         record = event.record
         self.offsets[record.topic, record.partition] = record.offset + 1
-        self._last_ms = event.log_time_ms
+        # A record that is older than the last cut came late and counts where it came.
+        self._last_ms = max(event.log_time_ms, self._cut_ms, self._watched_ms + 1)
+
+    def _multiple(self, log_time_ms: int) -> int:
+        return -(-log_time_ms // self.watch_ms) * self.watch_ms
+
+    def _watch_until_ms(self) -> int:
+        """The largest multiple of `watch_ms` that the newest record has passed."""
+        return (self.merge.newest_ms - 1) // self.watch_ms * self.watch_ms
+
+
+def recorded_cut(cut: Cut) -> RecordedCut:
+    """A cut as it was written."""
+    basis = {place(name): offset for name, offset in cut.basis.items()}
+    return RecordedCut(cut.log_time_ms, basis, basis | {place(name): offset for name, offset in cut.after.items()})
+
+
+def place(name: str) -> Partition:
+    """The partition that is written as "topic:partition"; raises ValueError."""
+    topic, _, number = name.rpartition(":")
+    return topic, int(number)

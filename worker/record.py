@@ -4,8 +4,8 @@ Rule 1: the loop knows `Source` and `Sink`, never what stands behind them.
 Rule 2: a position is the next offset to read, per (topic, partition); outputs and positions are committed together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -69,7 +69,31 @@ class Source(Protocol):
         ...
 
 
-class Sink(Protocol):
+@runtime_checkable
+class LiveSource(Source, Protocol):
+    """Inputs that can grow: between two calls of `ends`, once the ends are read, `poll` gives whatever comes.
+
+    Until then it gives nothing from behind them, and `complete_until_ms` is END for a partition that is read up to its.
+    """
+
+    def hold(self, partitions: Collection[Partition]) -> None:
+        """Asks for no more of these partitions until the next call; records may still come."""
+        ...
+
+    def quiet_ms(self) -> int:
+        """For how long nothing has come."""
+        ...
+
+
+class Outputs(Protocol):
+    """What was said before."""
+
+    def outputs(self, topic: str) -> Iterator[Record]:
+        """The committed records of a logical topic, oldest first."""
+        ...
+
+
+class Sink(Outputs, Protocol):
     """Outputs: one commit is all or nothing."""
 
     def commit(
@@ -80,10 +104,6 @@ class Sink(Protocol):
 
     def committed(self) -> Committed | None:
         """The last commit; None before the first."""
-        ...
-
-    def outputs(self, topic: str) -> Iterator[Record]:
-        """The committed records of a logical topic, oldest first."""
         ...
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:

@@ -95,6 +95,7 @@ class Writer(Inputs):
         cut = Cut(
             pool=self.pool, sequence=sequence, chain=chain, number=self.cut_number,
             log_time_ms=point.log_time_ms, basis=_basis(point),
+            after={f"{e.record.topic}:{e.record.partition}": e.record.offset + 1 for e in point.cutting},
         )  # fmt: skip
         self.outputs.put(CUTS, self.pool, cut, point.log_time_ms)
 

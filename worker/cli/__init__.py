@@ -1,7 +1,6 @@
 """The command `adl`: settings -> edge -> loop, and nothing else; one file per command.
 
-Exit codes: 0 done; 1 a check or `--verify` found a difference; 2 wrong use or settings; 3 a file cannot be read;
-4 the inputs and what was committed about them do not agree.
+Exit codes are the closed list of worker/edge/exits.py.
 """
 
 import gc
@@ -14,13 +13,16 @@ from worker.cli.config import config_show, version
 from worker.cli.demo import demo
 from worker.cli.explain import explain_command
 from worker.cli.replay import replay
+from worker.cli.run import run_command
 from worker.cli.tail import tail
+from worker.edge.exits import EdgeError, Exit
 from worker.edge.jsonlines import RecordingError
 from worker.explain import NotFoundError
 from worker.settings import SettingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Auto-deleveraging.")
 app.command()(demo)
+app.command(name="run")(run_command)
 app.command()(replay)
 app.command()(check)
 app.command(name="explain")(explain_command)
@@ -38,6 +40,8 @@ def main() -> None:
     try:
         app()
     except (SettingError, NotFoundError) as error:
-        fail(str(error), 2)
+        fail(str(error), Exit.USAGE)
     except RecordingError as error:
-        fail(str(error), 3)
+        fail(str(error), Exit.UNREADABLE)
+    except EdgeError as error:
+        fail(str(error), error.exit)

@@ -1,0 +1,229 @@
+"""Topics for a test: made, filled by a plain producer, and read back by a plain consumer of what is committed."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from worker.edge.code import code_digest
+from worker.edge.recording import RecordingSource
+from worker.loop import run
+from worker.memory import MemorySink
+from worker.output import CHAINED, CUTS, STATE
+from worker.record import Record
+from worker.settings import KINDS, load, to_toml
+
+ROOT = Path(__file__).parents[2]
+
+
+class Topics:
+    """One test's topics, all with a name of their own."""
+
+    def __init__(self, broker, partitions, **inputs):
+        """`partitions`: of the inputs, as (topic, number); topics get the test's prefix."""
+        self.broker = broker
+        self.prefix = broker.unique("t")
+        counts = dict.fromkeys((self.named(kind) for kind in KINDS), 1)
+        for topic, number in partitions:
+            counts[self.named(topic)] = max(counts[self.named(topic)], number + 1)
+        self.inputs = counts
+        broker.create_topics(counts, retention_ms=-1, **inputs)
+        broker.create_topics({self.named(topic): 1 for topic in CHAINED}, retention_ms=-1)
+        broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact")
+
+    def named(self, topic):
+        return f"{self.prefix}.{topic}"
+
+    def settings(self, *flags):
+        """Settings of a pool on these topics, live and from the beginning."""
+        return load(
+            flags=[
+                *(f"input.topics.{kind}={self.named(kind)}" for kind in KINDS),
+                *(f"output.{topic.replace('-', '_')}={self.named(topic)}" for topic in (*CHAINED, STATE)),
+                f"pool.environment={self.prefix}",
+                f"kafka.bootstrap={self.broker.bootstrap}",
+                "worker.mode=live",
+                "worker.start_at=beginning",
+                *flags,
+            ]
+        )
+
+    def placed(self, records):
+        """The records as they stand in these topics: the same, under the topics' names."""
+        return [msgspec.structs.replace(record, topic=self.named(record.topic)) for record in records]
+
+    def partitions(self):
+        return sorted((topic, number) for topic, count in self.inputs.items() for number in range(count))
+
+    def publish(self, records, **config):
+        """Writes records with a plain producer, in their order, and waits until they are there."""
+        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 5, "acks": "all", **config})
+        failed = []
+        for record in records:
+            while True:
+                try:
+                    producer.produce(
+                        self.named(record.topic), record.value, record.key, partition=record.partition,
+                        timestamp=record.log_time_ms, on_delivery=lambda error, _: error and failed.append(error),
+                    )  # fmt: skip
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        assert producer.flush(60) == 0
+        assert failed == []
+
+    def outputs(self, *topics):
+        """Committed records of the outputs as (topic, key, value, timestamp), each topic in its order."""
+        found = {}
+        for topic in topics or CHAINED:
+            found[topic] = [
+                (record.key, record.value, record.log_time_ms) for record in committed(self.broker, self.named(topic))
+            ]
+        return found
+
+    def last_cut(self):
+        """The newest committed cut, None before the first."""
+        cuts = committed(self.broker, self.named(CUTS))
+        return json.loads(cuts[-1].value) if cuts else None
+
+    def wait_until_read(self, seconds=60, alive=lambda: True):
+        """Returns when a committed cut rests on everything that the inputs hold."""
+        self.wait_until_committed(self.ends(), seconds, alive)
+
+    def wait_until_committed(self, ends, seconds=60, alive=lambda: True):
+        """Returns when a committed cut rests on these offsets."""
+        until = time.monotonic() + seconds
+        while True:
+            cut = self.last_cut() or {"basis": {}}
+            reached = cut["basis"] | cut.get("after", {})
+            if all(reached.get(name, 0) >= end for name, end in ends.items()):
+                return
+            assert alive(), "the worker ended"
+            assert time.monotonic() < until, f"the last cut is {cut}, the inputs end at {ends}"
+            time.sleep(0.1)
+
+    def ends(self):
+        """Where the inputs end, by the names that a cut has for them."""
+        partitions = self.partitions()
+        admin = self.broker.admin()
+        found = admin.list_offsets({TopicPartition(*partition): OffsetSpec.latest() for partition in partitions})
+        return {f"{place.topic}:{place.partition}": future.result().offset for place, future in found.items()}
+
+    def wait_for(self, count, topic=CUTS, seconds=60, alive=lambda: True):
+        """Returns when a topic holds so many committed records."""
+        until = time.monotonic() + seconds
+        while len(found := list(committed(self.broker, self.named(topic)))) < count:
+            assert alive(), "the worker ended"
+            assert time.monotonic() < until, f"{len(found)} of {count} records of {topic} after {seconds} s"
+            time.sleep(0.1)
+
+
+def committed(broker, topic):
+    """The committed records of a topic's partitions, in order, by a consumer that knows nothing of the worker."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap, "group.id": "plain", "enable.auto.commit": False,
+            "isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.partition.eof": True,
+        }
+    )  # fmt: skip
+    numbers = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
+    left = set(numbers)
+    records = []
+    while left:
+        for message in consumer.consume(1000, 0.2):
+            if message.error():
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                left.discard(message.partition())
+                continue
+            records.append(
+                Record(
+                    topic, message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value()
+                )
+            )
+    consumer.close()
+    return records
+
+
+def expected(topics, records, settings):
+    """What a run on the recording says, in the shape of `Topics.outputs`."""
+    sink = MemorySink()
+    source = RecordingSource(topics.placed(records), partitions=topics.partitions())
+    run(source, sink, settings, code_digest=code_digest(settings))
+    return {
+        topic: [(record.key, record.value, record.log_time_ms) for record in sink.outputs(topic)] for topic in CHAINED
+    }
+
+
+_numbers = itertools.count()
+
+
+class Worker:
+    """`adl run` as a process of its own; `kill_at` names a point of tests/kafka/killed.py at which it kills itself."""
+
+    def __init__(self, settings, folder, *arguments):
+        number = next(_numbers)
+        self.path = folder / f"settings-{number}.toml"
+        self.path.write_text(to_toml(settings))
+        self.log = folder / f"worker-{number}.log"
+        program = ["-m", "tests.kafka.killed", *arguments] if arguments else ["-m", "worker.cli", "run"]
+        self._file = self.log.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, *program, "--settings", str(self.path)],
+            cwd=ROOT, stdout=self._file, stderr=self._file, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def wait(self, seconds=60):
+        """The exit code."""
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self._file.close()
+
+    def stop(self, number=signal.SIGTERM, seconds=10):
+        """Asks it to end; the exit code, within ten seconds."""
+        self.process.send_signal(number)
+        return self.wait(seconds)
+
+    def words(self):
+        """What it has logged."""
+        return self.log.read_text()
+
+    def events(self):
+        """The events of its log."""
+        return [json.loads(line)["event"] for line in self.words().splitlines() if line.startswith("{")]
+
+    def replayed(self, *arguments):
+        """`adl replay` with the same settings: exit code and what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker.cli", "replay", *arguments, "--settings", str(self.path)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def wait_until(self, event, seconds=60):
+        """Returns when it has logged an event."""
+        until = time.monotonic() + seconds
+        while event not in self.events():
+            assert self.alive(), f"the worker ended: {self.words()}"
+            assert time.monotonic() < until, f"no {event} after {seconds} s: {self.words()}"
+            time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.alive():
+            self.process.kill()
+        self.wait()

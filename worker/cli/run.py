@@ -1,0 +1,100 @@
+"""`adl run`: the worker on Kafka, until it is asked to stop."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import structlog
+import typer
+
+from worker.cli.common import Set, SettingsFile, fail, read_settings
+from worker.edge.code import code_digest, worker_version
+from worker.edge.exits import EdgeError, Exit, StoppedError
+from worker.edge.health import Health, HealthServer
+from worker.edge.kafka import Pool, open_pool
+from worker.edge.kafka_commit import Origin
+from worker.edge.kafka_sink import KafkaSink
+from worker.edge.log import log_decision
+from worker.edge.secrets import client_config
+from worker.edge.watchdog import Watchdog
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.engine import Engine, Start
+
+CLOSE_SECONDS = 8.0  # a stop takes at most ten
+
+
+def run_command(settings_file: SettingsFile = None, sets: Set = None) -> None:
+    """Decides on Kafka, live, until SIGTERM or SIGINT."""
+    settings = read_settings(settings_file, sets)
+    signals: list[int] = []
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda number, _: signals.append(number))
+    raise typer.Exit(run_pool(settings, lambda: bool(signals)))
+
+
+def run_pool(
+    settings: Settings,
+    stop: Callable[[], bool],
+    *,
+    sink_class: type[KafkaSink] = KafkaSink,
+    on_engine: Callable[["Engine"], None] | None = None,
+) -> int:
+    """Runs the pool of the settings until `stop()`; the exit code, or SystemExit with a sentence."""
+    from worker.loop import StateLostError, run
+
+    log = structlog.get_logger()
+    health = Health(settings.health)
+    watchdog = Watchdog()
+    opened: Pool | None = None
+    try:
+        with _serving(health, settings):
+            config = client_config(settings.kafka, os.environ)
+            opened = pool = open_pool(settings, config, watchdog=watchdog, stop=stop, sink_class=sink_class)
+            log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
+            report = run(
+                pool.source,
+                pool.sink,
+                settings,
+                code_digest=code_digest(settings),
+                start=start_of_pool(pool.origin),
+                stop=stop,
+                progress=lambda _: _say(health, pool),
+                on_decision=log_decision,
+                on_engine=on_engine,
+            )
+            log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
+    except StoppedError as stopped:
+        log.info("adl.stopped", reason=str(stopped))
+    except StateLostError as error:
+        fail(str(error), Exit.STATE_LOST)
+    except EdgeError as error:
+        fail(str(error), error.exit)
+    finally:
+        if opened is not None:
+            with watchdog.within(CLOSE_SECONDS, "close"):
+                opened.close()
+        watchdog.close()
+    return Exit.DONE
+
+
+def start_of_pool(origin: Origin) -> "Start":
+    """Where deciding began when the pool first started."""
+    from worker.cut import place
+    from worker.engine import Start
+
+    return Start(origin.start_ms, {place(name): offset for name, offset in origin.start.items()})
+
+
+def _say(health: Health, pool: Pool) -> None:
+    health.turned(rebuilt=pool.source.caught_up(), lag_ms=pool.source.lag_ms())
+
+
+def _serving(health: Health, settings: Settings) -> AbstractContextManager[object]:
+    if settings.health.port is None:
+        return nullcontext()
+    facts = {"version": worker_version(), "code_digest": code_digest(settings)}
+    return HealthServer(health, settings.health, facts)

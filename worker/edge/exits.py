@@ -1,0 +1,60 @@
+"""How the process ends: the closed list of exit codes, and the exceptions of the edge that lead to them.
+
+Whoever restarts the worker may do so after every code from 5 on; codes 2 to 4 need a person first.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """One code for each expected end."""
+
+    DONE = 0  # ran to its end, or was asked to stop
+    DIFFERENCE = 1  # a check or `--verify` found a difference
+    USAGE = 2  # wrong use or settings
+    UNREADABLE = 3  # a file cannot be read
+    STATE_LOST = 4  # the inputs and what was committed about them do not agree, or a part of a log is gone
+    UNREACHABLE = 5  # Kafka did not answer for longer than the worker waits
+    FENCED = 6  # another process writes for this pool
+    CLIENT = 7  # the Kafka client reported what it never should: our bug, or its
+    HUNG = 8  # a call to the Kafka client did not come back: the watchdog ended the process
+
+
+class EdgeError(Exception):
+    """An end that Kafka brings about; the message is one sentence for the operator."""
+
+    exit = Exit.CLIENT
+
+
+class LogLostError(EdgeError):
+    """A part of a log that the state rests on is gone."""
+
+    exit = Exit.STATE_LOST
+
+
+class WrongTopicsError(EdgeError):
+    """Topics are missing or set up in a way that the worker cannot work with."""
+
+    exit = Exit.USAGE
+
+
+class UnreachableError(EdgeError):
+    """Kafka does not answer."""
+
+    exit = Exit.UNREACHABLE
+
+
+class FencedError(EdgeError):
+    """Another producer has taken the pool's transactional id."""
+
+    exit = Exit.FENCED
+
+
+class ClientError(EdgeError):
+    """The client says something that must not happen."""
+
+
+class StoppedError(EdgeError):
+    """The worker was asked to stop while it waited for Kafka; everything said is committed."""
+
+    exit = Exit.DONE

@@ -1,0 +1,175 @@
+"""A pool on Kafka: opened in one order, with everything that must be true before it may go on.
+
+Order: topics, the producer (which fences older ones), what is committed, what the logs are now, and only then the first
+record. What was found at the first start is repeated in every commit, so that a log that lost a part is noticed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from schemas import fields_of
+from worker.edge.exits import LogLostError, WrongTopicsError
+from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_commit import Origin, Words, committed_words
+from worker.edge.kafka_log import offsets_named, own_records, records_of
+from worker.edge.kafka_sink import KafkaSink
+from worker.edge.kafka_source import KafkaSource
+from worker.edge.watchdog import Watchdog
+from worker.record import Partition, Record
+from worker.settings import Settings, to_values
+
+# Of these the newest record of a key says all there is; of the others history is part of the state.
+COMPACTED_KINDS: Final = ("instruments", "accounts", "insurance-fund")
+
+
+@dataclass
+class Pool:
+    """An open pool: what the loop reads and writes, and what was fixed at its first start."""
+
+    source: KafkaSource
+    sink: KafkaSink
+    origin: Origin
+
+    def close(self) -> None:
+        """Closes the clients; what was said is committed."""
+        self.source.close()
+        self.sink.close()
+
+
+def identity(settings: Settings) -> str:
+    """Transactional id and name of the offsets; one for each pool and environment, for ever."""
+    return f"adl-{settings.pool.environment}-{settings.pool.name}"
+
+
+def output_topics(settings: Settings) -> dict[str, str]:
+    """Logical name -> configured topic."""
+    return {name.replace("_", "-"): topic for name, topic in to_values(settings)["output"].items()}
+
+
+def input_topics(settings: Settings) -> list[str]:
+    """Every topic that is read."""
+    return sorted({topic for topics in settings.input.topics.values() for topic in topics})
+
+
+def open_pool(
+    settings: Settings,
+    config: Mapping[str, Any],
+    *,
+    watchdog: Watchdog,
+    stop: Callable[[], bool] = lambda: False,
+    sink_class: type[KafkaSink] = KafkaSink,
+) -> Pool:
+    """Takes the pool over and finds where it stands; raises an EdgeError where it must not go on."""
+    cluster = Cluster(config, stop)
+    inputs, outputs, name = input_topics(settings), output_topics(settings), identity(settings)
+    partitions = cluster.partitions(inputs)
+    cluster.partitions(outputs.values())
+    _check_cleanup(cluster, settings, outputs)
+    sink = sink_class(
+        config, cluster, outputs, partitions,
+        pool=settings.pool.name, identity=name, watchdog=watchdog, stop=stop,
+    )  # fmt: skip
+    sink.open()
+    ids, begins = cluster.ids(inputs), cluster.begins(partitions)
+    origin = sink.origin
+    if origin is None:
+        _check_nothing_said(config, cluster, outputs, settings.pool.name)
+        origin = _first(settings, cluster, partitions, ids, begins)
+        sink.begin(origin, begins)
+        structlog.get_logger().info("adl.first_start", start=origin.start, start_ms=origin.start_ms)
+    else:
+        committed = sink.committed()
+        ends = cluster.ends(partitions, committed=False)
+        _check_logs(origin, {} if committed is None else committed.offsets, ids, begins, ends)
+    source = KafkaSource(config, cluster, begins, group=name, on_poll=sink.beat)
+    return Pool(source, sink, origin)
+
+
+class PublishedTopics:
+    """What a pool has said on its topics, for reading only: nothing is joined, committed or written."""
+
+    def __init__(self, settings: Settings, config: Mapping[str, Any]) -> None:
+        self._config, self._pool = dict(config), settings.pool.name
+        self._outputs, self._identity = output_topics(settings), identity(settings)
+        self.cluster = Cluster(config)
+        self.partitions = self.cluster.partitions(input_topics(settings))
+
+    def outputs(self, topic: str) -> Iterator[Record]:
+        """The pool's committed records of a logical topic, in the order of their sequence."""
+        return own_records(self._config, self.cluster, self._outputs[topic], self._pool)
+
+    def origin(self) -> Origin | None:
+        """What was found when the pool first started; None where it has committed nothing."""
+        words = committed_words(self._config, self.cluster, self._identity, self.partitions)[1]
+        return msgspec.json.decode(words, type=Words).origin if words else None
+
+    def source(self) -> KafkaSource:
+        """The inputs from the beginning of their logs to where they end now."""
+        begins = self.cluster.begins(self.partitions)
+        return KafkaSource(self._config, self.cluster, begins, group="adl-reader", finite=True)
+
+
+def _first(
+    settings: Settings,
+    cluster: Cluster,
+    partitions: list[Partition],
+    ids: dict[str, str],
+    begins: dict[Partition, int],
+) -> Origin:
+    """Where a pool that has never said anything begins to decide."""
+    start_at = settings.worker.start_at
+    start: dict[str, int] = {}
+    if start_at is None or start_at == "end":
+        topics = settings.input.topics["bankruptcies"]
+        start = offsets_named(cluster.ends([p for p in partitions if p[0] in topics]))
+    start_ms = start_at if isinstance(start_at, int) else 0
+    return Origin(ids, offsets_named(begins), start_ms, start)
+
+
+def _check_nothing_said(config: Mapping[str, Any], cluster: Cluster, outputs: Mapping[str, str], pool: str) -> None:
+    """Committed offsets can be deleted or expire; a pool that has spoken must not begin anew."""
+    for record in records_of(config, cluster, [outputs["adl-cuts"]]):
+        if fields_of(record.value or b"{}").get("pool") == pool:
+            raise LogLostError(
+                f"{record.topic} holds cuts of pool {pool}, but no offsets are committed for it: they expired or were "
+                "deleted; name another pool or environment, or restore them"
+            )
+
+
+def _check_logs(
+    origin: Origin,
+    committed: Mapping[Partition, int],
+    ids: Mapping[str, str],
+    begins: Mapping[Partition, int],
+    ends: Mapping[Partition, int],
+) -> None:
+    for topic, old in origin.topics.items():
+        if topic not in ids:
+            raise WrongTopicsError(f"{topic} was an input when the pool started, and must stay one")
+        if ids[topic] != old:
+            raise LogLostError(f"{topic} was deleted and made anew (id {ids[topic]}, was {old}); its log is another")
+    for (topic, number), begin in begins.items():
+        first = origin.begins.get(f"{topic}:{number}", 0)
+        if topic in origin.topics and begin > first:
+            raise LogLostError(
+                f"the log of {topic}:{number} begins at {begin}, the pool's state rests on it from {first}: "
+                "its records left retention"
+            )
+    for (topic, number), offset in committed.items():
+        end = ends.get((topic, number), 0)
+        if offset > end:
+            raise LogLostError(f"the log of {topic}:{number} ends at {end}, {offset} was committed: it was cut off")
+
+
+def _check_cleanup(cluster: Cluster, settings: Settings, outputs: Mapping[str, str]) -> None:
+    """Compaction removes what a replay needs."""
+    topics = settings.input.topics
+    history = {topic for kind, names in topics.items() if kind not in COMPACTED_KINDS for topic in names}
+    said = {topic for name, topic in outputs.items() if name != "adl-state"}
+    wrong = sorted(topic for topic, policy in cluster.cleanup(history | said).items() if "compact" in policy)
+    if wrong:
+        raise WrongTopicsError(f"cleanup.policy must be delete, not compact, of {', '.join(wrong)}")

@@ -1,0 +1,47 @@
+"""Records of topics read back by themselves: no group, `read_committed`, up to the ends that are there now."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas import fields_of
+from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_source import KafkaSource
+from worker.record import Partition, Record
+
+POLL_RECORDS = 1000
+
+
+def records_of(config: Mapping[str, Any], cluster: Cluster, topics: list[str]) -> Iterator[Record]:
+    """Every committed record of the topics; offset order inside a partition."""
+    begins = cluster.begins(cluster.partitions(topics))
+    yield from _until_end(KafkaSource(config, cluster, begins, group="adl-reader", finite=True))
+
+
+def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: str) -> Iterator[Record]:
+    """A pool's own records of an output topic in the order of their sequence, over all partitions."""
+    early: dict[int, Record] = {}  # of partitions that are read faster
+    next_sequence = 1
+    for record in records_of(config, cluster, [topic]):
+        fields = fields_of(record.value or b"{}")
+        if fields.get("pool") != pool:
+            continue
+        early[int(str(fields["sequence"]))] = record
+        while (found := early.pop(next_sequence, None)) is not None:
+            yield found
+            next_sequence += 1
+    # A gap is the caller's to judge: what is behind it comes in order all the same.
+    yield from (early[sequence] for sequence in sorted(early))
+
+
+def _until_end(source: KafkaSource) -> Iterator[Record]:
+    try:
+        source.ends()
+        while not source.at_end():
+            yield from source.poll(POLL_RECORDS)
+    finally:
+        source.close()
+
+
+def offsets_named(offsets: Mapping[Partition, int]) -> dict[str, int]:
+    """Offsets as they are written, zeros left out."""
+    return {f"{topic}:{number}": offset for (topic, number), offset in sorted(offsets.items()) if offset}

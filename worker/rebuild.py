@@ -1,0 +1,112 @@
+"""What was published before, read back cut by cut while the inputs are replayed; it is applied, not decided again.
+
+Rule: what was committed, what was published and what is derived must agree, or the pool does not go on.
+"""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from schemas import AdlDecision, Cut, ForcedTrade
+from worker.cut import RecordedCut, recorded_cut
+from worker.engine import Engine, Published
+from worker.output import CHAINED, CUTS, DECISIONS, TRADES, link, read
+from worker.record import Partition, Sink
+
+Written = TypeVar("Written", bound=Cut | AdlDecision | ForcedTrade)
+
+
+class StateLostError(Exception):
+    """The log and what was committed about it do not agree; the sentence says how."""
+
+
+class Mark(msgspec.Struct):
+    """The worker's own words in a commit."""
+
+    cut: int
+    log_time_ms: int
+    digest: str
+    heads: dict[str, tuple[int, str]]
+
+
+class OwnLog(Generic[Written]):
+    """The pool's records of one output topic, one by one; a gap, a repeat or a broken chain raises StateLostError."""
+
+    def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str) -> None:
+        self._records = sink.outputs(topic)
+        self._topic, self._kind, self._pool = topic, kind, pool
+        self.head = 0, link(f"{pool}/{topic}".encode())  # sequence and chain as a commit names them
+
+    def __iter__(self) -> Iterator[Written]:
+        return self
+
+    def __next__(self) -> Written:
+        for record in self._records:
+            message = read(record.value, self._kind)
+            if message.pool != self._pool:
+                continue
+            sequence, chain = self.head
+            if (message.sequence, message.chain) != (sequence + 1, chain):
+                raise StateLostError(f"{self._topic}: record {message.sequence} does not follow record {sequence}")
+            self.head = message.sequence, link(record.value or b"")
+            return message
+        raise StopIteration
+
+
+class Rebuild:
+    """Cuts and decisions up to the last commit; `open` until the committed cut has been passed."""
+
+    def __init__(self, sink: Sink, pool: str) -> None:
+        committed = sink.committed()
+        self._offsets = {} if committed is None else committed.offsets
+        self._mark = None if committed is None else msgspec.json.decode(committed.metadata, type=Mark)
+        self.open = self._mark is not None
+        self.last_cut = self._mark.cut if self._mark is not None else 0
+        self._cuts = OwnLog(sink, CUTS, Cut, pool)
+        self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
+        self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)
+        self._next: AdlDecision | None = None
+
+    def cuts(self) -> Iterator[RecordedCut]:
+        """The committed cuts, oldest first."""
+        for number in range(1, self.last_cut + 1):
+            cut = next(self._cuts, None)
+            if cut is None or cut.number != number:
+                raise StateLostError(f"{CUTS} must hold cut {number}, because cut {self.last_cut} was committed")
+            yield recorded_cut(cut)
+
+    def published(self, cut_number: int) -> Published:
+        """The decisions of a cut with their trades; asked for one cut after the other."""
+        found: Published = []
+        while True:
+            decision = self._next or next(self._decisions, None)
+            self._next = decision
+            if decision is None or decision.cut_number > cut_number:
+                return found
+            self._next = None
+            trades: list[ForcedTrade] = []
+            for _ in range(decision.trades if decision.mode == "live" else 0):
+                trade = next(self._trades, None)
+                if trade is None or trade.decision_id != decision.decision_id:
+                    raise StateLostError(f"{TRADES} must hold the {decision.trades} of decision {decision.decision_id}")
+                trades.append(trade)
+            found.append((decision, trades))
+
+    def passed(self, engine: Engine, offsets: dict[Partition, int]) -> None:
+        """Closes at the committed cut, after checking that the state is the one that was committed."""
+        mark = self._mark
+        if mark is None or engine.cut_number < mark.cut:
+            return
+        if offsets != {partition: self._offsets.get(partition, 0) for partition in offsets}:
+            raise StateLostError(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
+        if engine.digest() != mark.digest:
+            raise StateLostError(
+                f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}; what was committed "
+                "rests on other settings, other inputs or other code"
+            )
+        for topic, log in ((CUTS, self._cuts), (DECISIONS, self._decisions), (TRADES, self._trades)):
+            if log.head != tuple(mark.heads[topic]):
+                raise StateLostError(f"{topic} ends with record {log.head[0]}, committed was {mark.heads[topic][0]}")
+        engine.outputs.heads = {topic: mark.heads[topic] for topic in CHAINED}
+        self.open = False
