@@ -102,7 +102,7 @@ def in_columns(book: Book, orders: list[Order]) -> Orders:
         ],
         np.int64,
     )  # fmt: skip
-    account, key, sign, lots, quote, haircut, number = cells.reshape(-1, 7).T
+    account, key, sign, lots, quote, haircut, number = np.ascontiguousarray(cells.reshape(-1, 7).T)
     nothing = np.full(len(orders), np.nan)
     liquidated = np.ones(len(orders), np.bool_)
     return Orders(account, key, sign, liquidated, lots, quote, haircut, number, nothing, nothing)
