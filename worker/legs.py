@@ -102,7 +102,6 @@ def in_columns(book: Book, orders: list[Order]) -> Orders:
         ],
         np.int64,
     )  # fmt: skip
-    # Kernels take whole columns only.
     account, key, sign, lots, quote, haircut, number = np.ascontiguousarray(cells.reshape(-1, 7).T)
     nothing = np.full(len(orders), np.nan)
     liquidated = np.ones(len(orders), np.bool_)
