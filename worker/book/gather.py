@@ -123,8 +123,7 @@ def walk(
 ) -> tuple[int, int, int]:
     """Lists the entries and rows of the chosen accounts, sorted; returns (rows, entries, unmarked accounts).
 
-    `entry_key`: 4 * symbol rank + side. `row_slot`: the slot of an isolated row, -1 for a cross row. The outputs have
-    room for every slot of the book.
+    `entry_key`: 4 * symbol rank + side. `row_slot`: -1 for a cross row. The outputs have room for every slot.
     """
     rows = entries = unmarked_accounts = 0
     for at in range(len(chosen)):
@@ -170,6 +169,21 @@ def walk(
     return rows, entries, unmarked_accounts
 
 
+def _touched(
+    slots: Cells, rank: Numbers, markets: Sequence[Market], symbol_sides: Iterable[tuple[int, int]],
+    excluded_accounts: Iterable[int],
+) -> tuple[Bits, Bits, int]:  # fmt: skip
+    """Demanded sides of each symbol, what `touch` notes of each rank, and the positions on those sides."""
+    demand, touched, found = np.zeros(len(markets), np.uint8), np.zeros(len(rank), np.uint8), 0
+    for symbol, side in symbol_sides:
+        demand[symbol] |= LONGS if side > 0 else SHORTS
+    for symbol in np.flatnonzero(demand).tolist():
+        found += touch(slots, markets[symbol].slots(), int(demand[symbol]), rank, touched)
+    for account in excluded_accounts:
+        touched[rank[account]] = EXCLUDED
+    return demand, touched, found
+
+
 def gather(
     accounts: Cells,
     slots: Cells,
@@ -185,17 +199,8 @@ def gather(
     """The counterparties of the demanded (symbol row, +1 or -1); accounts to leave out as rows, owners as flags."""
     order, rank = names.order()
     symbol_order, symbol_rank = symbols.order()
-    demand = np.zeros(len(markets), np.uint8)
-    for symbol, side in symbol_sides:
-        demand[symbol] |= LONGS if side > 0 else SHORTS
     state = np.array([MARKED * (market.mark > 0) + PARKED_SYMBOL * market.parked for market in markets], np.uint8)
-    touched = np.zeros(len(order), np.uint8)
-    found = 0
-    for symbol in np.flatnonzero(demand).tolist():
-        found += touch(slots, markets[symbol].slots(), int(demand[symbol]), rank, touched)
-    for account in excluded_accounts:
-        touched[rank[account]] = EXCLUDED
-
+    demand, touched, found = _touched(slots, rank, markets, symbol_sides, excluded_accounts)
     chosen, chosen_bits = np.empty(len(order) + 1, np.int32), np.empty(len(order) + 1, np.uint8)
     size = choose(accounts, touched, order, owner_excluded, chosen, chosen_bits)
     chosen = chosen[:size]
@@ -210,7 +215,6 @@ def gather(
     slot, row, by_rank = entry_slot[:entries], entry_row[:entries], entry_key[:entries] >> 2
     row_account, row_slot = row_account[:rows], row_slot[:rows]
 
-    # What is known of a symbol, by its rank.
     used = np.zeros(len(markets), np.bool_)
     used[by_rank] = True
     asset_of = np.cumsum(used, dtype=np.int64) - 1
