@@ -67,7 +67,7 @@ class Engine(Writer):
             group, self._waiting = self._waiting, []
             self._admit(group, point, silent=replaying)
         triggered, self._triggered = self._triggered, []
-        self._admit(triggered, point, silent=replaying)
+        self._admit(triggered, point, "TRIGGER", silent=replaying)
         if published is None:
             self._write_letters(point)
             for case in list(self._cases):
@@ -84,8 +84,11 @@ class Engine(Writer):
         outputs = self.outputs.take()
         return [] if replaying else outputs
 
-    def _admit(self, group: list[tuple[Event, Bankruptcy]], point: CutPoint, *, silent: bool) -> None:
-        """Turns the bankruptcies of one cut into one joint case; answers those that must not be decided."""
+    def _admit(self, group: list[tuple[Event, Bankruptcy]], point: CutPoint, *cause: str, silent: bool) -> None:
+        """Turns the bankruptcies of one cut into one joint case; answers those that must not be decided.
+
+        `cause`: what besides its record tells the case from another; one record may hold a trigger and a bankruptcy.
+        """
         claims: list[Claim] = []
         for place, (event, message) in enumerate(group):
             record = event.record
@@ -103,10 +106,12 @@ class Engine(Writer):
                 continue
             if status is None:
                 claims.append(claim)
-                self._know(message.id, short_hash(self.pool, record.topic, record.partition, record.offset, 1))
+                self._know(message.id, short_hash(self.pool, record.topic, record.partition, record.offset, 1, *cause))
                 continue
             # One record may hold several events, each with an answer of its own.
-            case = Case([claim], short_hash(self.pool, record.topic, record.partition, record.offset, 0, place), 0)
+            case = Case(
+                [claim], short_hash(self.pool, record.topic, record.partition, record.offset, 0, place, *cause), 0
+            )
             if status != "ALREADY_DECIDED":
                 self._know(message.id, case.decision_id)
             if not silent:
@@ -114,7 +119,7 @@ class Engine(Writer):
                 self._write_decision(case, point, Decided(status, bankruptcies=[named(claim)], reason=reason))
         if claims:
             first = claims[0]
-            decision_id = short_hash(self.pool, first.topic, first.partition, first.offset, 1)
+            decision_id = short_hash(self.pool, first.topic, first.partition, first.offset, 1, *cause)
             for claim in claims:
                 self._know(claim.message.id, decision_id)
             self._cases.append(Case(claims, decision_id, 1))

@@ -121,8 +121,11 @@ def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]
                 (longs if line.sign > 0 else shorts).append((estate, line))
     orders: list[Order] = []
     for _, (longs, shorts) in sorted(free.items()):
+        begin = 0
         for long_estate, long_line in longs:
-            for short_estate, short_line in shorts:
+            while begin < len(shorts) and not shorts[begin][1].left:
+                begin += 1
+            for short_estate, short_line in shorts[begin:] if long_line.left else ():
                 owner, other = owner_of.get(long_estate.account), owner_of.get(short_estate.account)
                 lots = min(long_line.left, short_line.left)
                 if lots and long_estate.account != short_estate.account and (owner is None or owner != other):
@@ -130,6 +133,8 @@ def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]
                     for estate, line, cash in ((long_estate, long_line, quote), (short_estate, short_line, -quote)):
                         line.left -= lots
                         orders.append(_liquidated(estate.account, line, lots, cash, 0))
+                    if not long_line.left:
+                        break
     return _merged(orders)
 
 

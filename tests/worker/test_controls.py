@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas import Bankruptcy, BankruptcyLine
+from schemas import Bankruptcy, BankruptcyLine, Control, encode
 from tests.worker.small_market import legs, market, run
 
 
@@ -75,3 +75,15 @@ def test_an_operator_may_trigger_a_takeover():
     [decision] = said.decisions
     assert (decision.status, decision.cut_time_ms, decision.bankruptcies[0].topic) == ("DECIDED", 2500, "controls")
     assert legs(said) == [("loser", "SELL", "3", "315"), ("winner", "BUY", "3", "-315")]
+
+
+def test_a_trigger_and_a_bankruptcy_of_one_record_are_two_decisions():
+    """Each has an id of its own, and so have its trades."""
+    line = BankruptcyLine(symbol="BTC", quantity="3")
+    first, second = (Bankruptcy(id=name, account="loser", event_time_ms=2500, lines=[line]) for name in ("b1", "b2"))
+    trigger = Control(id="c1", action="TRIGGER", operator="ann", reason="test", bankruptcy=first)
+    both = b"[" + encode(trigger) + b"," + encode(second) + b"]"
+    said = run(market().at(2500).raw("bankruptcies", both, b"loser"))
+    assert [decision.status for decision in said.decisions] == ["DECIDED", "DECIDED"]
+    assert len({decision.decision_id for decision in said.decisions}) == 2
+    assert len({trade.trade_id for trade in said.trades}) == len(said.trades) == 4
