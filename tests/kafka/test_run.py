@@ -5,10 +5,17 @@ import signal
 
 import pytest
 
+from schemas import Bankruptcy, decode_output, encode
 from tests.kafka.killed import POINTS
-from tests.kafka.topics import Topics, Worker, expected
+from tests.kafka.topics import Topics, Worker, committed, expected, of_memory
 from tests.worker.random_tape import PARTITIONS, random_log
-from worker.output import CUTS
+from worker.demo.exchange import Exchange
+from worker.demo.run import DemoSink, DemoSource
+from worker.edge.code import code_digest
+from worker.loop import run
+from worker.memory import MemorySink
+from worker.output import CUTS, DECISIONS, TRADES
+from worker.record import Record
 
 FLAGS = ("decision.accounts_max=12", "pool.currency=USD", "pool.currency_decimals=2")
 
@@ -36,6 +43,60 @@ def test_topics_that_were_filled_beforehand_give_the_bytes_of_the_recording(topi
             topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
             assert worker.stop(number) == 0, worker.words()
         assert topics.outputs() == wanted
+
+
+class NamedDemo(DemoSource):
+    """The demo's exchange on a test's topics."""
+
+    def __init__(self, exchange, topics, records):
+        super().__init__(exchange)
+        self._topics, self._records = topics, records
+
+    def partitions(self):
+        return sorted((self._topics.named(topic), number) for topic, number in super().partitions())
+
+    def poll(self, max_records):
+        given = super().poll(max_records)
+        self._records += given
+        return self._topics.placed(given)
+
+
+def test_the_demo_on_kafka_gives_the_bytes_of_the_demo(broker, tmp_path):
+    """Trades, answers to them, new attempts: the loop that was closed without a broker, read from topics."""
+    exchange = Exchange(1, accounts=600, symbols=4)
+    topics = Topics(broker, exchange.offsets)
+    settings = topics.settings()
+    sink, records = MemorySink(), []
+    run(NamedDemo(exchange, topics, records), DemoSink(sink, exchange), settings, code_digest=code_digest(settings))
+    topics.publish(records)
+    assert len(list(sink.outputs(TRADES))) > 50
+    with Worker(settings, tmp_path) as worker:
+        topics.wait_for(len(list(sink.outputs(CUTS))), alive=worker.alive)
+        assert worker.stop() == 0, worker.words()
+        assert topics.outputs() == of_memory(sink)
+        code, words = worker.replayed("--from-offsets", "beginning", "--verify")
+        assert code == 0, words
+
+
+def test_a_pool_that_starts_on_live_topics_leaves_older_bankruptcies_alone(topics, broker, tmp_path):
+    """The ends found at the first start hold for every later one; what comes behind them is decided."""
+    settings = topics.settings(*FLAGS, "worker.start_at=end")
+    for life in range(2):
+        with Worker(settings, tmp_path) as worker:
+            topics.wait_until_read(alive=worker.alive)
+            old = {decode_output(record.value).status for record in committed(broker, topics.named(DECISIONS))}
+            assert (old - {"ALREADY_DECIDED"} == {"BEFORE_START"}) or life
+            topics.publish([bankruptcy(f"new-{life}", 100_000 + life)])
+            topics.wait_until_read(alive=worker.alive)
+            newest = decode_output(committed(broker, topics.named(DECISIONS))[-1].value)
+            assert (newest.bankruptcies[0].id, newest.status) == (f"new-{life}", "UNKNOWN_ACCOUNT")
+            assert worker.stop() == 0, worker.words()
+            code, words = worker.replayed("--from-offsets", "beginning", "--verify")
+            assert code == 0, words
+
+
+def bankruptcy(name, ms):
+    return Record("bankruptcies", 0, 0, ms, b"x", encode(Bankruptcy(id=name, account="nobody", event_time_ms=ms)))
 
 
 def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(topics, records, tmp_path):

@@ -158,6 +158,11 @@ def expected(topics, records, settings):
     sink = MemorySink()
     source = RecordingSource(topics.placed(records), partitions=topics.partitions())
     run(source, sink, settings, code_digest=code_digest(settings))
+    return of_memory(sink)
+
+
+def of_memory(sink):
+    """What a sink in memory was given, in the shape of `Topics.outputs`."""
     return {
         topic: [(record.key, record.value, record.log_time_ms) for record in sink.outputs(topic)] for topic in CHAINED
     }
