@@ -99,15 +99,22 @@ def bankruptcy(name, ms):
     return Record("bankruptcies", 0, 0, ms, b"x", encode(Bankruptcy(id=name, account="nobody", event_time_ms=ms)))
 
 
+def killed(settings, folder, lives):
+    """One life after the other, each to its point; how each ended."""
+    with Worker(settings, folder, *lives) as worker:
+        assert worker.wait(300) == 0, worker.words()
+        ends = [line for line in worker.words().splitlines() if line.startswith("life: ")]
+    assert len(ends) == len(lives)
+    return [line for line in ends if not line.endswith(f": {-signal.SIGKILL}")]
+
+
 def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(topics, records, tmp_path):
     """One life after the other ends at its point; nothing is lost, doubled or torn, and no chain has a gap."""
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
     rng = random.Random(1)
-    for point in (*POINTS, *POINTS):
-        count = 1 if point == "ends are asked" else rng.randint(1, 3)
-        with Worker(settings, tmp_path, point, str(count)) as worker:
-            assert worker.wait() == -signal.SIGKILL, f"{point}: {worker.words()}"
+    lives = [f"{point}={1 if point == 'ends are asked' else rng.randint(1, 3)}" for point in (*POINTS, *POINTS)]
+    assert killed(settings, tmp_path, lives) == []
     with Worker(settings, tmp_path) as worker:
         topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
         assert worker.stop() == 0, worker.words()
@@ -119,9 +126,7 @@ def test_killed_at_thirty_random_times_the_outputs_are_those_of_an_undisturbed_r
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
     rng = random.Random(2)
-    for _ in range(30):
-        with Worker(settings, tmp_path, "after seconds", f"{rng.uniform(0, 0.25):.4f}") as worker:
-            assert worker.wait() == -signal.SIGKILL, worker.words()
+    assert killed(settings, tmp_path, [f"after seconds={rng.uniform(0, 0.25):.4f}" for _ in range(30)]) == []
     with Worker(settings, tmp_path) as worker:
         topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
         assert worker.stop() == 0, worker.words()

@@ -172,14 +172,14 @@ _numbers = itertools.count()
 
 
 class Worker:
-    """`adl run` as a process of its own; `kill_at` names a point of tests/kafka/killed.py at which it kills itself."""
+    """`adl run` as a process of its own; with `lives`, as tests/kafka/killed.py has them."""
 
-    def __init__(self, settings, folder, *arguments):
+    def __init__(self, settings, folder, *lives):
         number = next(_numbers)
         self.path = folder / f"settings-{number}.toml"
         self.path.write_text(to_toml(settings))
         self.log = folder / f"worker-{number}.log"
-        program = ["-m", "tests.kafka.killed", *arguments] if arguments else ["-m", "worker.cli", "run"]
+        program = ["-m", "tests.kafka.killed", *lives] if lives else ["-m", "worker.cli", "run"]
         self._file = self.log.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, *program, "--settings", str(self.path)],
