@@ -12,6 +12,7 @@ from tests.worker.random_tape import PARTITIONS, random_log
 from worker.demo.exchange import Exchange
 from worker.demo.run import DemoSink, DemoSource
 from worker.edge.code import code_digest
+from worker.edge.recording import committed_outputs
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import CUTS, DECISIONS, TRADES
@@ -76,6 +77,11 @@ def test_the_demo_on_kafka_gives_the_bytes_of_the_demo(broker, tmp_path):
         assert topics.outputs() == of_memory(sink)
         code, words = worker.replayed("--from-offsets", "beginning", "--verify")
         assert code == 0, words
+        code, words = worker.replayed("--from-offsets", "beginning", "--out", str(tmp_path / "again"))
+        assert code == 0, words
+    again = list(committed_outputs(tmp_path / "again"))
+    for topic, said in topics.outputs().items():
+        assert [r.value for r in again if r.topic == topics.named(topic)] == [value for _, value, _ in said]
 
 
 def test_a_pool_that_starts_on_live_topics_leaves_older_bankruptcies_alone(topics, broker, tmp_path):
