@@ -101,6 +101,23 @@ def test_a_pool_that_starts_on_live_topics_leaves_older_bankruptcies_alone(topic
             assert code == 0, words
 
 
+def test_two_pools_share_topics_and_each_finds_its_own_words(broker, records, tmp_path):
+    """Also where outputs are spread over partitions: sequence and pool tell them apart."""
+    topics = Topics(broker, PARTITIONS, output_partitions=3)
+    topics.publish(records[:900])
+    pools = {name: topics.settings(*FLAGS, f"pool.name={name}") for name in ("north", "south")}
+    wanted = {name: expected(topics, records[:900], settings) for name, settings in pools.items()}
+    count = sum(len(said[CUTS]) for said in wanted.values())
+    for _ in range(2):
+        with Worker(pools["north"], tmp_path) as north, Worker(pools["south"], tmp_path) as south:
+            for worker in (north, south):
+                worker.wait_until("adl.ready")
+            topics.wait_for(count, alive=lambda: north.alive() and south.alive())
+            assert (north.stop(), south.stop()) == (0, 0), north.words() + south.words()
+        for name in pools:
+            assert topics.outputs_of(name) == wanted[name]
+
+
 def bankruptcy(name, ms):
     return Record("bankruptcies", 0, 0, ms, b"x", encode(Bankruptcy(id=name, account="nobody", event_time_ms=ms)))
 

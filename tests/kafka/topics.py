@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from schemas import fields_of
 from worker.edge.code import code_digest
 from worker.edge.recording import RecordingSource
 from worker.loop import run
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 class Topics:
     """One test's topics, all with a name of their own."""
 
-    def __init__(self, broker, partitions, **inputs):
+    def __init__(self, broker, partitions, output_partitions=1, **inputs):
         """`partitions`: of the inputs, as (topic, number); topics get the test's prefix."""
         self.broker = broker
         self.prefix = broker.unique("t")
@@ -36,7 +37,7 @@ class Topics:
             counts[self.named(topic)] = max(counts[self.named(topic)], number + 1)
         self.inputs = counts
         broker.create_topics(counts, retention_ms=-1, **inputs)
-        broker.create_topics({self.named(topic): 1 for topic in CHAINED}, retention_ms=-1)
+        broker.create_topics({self.named(topic): output_partitions for topic in CHAINED}, retention_ms=-1)
         broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact")
 
     def named(self, topic):
@@ -87,6 +88,16 @@ class Topics:
             found[topic] = [
                 (record.key, record.value, record.log_time_ms) for record in committed(self.broker, self.named(topic))
             ]
+        return found
+
+    def outputs_of(self, pool):
+        """The same of one pool among others, over all partitions, in the order of its sequence."""
+        found = {}
+        for topic in CHAINED:
+            records = [(fields_of(record.value), record) for record in committed(self.broker, self.named(topic))]
+            mine = sorted((fields["sequence"], record) for fields, record in records if fields["pool"] == pool)
+            assert [sequence for sequence, _ in mine] == list(range(1, len(mine) + 1))
+            found[topic] = [(record.key, record.value, record.log_time_ms) for _, record in mine]
         return found
 
     def last_cut(self):
