@@ -1,5 +1,6 @@
-"""A worker that kills itself, or is disturbed: `python -m tests.kafka.killed POINT COUNT --settings FILE`.
+"""Workers that kill themselves, or are disturbed: `python -m tests.kafka.killed --settings FILE POINT=COUNT ...`.
 
+One life after the other, each in a process of its own (forked before any client exists), each to its point.
 The points are places in the real code that a subclass or a wrapper can reach; nothing in the worker knows of them.
 """
 
@@ -17,6 +18,7 @@ from worker.cli.common import read_settings
 from worker.cli.run import run_pool
 from worker.edge.kafka_sink import Again, KafkaSink
 from worker.edge.kafka_source import KafkaSource
+from worker.loop import run  # noqa: F401  what each life needs is imported once
 from worker.rebuild import Rebuild
 
 POINTS = (
@@ -79,13 +81,9 @@ def sink_of(fuse):
     return Mortal
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("point")
-    parser.add_argument("count", type=float)
-    parser.add_argument("--settings", type=Path)
-    given = parser.parse_args()
-    fuse = Fuse(given.point, int(given.count))
+def life(point, count, settings):
+    """Runs the pool until it dies, or is asked to stop; the exit code."""
+    fuse = Fuse(point, int(count))
     reader.POLL_RECORDS = 5  # small steps, so that a short log has many commits
     ends, published = KafkaSource.ends, Rebuild.published
 
@@ -109,14 +107,29 @@ def main():
             return cut(point, published)
 
         engine.cut = counted
-        if given.point == "after seconds":
-            threading.Thread(target=lambda: (time.sleep(given.count), die()), daemon=True).start()
+        if point == "after seconds":
+            threading.Thread(target=lambda: (time.sleep(count), die()), daemon=True).start()
 
     stop = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    return run_pool(
-        read_settings(given.settings, []), lambda: bool(stop), sink_class=sink_of(fuse), on_engine=on_engine
-    )
+    return run_pool(settings, lambda: bool(stop), sink_class=sink_of(fuse), on_engine=on_engine)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("lives", nargs="+")
+    parser.add_argument("--settings", type=Path)
+    given = parser.parse_args()
+    settings = read_settings(given.settings, [])
+    for pair in given.lives:
+        point, _, count = pair.partition("=")
+        if len(given.lives) == 1:
+            return life(point, float(count), settings)
+        child = os.fork()
+        if child == 0:
+            os._exit(life(point, float(count), settings))
+        print(f"life: {point}: {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

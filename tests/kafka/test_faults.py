@@ -50,7 +50,7 @@ def test_an_uncertain_commit_is_found_out_about_and_not_guessed(how, topics, rec
     """2, 4: request lost, answer lost, answer late: a new producer, and what is committed says what happened."""
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
-    with Worker(settings, tmp_path, how, "3") as worker:
+    with Worker(settings, tmp_path, f"{how}=3") as worker:
         topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
         assert worker.stop() == 0, worker.words()
         assert worker.events().count("adl.commit_uncertain") == 1

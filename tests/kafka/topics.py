@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from schemas import fields_of
 from worker.edge.code import code_digest
 from worker.edge.recording import RecordingSource
 from worker.loop import run
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 class Topics:
     """One test's topics, all with a name of their own."""
 
-    def __init__(self, broker, partitions, **inputs):
+    def __init__(self, broker, partitions, output_partitions=1, **inputs):
         """`partitions`: of the inputs, as (topic, number); topics get the test's prefix."""
         self.broker = broker
         self.prefix = broker.unique("t")
@@ -36,7 +37,7 @@ class Topics:
             counts[self.named(topic)] = max(counts[self.named(topic)], number + 1)
         self.inputs = counts
         broker.create_topics(counts, retention_ms=-1, **inputs)
-        broker.create_topics({self.named(topic): 1 for topic in CHAINED}, retention_ms=-1)
+        broker.create_topics({self.named(topic): output_partitions for topic in CHAINED}, retention_ms=-1)
         broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact")
 
     def named(self, topic):
@@ -87,6 +88,16 @@ class Topics:
             found[topic] = [
                 (record.key, record.value, record.log_time_ms) for record in committed(self.broker, self.named(topic))
             ]
+        return found
+
+    def outputs_of(self, pool):
+        """The same of one pool among others, over all partitions, in the order of its sequence."""
+        found = {}
+        for topic in CHAINED:
+            records = [(fields_of(record.value), record) for record in committed(self.broker, self.named(topic))]
+            mine = sorted((fields["sequence"], record) for fields, record in records if fields["pool"] == pool)
+            assert [sequence for sequence, _ in mine] == list(range(1, len(mine) + 1))
+            found[topic] = [(record.key, record.value, record.log_time_ms) for _, record in mine]
         return found
 
     def last_cut(self):
@@ -158,6 +169,11 @@ def expected(topics, records, settings):
     sink = MemorySink()
     source = RecordingSource(topics.placed(records), partitions=topics.partitions())
     run(source, sink, settings, code_digest=code_digest(settings))
+    return of_memory(sink)
+
+
+def of_memory(sink):
+    """What a sink in memory was given, in the shape of `Topics.outputs`."""
     return {
         topic: [(record.key, record.value, record.log_time_ms) for record in sink.outputs(topic)] for topic in CHAINED
     }
@@ -167,14 +183,14 @@ _numbers = itertools.count()
 
 
 class Worker:
-    """`adl run` as a process of its own; `kill_at` names a point of tests/kafka/killed.py at which it kills itself."""
+    """`adl run` as a process of its own; with `lives`, as tests/kafka/killed.py has them."""
 
-    def __init__(self, settings, folder, *arguments):
+    def __init__(self, settings, folder, *lives):
         number = next(_numbers)
         self.path = folder / f"settings-{number}.toml"
         self.path.write_text(to_toml(settings))
         self.log = folder / f"worker-{number}.log"
-        program = ["-m", "tests.kafka.killed", *arguments] if arguments else ["-m", "worker.cli", "run"]
+        program = ["-m", "tests.kafka.killed", *lives] if lives else ["-m", "worker.cli", "run"]
         self._file = self.log.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, *program, "--settings", str(self.path)],

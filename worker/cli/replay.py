@@ -1,7 +1,7 @@
 """`adl replay`: a recording, or topics, become decisions and forced trades, or the proof that they did."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +31,7 @@ from worker.summary import summarise
 
 if TYPE_CHECKING:
     from schemas import Cut
+    from worker.cut import RecordedCut
     from worker.engine import Start
     from worker.record import Source
     from worker.verify import VerifyReport
@@ -71,7 +72,14 @@ def replay(
 
 
 def _run_to_folder(
-    source: "Source", folder: Path, settings: Settings, start: "Start", show: Callable[[int], None], *, json: bool
+    source: "Source",
+    folder: Path,
+    settings: Settings,
+    start: "Start",
+    show: Callable[[int], None],
+    *,
+    json: bool,
+    recorded: "Iterable[RecordedCut]" = (),
 ) -> None:
     from worker.loop import StateLostError, run
 
@@ -83,6 +91,7 @@ def _run_to_folder(
                 settings,
                 code_digest=code_digest(settings),
                 start=start,
+                recorded=recorded,
                 progress=show,
                 on_decision=log_decision,
             )
@@ -114,7 +123,7 @@ def _replay_topics(
 ) -> None:
     from worker.edge.kafka import PublishedTopics
     from worker.engine import Start
-    from worker.verify import verify_replay
+    from worker.verify import recorded_cuts, verify_replay
 
     published = PublishedTopics(settings, client_config(settings.kafka, os.environ))
     origin = published.origin()
@@ -122,7 +131,9 @@ def _replay_topics(
     if not verify:
         folder = out or Path("build/replay")
         with terminal.progress("records", None, quiet=json) as show:
-            _run_to_folder(published.source(), folder, settings, start, show, json=json)
+            _run_to_folder(
+                published.source(), folder, settings, start, show, json=json, recorded=recorded_cuts(published)
+            )
         return
     with terminal.progress("records", None, quiet=json) as show:
         report = verify_replay(

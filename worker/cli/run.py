@@ -62,7 +62,7 @@ def run_pool(
                 code_digest=code_digest(settings),
                 start=start_of_pool(pool.origin),
                 stop=stop,
-                progress=lambda _: _say(health, pool),
+                progress=_teller(health, pool),
                 on_decision=log_decision,
                 on_engine=on_engine,
             )
@@ -89,8 +89,19 @@ def start_of_pool(origin: Origin) -> "Start":
     return Start(origin.start_ms, {place(name): offset for name, offset in origin.start.items()})
 
 
-def _say(health: Health, pool: Pool) -> None:
-    health.turned(rebuilt=pool.source.caught_up(), lag_ms=pool.source.lag_ms())
+def _teller(health: Health, pool: Pool) -> Callable[[int], None]:
+    """What the loop calls each time it comes round."""
+    told = False
+
+    def turned(records: int) -> None:
+        nonlocal told
+        rebuilt = pool.source.caught_up()
+        if rebuilt and not told:
+            told = True
+            structlog.get_logger().info("adl.ready", records=records)
+        health.turned(rebuilt=rebuilt, lag_ms=pool.source.lag_ms())
+
+    return turned
 
 
 def _serving(health: Health, settings: Settings) -> AbstractContextManager[object]:

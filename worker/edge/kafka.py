@@ -124,7 +124,8 @@ def _first(
     start_at = settings.worker.start_at
     start: dict[str, int] = {}
     if start_at is None or start_at == "end":
-        topics = settings.input.topics["bankruptcies"]
+        # An operator's TRIGGER is a bankruptcy too.
+        topics = {*settings.input.topics["bankruptcies"], *settings.input.topics["controls"]}
         start = offsets_named(cluster.ends([p for p in partitions if p[0] in topics]))
     start_ms = start_at if isinstance(start_at, int) else 0
     return Origin(ids, offsets_named(begins), start_ms, start)

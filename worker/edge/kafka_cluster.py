@@ -91,12 +91,16 @@ class Cluster:
                     raise LogLostError(f"a topic is gone: {reason.str()}") from None
                 if not is_away(reason) and reason.code() not in _GONE:
                     raise ClientError(f"asked for {what}, Kafka says {reason.name()}: {reason.str()}") from None
-                if self._stop():
-                    raise StoppedError(f"stopped while asking for {what}") from None
+                self.heed_stop(f"asking for {what}")
                 if waited > PATIENCE_SECONDS:
                     raise UnreachableError(f"asked for {what} for {PATIENCE_SECONDS:.0f} s: {reason.str()}") from None
             time.sleep(0.1)
             self._refresh()
+
+    def heed_stop(self, what: str) -> None:
+        """Raises StoppedError when the worker was asked to stop."""
+        if self._stop():
+            raise StoppedError(f"stopped while {what}")
 
     def _refresh(self) -> None:
         """Lets the client see who leads now: after a broker's restart it goes on asking with the old leader's epoch."""

@@ -14,7 +14,7 @@ POLL_RECORDS = 1000
 def records_of(config: Mapping[str, Any], cluster: Cluster, topics: list[str]) -> Iterator[Record]:
     """Every committed record of the topics; offset order inside a partition."""
     begins = cluster.begins(cluster.partitions(topics))
-    yield from _until_end(KafkaSource(config, cluster, begins, group="adl-reader", finite=True))
+    yield from _until_end(KafkaSource(config, cluster, begins, group="adl-reader", finite=True), cluster)
 
 
 def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: str) -> Iterator[Record]:
@@ -33,11 +33,13 @@ def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: s
     yield from (early[sequence] for sequence in sorted(early))
 
 
-def _until_end(source: KafkaSource) -> Iterator[Record]:
+def _until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
     try:
         source.ends()
         while not source.at_end():
-            yield from source.poll(POLL_RECORDS)
+            if not (records := source.poll(POLL_RECORDS)):
+                cluster.heed_stop("reading topics back")
+            yield from records
     finally:
         source.close()
 

@@ -136,12 +136,13 @@ class KafkaSink:
         words = msgspec.json.encode(Words(self.origin, mark)).decode()
         if len(words) > METADATA_BYTES_MAX:
             raise ClientError(f"what stands beside an offset must fit {METADATA_BYTES_MAX} bytes, was {len(words)}")
-        before, wanted = self._last, (dict(offsets), words)
+        before, wanted, reason = self._last, (dict(offsets), words), ""
         for _ in range(COMMITS_MAX):
             try:
                 self._transaction(outputs, offsets, words, log_time_ms)
             except Again as again:
-                structlog.get_logger().warning("adl.commit_uncertain", reason=str(again))
+                reason = str(again)
+                structlog.get_logger().warning("adl.commit_uncertain", reason=reason)
                 self._renew()
                 found = self._read_committed()
                 if found == before and found != wanted:
@@ -150,12 +151,13 @@ class KafkaSink:
                     raise FencedError("another process has committed for this pool") from None
             self._last, self._at = wanted, time.monotonic()
             return
-        raise UnreachableError(f"a transaction failed {COMMITS_MAX} times")
+        raise UnreachableError(f"a transaction failed {COMMITS_MAX} times; the last time: {reason}")
 
     def _transaction(
         self, outputs: Sequence[Output], offsets: Mapping[Partition, int], words: str, log_time_ms: int
     ) -> None:
         producer = self._live_producer()
+        producer.poll(0)  # the client's log of before
         self._words.uncertain = ""
         self._call("begin_transaction", producer.begin_transaction)
         for output in outputs:
