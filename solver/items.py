@@ -11,7 +11,6 @@ from numba import njit
 from solver.grid import grid_scale, on_grid
 
 SOLVENT, INSOLVENT = 0, 1
-COLUMNS = ("entry", "account", "lots", "available", "others", "equity", "rank", "shared")
 
 
 @dataclass
@@ -207,13 +206,6 @@ def _merged(items):
         shared=per_account[items.account[head]] > 1,
         split=split,
     )
-
-
-def picked(items, mask):
-    """The items of a mask that keeps or drops accounts as a whole."""
-    columns = {name: getattr(items, name)[mask] for name in COLUMNS}
-    start = np.append(0, np.cumsum(mask))[items.start]
-    return Items(start=start, split={}, **columns)
 
 
 def spread(items, amount, out, available):

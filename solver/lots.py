@@ -1,136 +1,137 @@
 """Whole lots: one demand by `lots_one`; several by floor, then the missing lots one by one.
 
-A missing lot goes to the largest present leverage, ties by tie rank, never past what is available.
+A missing lot goes to the largest present leverage, ties by tie rank, account and demand, never past what is available.
 """
 
 import numpy as np
 from numba import njit
 
-from solver.lots_one import key, one_demand
-from solver.policies.cycle import outside
+from solver.lots_one import likely_bracket, one_demand, open_at
+from solver.policies.cycle import leverages, outside
+from solver.policies.level import ratio
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def sooner(lev_a, rank_a, account_a, demand_a, lev_b, rank_b, account_b, demand_b):
-    """Does item a give its next lot before item b: leverage, tie rank, account number, demand number."""
-    if lev_a != lev_b:
-        return lev_a > lev_b
-    if rank_a != rank_b:
-        return rank_a < rank_b
-    if account_a != account_b:
-        return account_a < account_b
-    return demand_a < demand_b
+def sooner(a, b, lev, rank, account):
+    """Does item a give its next lot before item b of the same demand: leverage, tie rank, account number."""
+    if lev[a] != lev[b]:
+        return lev[a] > lev[b]
+    if rank[a] != rank[b]:
+        return rank[a] < rank[b]
+    return account[a] < account[b]
 
 
 @njit(cache=True, error_model="numpy")
-def several(missing, order, lev, x, q, free, others, equity, rank, account, price, haircut, shared, kin, kin_from,
-            kin_to, demand):  # fmt: skip
-    """Give the missing lots one by one to the largest present leverage.
+def sift(heap, root, lev, rank, account):
+    """Move the item at `root` of a heap, whose subtrees are in order, down to its place."""
+    if heap.size == 0:
+        return
+    mine = heap[root]
+    while 2 * root + 1 < heap.size:
+        child = 2 * root + 1
+        if child + 1 < heap.size and sooner(heap[child + 1], heap[child], lev, rank, account):
+            child += 1
+        if not sooner(heap[child], mine, lev, rank, account):
+            break
+        heap[root] = heap[child]
+        root = child
+    heap[root] = mine
 
-    `order` lists the items by present leverage `lev`. Most items are met once, in that order; those that were met and
-    may be asked again wait in a heap.
-    """
-    heap = np.empty(order.size + 1, np.int64)
-    size = 0
-    head = 0
+
+@njit(cache=True, error_model="numpy")
+def heap_of(k, book, x, lev, rank, account, row):
+    """Write the items of demand k that have lots left to `row` from start[k] on, as a heap; how many they are."""
+    s = end = book.start[k]
+    for j in range(s, book.start[k + 1]):
+        row[end] = j
+        end += np.int64(x[j] < book.free[j])
+    for root in range((end - s) // 2 - 1, -1, -1):
+        sift(row[s:end], root, lev, rank, account)
+    return end - s
+
+
+@njit(cache=True, error_model="numpy")
+def next_demand(first, row, start, lev, rank, account):
+    """The demand whose best item is the best of all; -1 where nobody is left. Of equal ones the first."""
+    best = -1
+    for k in range(first.size):
+        if first[k] >= 0.0:
+            if best < 0 or first[k] > first[best]:
+                best = k
+            elif first[k] == first[best] and sooner(row[start[k]], row[start[best]], lev, rank, account):
+                best = k
+    return best
+
+
+@njit(cache=True, error_model="numpy")
+def several(book, rank, account, missing, x):
+    """Give the missing lots one by one to the largest present leverage; `missing` counts down, x up."""
+    start, price, haircut, others, equity, q, free = book[:7]
+    shared, kin, kin_from, kin_to, demand = book[7:]
+    lev = leverages(book, x)
+    row, size = np.empty(x.size, np.int64), np.zeros(missing.size, np.int64)
+    first = np.full(missing.size, -1.0)  # leverage of the first of each heap
+    for k in range(missing.size):
+        if missing[k] > 0:
+            size[k] = heap_of(k, book, x, lev, rank, account, row)
+            first[k] = lev[row[start[k]]] if size[k] > 0 else -1.0
     while True:
-        while head < order.size and missing[demand[order[head]]] == 0:
-            head += 1
-        if head < order.size:
-            j = order[head]
-            from_heap = False
-            if size > 0:
-                i = heap[0]
-                from_heap = sooner(lev[i], rank[i], account[i], demand[i], lev[j], rank[j], account[j], demand[j])
-        elif size > 0:
-            from_heap = True
-        else:
+        k = next_demand(first, row, start, lev, rank, account)
+        if k < 0:
             return
-        if from_heap:
-            j = heap[0]
-            size -= 1
-            i = heap[size]
-            c = 0
-            while 2 * c + 1 < size:
-                child = 2 * c + 1
-                a = heap[child]
-                if child + 1 < size:
-                    b = heap[child + 1]
-                    if sooner(lev[b], rank[b], account[b], demand[b], lev[a], rank[a], account[a], demand[a]):
-                        child += 1
-                        a = b
-                if not sooner(lev[a], rank[a], account[a], demand[a], lev[i], rank[i], account[i], demand[i]):
-                    break
-                heap[c] = a
-                c = child
-            heap[c] = i
-        else:
-            head += 1
-        k = demand[j]
-        if x[j] >= free[j] or missing[k] == 0:
-            continue
-        gross = others[j]
-        own = equity[j]
-        if shared[j]:
-            for c in range(kin_from[j], kin_to[j]):
-                i = kin[c]
-                if i != j:
+        s = start[k]
+        j = row[s]
+        # A lot that its account gave elsewhere may have lowered it since it was put in its place: then it is only moved.
+        for step in range(2):
+            gross, own = others[j], equity[j]
+            if shared[j]:
+                for c in range(kin_from[j], kin_to[j]):
+                    i = kin[c]
                     gross += price[demand[i]] * (q[i] - x[i])
                     own -= haircut[demand[i]] * x[i]
-        now = key(x[j], gross, own, q[j], price[k], haircut[k])
-        # Another demand's lot may have lowered it since it was put in its place: then it only goes back.
-        if now == lev[j]:
+            else:
+                gross += price[k] * (q[j] - x[j])
+                own -= haircut[k] * x[j]
+            now = ratio(gross, own)
+            if step == 1 or now != lev[j]:
+                lev[j] = now
+                break
             x[j] += 1
             missing[k] -= 1
-            now = key(x[j], gross, own, q[j], price[k], haircut[k])
-        lev[j] = now
-        c = size
-        size += 1
-        while c > 0:
-            i = heap[(c - 1) // 2]
-            if not sooner(now, rank[j], account[j], k, lev[i], rank[i], account[i], demand[i]):
-                break
-            heap[c] = i
-            c = (c - 1) // 2
-        heap[c] = j
+        if x[j] == free[j]:
+            size[k] -= 1
+            row[s] = row[s + size[k]]
+        sift(row[s : s + size[k]], 0, lev, rank, account)
+        first[k] = lev[row[s]] if size[k] > 0 and missing[k] > 0 else -1.0
 
 
-def by_leverage(near, x, items, price, haircut, family):
-    """Present leverage of all items, and the items `near` in the order in which they would give their next lot."""
-    demand = family[-1]
-    g, e = outside(x, items.lots, items.others, items.equity, price, haircut, *family)
-    held = g + price[demand] * (items.lots - x)
-    own = e - haircut[demand] * x
-    lev = np.full(x.size, np.inf)
-    np.divide(held, own, out=lev, where=own > 0)
-    lev[held <= 0] = 0.0
-    order = near[np.argsort(-lev[near], kind="stable")]
-    if order.size and (lev[order[1:]] == lev[order[:-1]]).any():
-        order = near[np.lexsort((demand[near], items.account[near], items.rank[near], -lev[near]))]
-    return order, lev
+@njit(cache=True, error_model="numpy")
+def levels_in_lots(book, z, x):
+    """Per demand the largest leverage of an account with lots left; if none has any, the smallest leverage left."""
+    lev = leverages(book, x)
+    level = np.empty(z.size)
+    for k in range(z.size):
+        highest, lowest = -1.0, np.inf
+        for j in range(book.start[k], book.start[k + 1]):
+            highest = max(highest, lev[j]) if x[j] < book.free[j] else highest
+            lowest = min(lowest, lev[j])
+        level[k] = highest if highest >= 0.0 else lowest
+    return level
 
 
-def in_lots(items, live, z, x, level, price, haircut, family):
-    """Whole lots of the relaxed reductions x, meeting z of every demand exactly."""
-    demand = family[-1]
+def in_lots(book, rank, account, live, z, x, level):
+    """Whole lots of the relaxed reductions x at their levels, meeting z of every demand exactly; the levels in lots."""
     if np.count_nonzero(live) == 1:
-        k = int(np.flatnonzero(live)[0])
         taken = np.rint(x).astype(np.int64)
-        g, e = items.others, items.equity
-        if items.shared.any():
-            g, e = outside(taken, items.lots, items.others, items.equity, price, haircut, *family)
-        s, t = items.start[k], items.start[k + 1]
-        mine = (column[s:t] for column in (g, e, items.lots, items.available, items.rank))
-        one_demand(level[k], *mine, price[k], haircut[k], z[k], taken[s:t])
-        return taken
-    taken = np.minimum(np.floor(x).astype(np.int64), items.available)
-    missing = z.copy()
-    np.subtract.at(missing, demand, taken)
-    rest = (items.lots, items.available, items.others, items.equity, items.rank, items.account, price, haircut)
-    near = live[demand] & (taken < items.available)
-    for candidates in (near & (x > 0), near):
-        # The second round is for a relaxed solution that was not exact to the lot: everybody may be asked.
-        if missing.any():
-            order, lev = by_leverage(np.flatnonzero(candidates), taken, items, price, haircut, family)
-            several(missing, order, lev, taken, *rest, *family)
-    return taken
+        g, e = outside(book, taken)
+        k = int(np.flatnonzero(live)[0])
+        s, t, p, d = book.start[k], book.start[k + 1], book.price[k], book.haircut[k]
+        mine = [column[s:t] for column in (g, e, book.lots, book.free)]
+        bracket = likely_bracket(level[k], *open_at(level[k], *mine, p, d), p)
+        one_demand(*bracket, *mine, rank[s:t], p, d, z[k], taken[s:t])
+    else:
+        taken = np.minimum(np.floor(x).astype(np.int64), book.free)
+        missing = z.copy()
+        np.subtract.at(missing, book.demand, taken)
+        several(book, rank, account, missing, taken)
+    return taken, levels_in_lots(book, z, taken)

@@ -61,24 +61,29 @@ def lots_above(eta, g, e, q, free, p, d):
     return high
 
 
+@njit(cache=True, error_model="numpy", inline="always")
+def sure_lots(low, high, g, e, q, free, p):
+    """Number of lots with key above `high`, at the mark, and whether rounding cannot matter and none is in (low, high].
+
+    The number of lots above a level is the ceiling of a real number; unless that is within its rounding error of a
+    whole number nothing has to be tried, and both levels give the same.
+    """
+    real = (g + p * q - high * e) / p
+    more = real + (high - low) * e / p
+    error = 1e-14 * (g / p + q)
+    n = np.ceil(real - error)
+    # Below the first lot and beyond the last one there is nothing to tell apart.
+    sure = (n == np.ceil(more + error)) | (more + error <= 0.0) | (real - error > free)
+    return min(max(n, 0.0), float(free)), sure
+
+
 @njit(cache=True, error_model="numpy")
 def counted_plainly(low, high, g, e, q, free, p, x, unsure):
-    """Write to x the lots with key above `high` where rounding cannot matter and none lies in (low, high]; the rest.
-
-    At the mark. The number of lots above a level is the ceiling of a real number; unless that is within its rounding
-    error of a whole number nothing has to be tried, and both levels give the same.
-    """
+    """Write to x the lots with key above `high`; the sum over items that are sure, and how many are not (listed)."""
     above = 0
     count = 0
     for j in range(q.size):
-        real = (g[j] + p * q[j] - high * e[j]) / p
-        more = real + (high - low) * e[j] / p
-        error = 1e-14 * (g[j] / p + q[j])
-        n = np.ceil(real - error)
-        sure = n == np.ceil(more + error)
-        n = min(max(n, 0.0), float(free[j]))
-        # Below the first lot and beyond the last one there is nothing to tell apart.
-        sure = sure | (more + error <= 0.0) | (real - error > free[j])
+        n, sure = sure_lots(low, high, g[j], e[j], q[j], free[j], p)
         x[j] = np.int64(n)
         above += x[j] if sure else 0
         unsure[count] = j
@@ -119,27 +124,44 @@ def count_between(low, high, g, e, q, free, p, d, x, spans, open_items):
 
 
 @njit(cache=True, error_model="numpy")
-def one_demand(eta, g, e, q, free, rank, p, d, z, x):
-    """Write to x the z lots taken one at a time from the items, 0 < z < all; eta is the relaxed level, a hint."""
-    size = q.size
-    spans = np.empty(size, np.int64)
-    open_items = np.empty(size, np.int64)
+def likely_bracket(eta, active, open_equity, p):
+    """Levels between which the last lot most likely is taken, from what is open at the relaxed level eta."""
     # At the relaxed level about half a lot too many is above it per open item: start where the count should be right.
-    slope = 0.0
-    active = 0
-    for j in range(size):
-        excess = g[j] + p * q[j] - eta * e[j]
-        is_open = (excess > 0.0) & (excess < slack(eta, p, d) * free[j])
-        slope += e[j] / p if is_open else 0.0
-        active += 1 if is_open else 0
+    slope = open_equity / p
     width = (4.0 * np.sqrt(float(active)) + 2.0) / slope if slope > 0.0 else 0.01 * eta
     middle = eta + 0.5 * active / slope if slope > 0.0 else eta
-    low = max(middle - width, 0.0)
-    high = middle + width
+    return max(middle - width, 0.0), middle + width
+
+
+@njit(cache=True, error_model="numpy")
+def open_at(eta, g, e, q, free, p, d):
+    """How many items are open at level eta, and their equity: a hint, its last bits do not matter."""
+    active = 0
+    equity = 0.0
+    den = slack(eta, p, d)
+    for j in range(q.size):
+        excess = g[j] + p * q[j] - eta * e[j]
+        is_open = (excess > 0.0) & (excess < den * free[j])
+        equity += e[j] if is_open else 0.0
+        active += 1 if is_open else 0
+    return active, equity
+
+
+@njit(cache=True, error_model="numpy")
+def one_demand(low, high, g, e, q, free, rank, p, d, z, x):
+    """Write to x the z lots taken one at a time from the items, 0 < z < all; was the last one's level in (low, high]?
+
+    The bracket is a hint: where it is wrong it is moved.
+    """
+    spans = np.empty(q.size, np.int64)
+    open_items = np.empty(q.size, np.int64)
+    width = 0.5 * (high - low)
+    held = True
     while True:
         above, between, found, key_min, key_max = count_between(low, high, g, e, q, free, p, d, x, spans, open_items)
         if above <= z <= above + between:
             break
+        held = False
         width *= 8.0
         if above > z:
             low = high
@@ -152,10 +174,10 @@ def one_demand(eta, g, e, q, free, rank, p, d, z, x):
         # The lots still missing are among `between` with keys in [key_min, key_max], all in the open items.
         if key_min == key_max:
             tied(open_items[:found], spans[:found], rank, x, left)
-            return
+            break
         if between <= ENUMERATED_MAX:
             enumerated(open_items[:found], spans[:found], g, e, q, rank, p, d, x, between, left)
-            return
+            break
         middle = key_min + (key_max - key_min) * (1.0 - left / between)
         if not (middle > key_min and middle < key_max):
             middle = key_min + 0.5 * (key_max - key_min)
@@ -164,6 +186,7 @@ def one_demand(eta, g, e, q, free, rank, p, d, z, x):
         left, between, found, key_min, key_max = halve(
             middle, g, e, q, p, d, x, spans, open_items, found, left, key_min, key_max
         )
+    return held
 
 
 @njit(cache=True, error_model="numpy")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from solver.view import View
+from solver.view import Positions, View, leverage_of
 
 KKT_MAX = 1e-7  # looser than the solver's own bound: sums here are plain float sums
+SAME = 1e-9  # two leverages nearer than this, relatively, may be one
 
 
 @dataclass
@@ -46,9 +47,12 @@ def verify(problem, solution, risk=None):  # noqa: ARG001  policy `risk` will ne
     _insolvent(view, report)
     _nobody_harmed(view, report)
     if solution.policy == "waterfill":
-        _level(view, solution, report)
-        if view.taken is not None:
-            _lots_order(view, solution, report)
+        asked = Positions(view, view.solvent & view.must)
+        lowest, highest = _relaxed(view, asked, report)
+        if view.taken is None:
+            _level(view, asked, asked.relaxed, highest, lowest, solution, report)
+        else:
+            _lots(view, asked, solution, report)
     else:
         _queue_order(view, solution, report)
     return report
@@ -65,6 +69,9 @@ def _shapes(problem, solution, report):
         report.check(fits, "reduction_lots must be whole lots, one per entry")
     left = solution.residual_lots
     report.check(left is not None and left.shape == demands, "residual_lots must have one value per demand")
+    if solution.policy == "waterfill":
+        fits = solution.level is not None and solution.level.shape == demands and not np.isnan(solution.level).any()
+        report.check(fits, "level must have one value per demand")
     return report.ok
 
 
@@ -86,19 +93,21 @@ def _box(view, solution, report):
 
 def _clearing(view, solution, report):
     p = view.problem
-    least = np.minimum(p.demand_lots, view.per_demand(view.free, view.must))
-    most = np.minimum(p.demand_lots, view.per_demand(view.free, view.may))
+
+    def total(values):
+        return view.demands.reduce(np.add, values, 0)
+
+    least = np.minimum(p.demand_lots, total(view.free * view.must))
+    most = np.minimum(p.demand_lots, total(view.free * view.may))
     met = p.demand_lots - solution.residual_lots
     short = (met < least) | (met > most)
     report.check(not short.any(), f"residual_lots: demands {np.flatnonzero(short)[:5]} must take all that is eligible")
     if view.taken is not None:
-        total = view.per_demand(view.taken, slice(None))
-        report.check((total == met).all(), f"lots of demands {np.flatnonzero(total != met)[:5]} must sum to the demand")
-    total = np.bincount(view.k, weights=view.relaxed, minlength=met.size)
+        given = total(view.taken)
+        report.check((given == met).all(), f"lots of demands {np.flatnonzero(given != met)[:5]} must sum to the demand")
     # A level good to 1e-11 moves a large position by 1e-11 of it, which may be much against a small demand.
-    largest = np.ones(met.size)
-    np.maximum.at(largest, view.k, view.lots)
-    off = np.abs(total - met) > 1e-9 * np.maximum(met, largest)
+    largest = view.demands.reduce(np.maximum, view.lots, 1)
+    off = np.abs(total(view.relaxed) - met) > 1e-9 * np.maximum(met, largest)
     report.check(not off.any(), f"relaxed lots of demands {np.flatnonzero(off)[:5]} must sum to the demand")
 
 
@@ -108,9 +117,9 @@ def _insolvent(view, report):
     if not rows.any():
         return
     demands = view.problem.demand_lots
-    met = np.minimum(demands, view.per_demand(view.free, rows))
-    lots = view.relaxed if view.taken is None else view.taken
-    given = np.bincount(view.k[rows], weights=lots[rows], minlength=demands.size)
+    met = np.minimum(demands, view.demands.reduce(np.add, view.free * rows, 0))
+    lots = view.given
+    given = view.demands.reduce(np.add, lots * rows, 0)
     report.check((given == met).all(), "insolvent accounts must fill every demand before solvent ones")
     worst = view.equity[rows] / view.gross[view.account[rows]]
     _greedy(view.k[rows], worst, None, lots[rows], view.free[rows], "insolvent accounts", report)
@@ -135,22 +144,11 @@ def _greedy(k, order, rank, taken, free, who, report):
     report.check(not skipped.any(), f"{who}: {skipped.sum()} entries of an equal score but smaller tie rank were left")
 
 
-def _after(view, lots):
-    """Leverage of the account of every row after `lots`, gross built from what remains."""
-    p = view.problem
-    held = np.abs(p.quantity_lots).astype(np.float64)
-    held[view.rows] -= lots
-    gross = np.bincount(p.account, weights=held * p.lot_price[p.asset], minlength=p.equity.size)
-    equity = p.equity - view.per_account(view.haircut * lots) if p.haircut.any() else p.equity
-    return gross, equity
-
-
 def _nobody_harmed(view, report):
     """Nobody solvent is made insolvent, and being taken never raises a leverage."""
-    lots = view.relaxed if view.taken is None else view.taken
-    gross, equity = _after(view, lots)
+    gross, equity = view.after(view.given)
     touched = np.zeros(gross.size, dtype=bool)
-    touched[view.account[(lots > 0) & view.solvent]] = True
+    touched[view.account[(view.given > 0) & view.solvent]] = True
     one = np.flatnonzero(touched)
     before = view.problem.equity[one]
     noise = 1e-9 * before
@@ -161,93 +159,76 @@ def _nobody_harmed(view, report):
     report.check(not raised.any(), f"{raised.sum()} accounts must not be more levered for being taken")
 
 
-def _level(view, solution, report):
-    """Untouched accounts are not above their level, open ones on it, closed ones not below it."""
-    ask = view.solvent & view.must
-    k, x, free = view.k[ask], view.relaxed[ask], view.free[ask]
-    gross, equity = _after(view, view.relaxed)
-    account = view.account[ask]
-    equity = np.maximum(equity[account], 0)
-    lev = np.divide(gross[account], equity, out=np.zeros(k.size), where=equity > 0)
-    noise = np.divide(8e-15 * view.gross[account], equity, out=np.full(k.size, np.inf), where=equity > 0)
-    level = solution.level[k]
-    # An entry of several that share account and demand is open while any of them is.
-    several = _with_company(account)
-    _, group = np.unique(account[several] * np.int64(solution.level.size) + k[several], return_inverse=True)
-    x, free = x.copy(), free.astype(np.float64)
-    x[several], free[several] = (np.bincount(group, weights=v[several])[group] for v in (x, free))
-    bound = KKT_MAX * np.where(np.isfinite(level), level, 0) + noise
-    asked = np.isfinite(level)
-    high = asked & (x < free) & (lev > level + bound)
-    low = asked & (x > 0) & (lev < level - bound)
-    silent = ~asked & (x > 0)
-    report.check(not high.any(), f"{high.sum()} accounts above the level must be drained to it")
-    report.check(not low.any(), f"{low.sum()} accounts were drained below the level")
-    report.check(not silent.any(), "a demand that took solvent lots must have a finite level")
+def _relaxed(view, asked, report):
+    """The certificate: nobody with lots left stands above anybody who was drained; both bounds per demand come back."""
+    gross, equity = view.after(view.relaxed)
+    lev, noise = leverage_of(gross, equity), leverage_of(8e-15 * view.gross, equity)
+    noise[~(noise < np.inf)] = np.finfo(float).max  # an account drained of its equity binds nobody
+    at_least, at_most = lev - noise, lev + noise
+    left, drained = asked.relaxed < asked.free, asked.relaxed > 0
+    highest = asked.demands.reduce(np.maximum, np.where(left, at_least[asked.account], 0.0), 0.0)
+    lowest = asked.demands.reduce(np.minimum, np.where(drained, at_most[asked.account], np.inf), np.inf)
+    wrong = highest > lowest * (1 + KKT_MAX)
+    report.check(not wrong.any(), f"relaxed: demands {np.flatnonzero(wrong)[:5]} drain accounts below others' leverage")
+    return lowest, highest
 
 
-def _with_company(account):
-    """Places of a sorted array whose value occurs more than once."""
-    same = account[1:] == account[:-1]
-    return np.flatnonzero(np.append(same, False) | np.append(False, same)) if account.size else np.zeros(0, dtype=int)
+def _level(view, asked, lots, low, high, solution, report):
+    """The level is between the leverages low and high; it is infinite where solvent accounts gave nothing."""
+    gave = asked.demands.reduce(np.add, lots, 0) > 0
+    level = solution.level
+    silent = gave != np.isfinite(level)
+    report.check(not silent.any(), "a level must be finite where solvent accounts gave, and only there")
+    bound = KKT_MAX if view.taken is None else SAME
+    above, below = gave & (low > level * (1 + bound)), gave & (level > high * (1 + bound))
+    report.check(not above.any(), f"demands {np.flatnonzero(above)[:5]}: accounts with lots left stand above the level")
+    report.check(not below.any(), f"level of demands {np.flatnonzero(below)[:5]} must not be above every account")
 
 
-def _lots_order(view, solution, report):
-    """Lots follow the relaxed solution; with one demand they are the ones of largest present leverage, to the tie."""
-    p = view.problem
-    ask = view.solvent & view.must & np.isfinite(solution.level[view.k])
-    # A demand that takes everything there is leaves nothing to round; one open demand beside it is the only one.
-    size = p.demand_lots.size
-    given = np.bincount(view.k[ask], weights=view.taken[ask], minlength=size)
-    there = np.bincount(view.k[ask], weights=view.free[ask], minlength=size)
-    several = np.count_nonzero((given > 0) & (given < there)) > 1
-    both = _with_company(view.account[ask]).size > 0
-    if several:
-        lost = view.taken[ask] < np.floor(view.relaxed[ask] - 1e-9 * view.lots[ask])
-        if not both:
-            report.check(
-                not lost.any(), f"{lost.sum()} entries have fewer lots than the whole part of the relaxed ones"
-            )
-    if both or not ask.any():
-        return  # accounts with several entries in play have no order of their own to compare
-    k, x, free = view.k[ask], view.taken[ask], view.free[ask]
-    price, rank = view.price[ask], view.rank[ask]
-    others = _others(view, ask)
-    haircut, lots, equity = view.haircut[ask], view.lots[ask], view.equity[ask]
+def _lots(view, asked, solution, report):
+    """Nobody with lots left, taken or not, stands above the level; whoever was taken stood there before its last lot.
 
-    def lev(n):
-        own = equity - haircut * n
-        held = others + price * (lots - n)
-        return np.divide(held, own, out=np.zeros(held.size), where=(held > 0) & (own > 0))
+    "Stood there" is exact where one demand is open. Where several are, lots are the whole part of the relaxed ones,
+    which need no further reason, and missing ones given in an order that the solution does not tell: an account that
+    got some stood at the level at least before anything beyond the whole parts was taken from its other positions.
+    """
+    gross, equity = view.after(view.taken)
+    lev = leverage_of(gross, equity)[asked.account]
+    left = asked.taken < asked.free
+    highest = asked.demands.reduce(np.maximum, np.where(left, lev, -1.0), -1.0)
+    # Where nobody has lots left the level is the smallest leverage.
+    lowest = asked.demands.reduce(np.minimum, lev, np.inf)
+    floor_level = np.where(highest < 0, lowest, highest)
+    # An entry at the edge of eligibility may have been asked and hold the level up.
+    edge = np.bincount(view.k[view.may & ~view.must], minlength=highest.size) > 0
+    _level(view, asked, asked.taken, floor_level, np.where(edge, np.inf, floor_level), solution, report)
+    open_demands = np.count_nonzero((asked.demands.reduce(np.add, asked.taken, 0) > 0) & (highest >= 0))
+    base = asked.taken
+    if open_demands > 1:
+        base = np.floor(asked.relaxed)
+        lost = asked.taken < base
+        report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
+        missing = np.bincount(asked.account, asked.price * (asked.taken - base), gross.size)
+        gross = gross + missing
+        if view.problem.haircut.any():
+            equity = equity + np.bincount(asked.account, asked.haircut * (asked.taken - base), gross.size)
+    step = asked.taken - 1 - base
+    held, own = gross[asked.account] - asked.price * step, equity[asked.account] - asked.haircut * step
+    early = (asked.taken > base if open_demands > 1 else asked.taken > 0) & (held < highest[asked.k] * own * (1 - 1e-12))
+    report.check(not early.any(), f"{early.sum()} accounts gave a lot before an account of larger present leverage")
+    if open_demands == 1 and view.problem.one_entry_each and not view.problem.haircut.any():
+        _ties(view, asked, highest, report)
 
-    # Best lot not taken, per demand, against the worst taken one: (leverage, tie rank, account).
-    more = x < free
-    next_lot = np.full(p.demand_lots.size, -np.inf)
-    np.maximum.at(next_lot, k[more], lev(x)[more])
-    floor = np.floor(view.relaxed[ask]) if several else np.zeros(k.size)
-    extra = x > floor
-    last = lev(x - 1)
-    wrong = extra & (last < next_lot[k] * (1 - 1e-12))
-    report.check(not wrong.any(), f"{wrong.sum()} accounts gave a lot before an account of larger present leverage")
-    exact = not p.haircut.any() and bool((others == 0).all())
-    if not exact:
-        return
-    # One entry per account at the mark: the same bits on both sides, so ties are checked exactly.
-    at = more & (lev(x) == next_lot[k])
-    best = np.full(p.demand_lots.size, np.iinfo(np.int64).max)
-    np.minimum.at(best, k[at], rank[at])
-    tie = extra & (last == next_lot[k]) & (rank > best[k])
+
+def _ties(view, asked, highest, report):
+    """One entry per account at the mark: the same bits on both sides, so equal leverages are told apart by tie rank."""
+    rank, best, equity = view.rank(asked.account), highest[asked.k], view.problem.equity[asked.account]
+    now = asked.price * (asked.lots - asked.taken) / equity
+    last = asked.price * (asked.lots - (asked.taken - 1)) / equity
+    waits = (asked.taken < asked.free) & (now == best)
+    first = asked.demands.reduce(np.minimum, np.where(waits, rank, np.iinfo(np.int64).max), np.iinfo(np.int64).max)
+    tie = (asked.taken > 0) & (last == best) & (rank > first[asked.k])
     report.check(not tie.any(), f"{tie.sum()} accounts gave a lot before an equal one of smaller tie rank")
-
-
-def _others(view, ask):
-    """Gross notional of the account outside the row, by adding up the other rows."""
-    p = view.problem
-    if p.one_entry_each:
-        return np.zeros(int(ask.sum()))
-    rest = np.abs(p.quantity_lots) * p.lot_price[p.asset]
-    rest[view.rows[ask]] = 0.0
-    return np.bincount(p.account, weights=rest, minlength=p.equity.size)[view.account[ask]]
 
 
 def _queue_order(view, solution, report):
@@ -269,5 +250,5 @@ def _queue_order(view, solution, report):
     score = solution.score[view.rows[ask]]
     same = np.isclose(score, expected, rtol=1e-9, atol=0.0)
     report.check(bool(same.all()), f"{(~same).sum()} scores are not what {solution.policy} gives")
-    lots = view.relaxed if view.taken is None else view.taken
-    _greedy(view.k[ask], -score, view.rank[ask], lots[ask], view.free[ask], solution.policy, report)
+    rank = view.rank(view.account[ask])
+    _greedy(view.k[ask], -score, rank, view.given[ask], view.free[ask], solution.policy, report)

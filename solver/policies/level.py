@@ -4,6 +4,7 @@ An item holds q lots at price p in an account with gross notional g elsewhere an
 haircut d its leverage is (g + p (q - x)) / (e - d x); at level eta an item that is neither untouched nor closed gives
 x = (g + p q - eta e) / (p - eta d). Numerator and denominator are linear in the sums over such items, so the level that
 meets a demand is found by a bracketed Newton search whose steps are exact once the set of items is right.
+Items on which a bracket of levels is agreed (open, closed or untouched at both ends) are passed as their sums, `base`.
 No (G - p x) anywhere: it breaks exact ties.
 """
 
@@ -16,6 +17,7 @@ from solver.grid import grid_scale, on_grid
 
 LEVEL_MAX = 1e200
 ROUNDING = 1e-15
+PASSES_MAX = 400
 
 
 @njit("f8(f8, f8)", cache=True, error_model="numpy", inline="always")
@@ -55,7 +57,7 @@ def survey(g, e, q, gain, p):
 
 @njit(cache=True, error_model="numpy")
 def sums_at(eta, g, e, q, free, p, d, g_scale, e_scale):
-    """Lots of closed items, then lots, g and e of the open ones, at level eta."""
+    """Lots of closed items, then lots, g and e (on their grids) of the open ones, at level eta."""
     # Written without branches, on whole views: that is what LLVM turns into vectors, 11 ms -> 3 ms for 1 M items.
     den = slack(eta, p, d)
     closed = 0
@@ -70,69 +72,54 @@ def sums_at(eta, g, e, q, free, p, d, g_scale, e_scale):
         open_lots += q[j] if is_open else 0
         open_g += on_grid(g[j], g_scale) if is_open else 0
         open_e += on_grid(e[j], e_scale) if is_open else 0
-    return closed, open_lots, open_g / g_scale, open_e / e_scale
+    return closed, open_lots, open_g, open_e
 
 
 @njit(cache=True, error_model="numpy")
-def sums_plain(eta, e, q, p, e_scale):
-    """The same where nothing is held elsewhere and everything may be taken: nobody closes above level 0."""
-    open_lots = 0
-    open_e = 0
-    for j in range(e.size):
-        is_open = p * q[j] - eta * e[j] > 0.0
-        open_lots += q[j] if is_open else 0
-        open_e += on_grid(e[j], e_scale) if is_open else 0
-    return 0, open_lots, 0.0, open_e / e_scale
-
-
-@njit(cache=True, error_model="numpy")
-def level_of_all(g, e, q, p, d, z, g_scale, e_scale):
+def level_of_all(g, e, q, p, d, z, base, g_scale, e_scale):
     """Level at which the items give z lots if all of them were open."""
-    all_g = 0
-    all_e = 0
-    all_q = 0
+    closed, all_q, all_g, all_e = base
     for j in range(g.size):
         all_q += q[j]
         all_g += on_grid(g[j], g_scale)
         all_e += on_grid(e[j], e_scale)
-    equity = all_e / e_scale - z * d
-    return (all_g / g_scale + p * (all_q - z)) / equity if equity > 0.0 else -1.0
+    equity = all_e / e_scale - (z - closed) * d
+    return (all_g / g_scale + p * (all_q - (z - closed))) / equity if equity > 0.0 else -1.0
 
 
 @njit(cache=True, error_model="numpy")
-def find_level(eta, g, e, q, free, p, d, z, top, g_scale, e_scale, plain=False):
-    """Level at which the items give z lots (0 < z < all they have), and the passes it took; eta is a first guess.
+def find_level(eta, low, high, g, e, q, free, p, d, z, base, g_scale, e_scale):
+    """Level in [low, high] at which the items and `base` give z lots; lots given, equity of open items, passes it took.
 
-    `plain`: g is 0 and free is q everywhere.
+    eta is a first guess. Where no level in between gives z lots, the nearer end comes back.
     """
-    low = 0.0
-    high = top
     if not (eta > low and eta < high):
-        eta = level_of_all(g, e, q, p, d, z, g_scale, e_scale)
+        eta = level_of_all(g, e, q, p, d, z, base, g_scale, e_scale)
         if not (eta > low and eta < high):
-            eta = 0.5 * high
-    for step in range(1, 400):
-        if plain:
-            closed, open_lots, open_g, open_e = sums_plain(eta, e, q, p, e_scale)
-        else:
-            closed, open_lots, open_g, open_e = sums_at(eta, g, e, q, free, p, d, g_scale, e_scale)
-        if open_lots == 0 and closed == z:
-            return eta, step
+            eta = 0.5 * (low + high)
+    step = 0
+    while True:
+        step += 1
+        closed, open_lots, g_steps, e_steps = sums_at(eta, g, e, q, free, p, d, g_scale, e_scale)
+        closed += base[0]
+        open_lots += base[1]
+        open_g = (g_steps + base[2]) / g_scale
+        open_equity = (e_steps + base[3]) / e_scale
+        given = closed + (open_g + p * open_lots - eta * open_equity) / slack(eta, p, d)
         left = z - closed
-        weight = open_e - left * d
+        weight = open_equity - left * d
         new = (open_g + p * (open_lots - left)) / weight if open_lots > 0 and weight > 0.0 else -1.0
-        if abs(new - eta) <= ROUNDING * eta:
-            return eta, step
-        if closed + (open_g + p * open_lots - eta * open_e) / slack(eta, p, d) > z:
+        if (open_lots == 0 and closed == z) or abs(new - eta) <= ROUNDING * eta or step == PASSES_MAX:
+            return eta, given, open_equity, step
+        if given > z:
             low = max(low, eta)
         else:
             high = min(high, eta)
         if not (new > low and new < high):
             new = math.sqrt(low) * math.sqrt(high) if low > 0.0 and high > 4.0 * low else 0.5 * (low + high)
         if high - low <= ROUNDING * high or new == eta:
-            return eta, step
+            return eta, given, open_equity, step
         eta = new
-    return eta, 400
 
 
 @njit(cache=True, error_model="numpy")

@@ -3,9 +3,9 @@
 `check_run` returns sentences, none when all is well. Moving the trades over `ledger.Ledger` is itself a check: a
 position that would cross zero, or grow, fails there. Levels are checked round by round, as they were solved.
 
-One lot is the grain of the levels: an account may stand above a level by one lot of each symbol that was taken from it
-or whose level it stands above (less than a lot was due there), by the rounding of the worker's floats, and where lots
-are coarse by what `level_failures` says.
+The sentence about levels is read literally: no solvent account that was taken in a demand and has lots left in it ends
+above that demand's level by more than one lot per symbol taken, and no eligible account untouched in a demand stands
+above its level; both but for the rounding of quotes to the minor unit and of the worker's floats.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ from tests.oct10.data import CURRENCY_DECIMALS
 from tests.oct10.ledger import Burst, Ledger, Run, integer, replayed
 
 UNIT = 10**CURRENCY_DECIMALS
-RELATIVE = 1e-8  # levels are floats of a cyclic method that stops at 1e-9
+RELATIVE = 1e-8  # levels are leverages of the worker's floats
 
 Key = tuple[int, int]  # symbol row, side that is reduced
 
@@ -188,35 +188,28 @@ def insolvent_failures(ledger: Ledger, item: Asked, equity: np.ndarray, gross: n
 
 
 def level_failures(ledger: Ledger, asked: list[Asked], taken: np.ndarray, equity: np.ndarray, gross: np.ndarray):
-    """Who was taken and has lots left, and who was left alone, stands at or below the level of the demand."""
+    """Who was taken and has lots left is at most a lot per symbol above the level, who was left alone not at all."""
     price = ledger.lot_notional()
     after_equity, after_gross = ledger.equity_minor() / UNIT, ledger.gross()
-    coarse = taken > 0
-    for item in asked:  # a part of a lot may have been due here as well, and was not taken
-        owner, level = ledger.account[item.slots], item.demand.level or np.inf
-        with np.errstate(invalid="ignore"):  # level infinite, equity zero
-            coarse[item.slots] |= after_gross[owner] > level * after_equity[owner]
-    rows = np.flatnonzero(coarse)
+    rows = np.flatnonzero(taken)
     grain = np.bincount(ledger.account[rows], price[ledger.asset[rows]], len(ledger.names))
     for item in asked:
-        owner, symbol, lot = ledger.account[item.slots], item.demand.symbol, price[item.key[0]]
+        owner, symbol = ledger.account[item.slots], item.demand.symbol
         solvent = equity[owner] > 0
         if item.haircut > 0:
+            lot = price[item.key[0]]
             solvent &= item.haircut / lot * gross[owner] * UNIT < equity[owner] * (1 - RELATIVE)
         gave = solvent & (item.taken > 0)
-        if item.demand.level is None:
+        level = item.demand.level
+        if level is None:
             if gave.any():
                 yield f"{symbol}: a demand that took from solvent accounts must have a level"
             continue
-        level = item.demand.level
-        limit = level * (1 + RELATIVE) * after_equity[owner] + grain[owner] + 4 / UNIT * level
+        rounding = RELATIVE * level * after_equity[owner] + 4 / UNIT * level
+        limit = level * after_equity[owner] + np.where(gave, grain[owner], 0.0) + rounding
         above = solvent & (ledger.lots[item.slots] != 0) & (after_gross[owner] > limit)
         stands = after_gross[owner][above] / after_equity[owner][above]
-        # The level is of the relaxed solution. Whole lots are taken from whoever is highest, so where lots are coarse
-        # accounts may stand higher than that, but never above any account at the moment it gave its last lot.
-        last_given = (after_gross[owner[gave]] + lot) / (after_equity[owner[gave]] + item.haircut)
-        wrong = stands > (last_given.min() if gave.any() else 0.0) * (1 + RELATIVE)
-        for row, height in list(zip(np.flatnonzero(above)[wrong], stands[wrong], strict=True))[:3]:
+        for row, height in list(zip(np.flatnonzero(above), stands, strict=True))[:3]:
             what = "taken" if item.taken[row] else "left alone"
             yield f"{ledger.names[owner[row]]} {symbol}: {what}, stands at {height:.9g} above {level:.9g}"
 

@@ -1,5 +1,7 @@
 """Problems for the tests: seeded random books, and a naive twin that takes one lot at a time."""
 
+from fractions import Fraction
+
 import numpy as np
 
 from solver import Problem
@@ -54,3 +56,60 @@ def random_arguments(seed):
         "account": account, "asset": asset, "quantity_lots": quantity, "equity": equity, "mark_price": mark,
         "demand_asset": assets, "demand_side": sides, "demand_lots": lots, **more,
     }  # fmt: skip
+
+
+def several_one_at_a_time(problem, relaxed_lots):
+    """The rule of lots for several demands as it is written, one lot at a time; lots per row.
+
+    Every position gives the whole part of its relaxed reduction; then, as long as a demand misses a lot, one is taken
+    from the account of the largest present leverage that has lots left in such a demand; ties by tie rank, account,
+    demand. A position is an account's rows of one demand; only rows of solvent accounts that may be asked count.
+    """
+    p = problem
+    positions = {}  # (demand, account) -> rows, the larger available and then the larger held first
+    for row in range(p.account.size):
+        k = int(p.demand_of[2 * p.asset[row] + (p.quantity_lots[row] < 0)])
+        may = p.eligible is None or p.eligible[row]
+        if k >= 0 and p.quantity_lots[row] != 0 and may and p.equity[p.account[row]] > 0 and available(p, row) > 0:
+            positions.setdefault((k, int(p.account[row])), []).append(row)
+    free = {key: sum(available(p, row) for row in rows) for key, rows in positions.items()}
+    taken = {key: int(sum(relaxed_lots[row] for row in rows)) for key, rows in positions.items()}
+    for k in range(p.demand_lots.size):
+        mine = [key for key in positions if key[0] == k]
+        wanted = min(int(p.demand_lots[k]), sum(free[key] for key in mine))
+        assert sum(taken[key] for key in mine) <= wanted
+    missing = {
+        k: min(int(p.demand_lots[k]), sum(n for key, n in free.items() if key[0] == k))
+        - sum(n for key, n in taken.items() if key[0] == k)
+        for k in range(p.demand_lots.size)
+    }
+    while any(missing.values()):
+        waiting = [key for key in positions if missing[key[0]] > 0 and taken[key] < free[key]]
+        first = min(waiting, key=lambda key: (-present_leverage(p, positions, taken, key[1]),
+                                              p.rank()[key[1]], key[1], key[0]))  # fmt: skip
+        taken[first] += 1
+        missing[first[0]] -= 1
+    lots = np.zeros(p.account.size, dtype=np.int64)
+    for key, rows in positions.items():
+        left = taken[key]
+        for row in sorted(rows, key=lambda row: (-available(p, row), -abs(p.quantity_lots[row]))):
+            lots[row] = min(left, available(p, row))
+            left -= lots[row]
+    return lots
+
+
+def available(problem, row):
+    """Lots that a row may give."""
+    return int(abs(problem.quantity_lots[row]) if problem.available_lots is None else problem.available_lots[row])
+
+
+def present_leverage(problem, positions, taken, account):
+    """Exact leverage of an account after what was taken from it so far, at the mark."""
+    p = problem
+    gone = {key: n for key, n in taken.items() if key[1] == account}
+    gross = sum(
+        Fraction(int(abs(p.quantity_lots[row]))) * Fraction(p.lot_price[p.asset[row]])
+        for row in np.flatnonzero(p.account == account)
+    )
+    gross -= sum(n * Fraction(p.lot_price[p.demand_asset[k]]) for (k, _), n in gone.items())
+    return gross / Fraction(p.equity[account])

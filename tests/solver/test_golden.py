@@ -29,8 +29,10 @@ def test_water_filling_closed_forms(case):
     problem = isolated(case["quantity"], case["equity"], case["inventory"], case["mark"])
     solution = solve(problem, policy="waterfill")
     assert verify(problem, solution).failures == []
-    assert solution.level == pytest.approx([float(Fraction(case["level"]))], rel=1e-14)
-    assert solution.relaxed_lots == pytest.approx([float(Fraction(x)) for x in case["reduction"]], abs=1e-13)
+    relaxed = solve(problem, policy="waterfill", lots=False)
+    assert relaxed.level == pytest.approx([float(Fraction(case["level"]))], rel=1e-14)
+    assert relaxed.relaxed_lots == pytest.approx([float(Fraction(x)) for x in case["reduction"]], abs=1e-13)
+    assert relaxed.relaxed_lots.tolist() == solution.relaxed_lots.tolist()
     assert solution.reduction_lots.sum() == case["inventory"]
     if "lots" in case:
         assert solution.reduction_lots.tolist() == case["lots"]
