@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench lock clean
+.PHONY: help setup demo test boundscheck lint types format bench lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +48,9 @@ demo: $(VENV)/.runtime  ## a crash at a seeded exchange: recording, decisions an
 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+boundscheck: $(VENV)/.dev  ## the solver's tests again, with every index of its kernels checked
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/solver
 
 lint: $(VENV)/.dev  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -30,13 +30,13 @@ class Items:
 
 
 @njit(cache=True, error_model="numpy")
-def gross_of(first, last, asset, quantity, lot_price, left_out):
-    """Gross notional of rows first..last less those marked, independent of their order."""
+def gross_of(first, last, asset, quantity, lot_price, demand):
+    """Gross notional of the rows first..last that belong to no demand (-1), independent of their order."""
     largest = 0.0
     count = 0
     value = 0.0
     for row in range(first, last):
-        term = 0.0 if left_out[row - first] else abs(quantity[row]) * lot_price[asset[row]]
+        term = abs(quantity[row]) * lot_price[asset[row]] if demand[row] < 0 else 0.0
         if term > 0.0:
             largest = max(largest, term)
             value += term
@@ -46,74 +46,84 @@ def gross_of(first, last, asset, quantity, lot_price, left_out):
     scale = grid_scale(largest, count)
     total = 0
     for row in range(first, last):
-        if not left_out[row - first]:
+        if demand[row] < 0:
             total += on_grid(abs(quantity[row]) * lot_price[asset[row]], scale)
     return total / scale
 
 
 @njit(cache=True, error_model="numpy")
-def _collect(account, asset, quantity, available, eligible, entry_price, equity, lot_price, mark_price, demand_of,
-             demand_lots, demand_side, haircut_mark, haircut, protect):  # fmt: skip
-    """Rows that may be asked, with demand, solvency and what the account holds besides them; in row order."""
+def _demands(asset, quantity, available, eligible, entry_price, mark_price, demand_of, demand_lots, demand_side,
+             haircut_mark, protect):  # fmt: skip
+    """Demand of every row that may be asked as far as the row alone can tell, else -1."""
+    demand = np.empty(asset.size, np.int64)
+    for row in range(asset.size):
+        q = quantity[row]
+        k = demand_of[2 * asset[row] + (1 if q < 0 else 0)]
+        if k >= 0:
+            asked = (q != 0) & (demand_lots[k] > 0)
+            if eligible.size > 0:
+                asked = asked and eligible[row]
+            if available.size > 0:
+                asked = asked and available[row] > 0
+            if protect:
+                asked = asked and haircut_mark[k] <= demand_side[k] * (mark_price[asset[row]] - entry_price[row])
+            k = k if asked else -1
+        demand[row] = k
+    return demand
+
+
+@njit(cache=True, error_model="numpy")
+def _collect(account, asset, quantity, equity, lot_price, haircut, demand):
+    """Rows that may be asked, with solvency and what the account holds besides them, in row order; counts per demand.
+
+    `demand` is set to -1 where the account cannot pay the haircut.
+    """
     size = account.size
+    nothing = np.full(size, -1, np.int64)
     rows = np.empty(size, np.int64)
-    demand = np.empty(size, np.int32)
     kind = np.empty(size, np.int8)
     others = np.empty(size, np.float64)
     shared = np.empty(size, np.bool_)
-    total = np.zeros(demand_lots.size, np.int64)
-    has_eligible, has_available = eligible.size > 0, available.size > 0
+    total = np.zeros(haircut.size, np.int64)
+    costly = (haircut > 0.0).any()
     count = 0
     first = 0
-    mark = np.zeros(1024, np.bool_)
-    none = np.zeros(1024, np.bool_)
     while first < size:
         holder = account[first]
-        own = equity[holder]
-        broke = not own > 0.0
-        last = first + 1
-        while last < size and account[last] == holder:
-            last += 1
-        if last - first > mark.size:
-            mark = np.zeros(2 * (last - first), np.bool_)
-            none = np.zeros(2 * (last - first), np.bool_)
-        gross = -1.0
         found = count
-        for row in range(first, last):
-            q = quantity[row]
-            mark[row - first] = False
-            # Kept in one loop: as a function of its own the counting of array references cost three times the work.
-            k = demand_of[2 * asset[row] + (1 if q < 0 else 0)]
-            if k < 0 or q == 0 or demand_lots[k] == 0:
-                continue
-            if (has_eligible and not eligible[row]) or (has_available and available[row] == 0):
-                continue
-            d = haircut[k]
-            if protect and haircut_mark[k] > demand_side[k] * (mark_price[asset[row]] - entry_price[row]):
-                continue
-            if d > 0.0:
-                if gross < 0.0 and not broke:
-                    gross = gross_of(first, last, asset, quantity, lot_price, none)
-                if broke or not d * gross < own * lot_price[asset[row]]:
-                    continue
-            mark[row - first] = True
-            rows[count] = row
-            demand[count] = k
-            kind[count] = 1 if broke else 0
-            total[k] += 0 if broke else 1
-            count += 1
+        last = first
+        while last < size and account[last] == holder:
+            rows[count] = last
+            count += np.int64(demand[last] >= 0)
+            last += 1
         if count > found:
+            own = equity[holder]
+            broke = not own > 0.0
+            if costly:
+                gross = gross_of(first, last, asset, quantity, lot_price, nothing)
+                kept = found
+                for c in range(found, count):
+                    row = rows[c]
+                    d = haircut[demand[row]]
+                    if d > 0.0 and (broke or not d * gross < own * lot_price[asset[row]]):
+                        demand[row] = -1
+                    else:
+                        rows[kept] = row
+                        kept += 1
+                count = kept
             rest = 0.0
             # An insolvent account's order needs its whole gross notional, a solvent one's lots need the rest.
             if broke:
-                rest = gross_of(first, last, asset, quantity, lot_price, none)
+                rest = gross_of(first, last, asset, quantity, lot_price, nothing)
             elif last - first > count - found:
-                rest = gross_of(first, last, asset, quantity, lot_price, mark)
+                rest = gross_of(first, last, asset, quantity, lot_price, demand)
             for c in range(found, count):
+                kind[c] = INSOLVENT if broke else SOLVENT
                 others[c] = rest
                 shared[c] = count - found > 1
+                total[demand[rows[c]]] += 0 if broke else 1
         first = last
-    return rows[:count], demand[:count], kind[:count], others[:count], shared[:count], total
+    return rows[:count], kind[:count], others[:count], shared[:count], total
 
 
 @njit(cache=True, error_model="numpy")
@@ -149,9 +159,9 @@ def _columns(rows, demand, kind, others, shared, total, account, quantity, avail
     return start, entry, holder, lots, free, rest, own, order, both, twice
 
 
-EMPTY_INT = np.zeros(0, dtype=np.int64)
-EMPTY_BOOL = np.zeros(0, dtype=np.bool_)
-EMPTY_FLOAT = np.zeros(0)
+def given_or_empty(array, dtype):
+    """An optional array as the kernels take it: with None they would be compiled again, in the middle of a decision."""
+    return np.zeros(0, dtype=dtype) if array is None else array
 
 
 def collect(problem, protect_principal, merge=True):
@@ -159,25 +169,31 @@ def collect(problem, protect_principal, merge=True):
 
     Without `merge` every entry is an item of its own.
     """
-    available = EMPTY_INT if problem.available_lots is None else problem.available_lots
-    eligible = EMPTY_BOOL if problem.eligible is None else problem.eligible
-    entry_price = EMPTY_FLOAT if problem.entry_price is None else problem.entry_price
-    size = problem.lot_size[problem.demand_asset]
-    rank = EMPTY_INT if problem.tie_rank is None else problem.tie_rank
-    rows, demand, kind, others, shared, total = _collect(
-        problem.account, problem.asset, problem.quantity_lots, available, eligible, entry_price, problem.equity,
-        problem.lot_price, problem.mark_price, problem.demand_of, problem.demand_lots, problem.demand_side,
-        problem.haircut / size, problem.haircut, protect_principal,
+    available = given_or_empty(problem.available_lots, np.int64)
+    demand = _demands(
+        problem.asset, problem.quantity_lots, available, given_or_empty(problem.eligible, np.bool_),
+        given_or_empty(problem.entry_price, np.float64), problem.mark_price, problem.demand_of, problem.demand_lots,
+        problem.demand_side, problem.haircut / problem.lot_size[problem.demand_asset], protect_principal,
     )  # fmt: skip
+    rows, kind, others, shared, total = _collect(
+        problem.account,
+        problem.asset,
+        problem.quantity_lots,
+        problem.equity,
+        problem.lot_price,
+        problem.haircut,
+        demand,
+    )
+    demand = demand[rows]
     *columns, twice = _columns(
-        rows, demand, kind, others, shared, total, problem.account, problem.quantity_lots, available, problem.equity,
-        rank,
+        rows, demand, kind, others, shared, total, problem.account, problem.quantity_lots, available,
+        problem.equity, given_or_empty(problem.tie_rank, np.int64),
     )  # fmt: skip
     items = Items(*columns, {})
     if twice and merge:
         items = _merged(items)
     broke = kind == INSOLVENT
-    return items, (rows[broke], demand[broke].astype(np.int64), others[broke])
+    return items, (rows[broke], demand[broke], others[broke])
 
 
 def _merged(items):

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from solver.lots_one import likely_bracket, one_demand, open_at
-from solver.policies.cycle import leverages, outside
+from solver.policies.book import leverages, outside
 from solver.policies.level import ratio
 
 
@@ -22,31 +22,38 @@ def sooner(a, b, lev, rank, account):
 
 
 @njit(cache=True, error_model="numpy")
-def sift(heap, root, lev, rank, account):
-    """Move the item at `root` of a heap, whose subtrees are in order, down to its place."""
-    if heap.size == 0:
+def sift(row, s, end, root, lev, rank, account):
+    """Move the item at `root` of the heap row[s:end], whose subtrees are in order, down to its place."""
+    if root >= end - s:
         return
-    mine = heap[root]
-    while 2 * root + 1 < heap.size:
+    mine = row[s + root]
+    top = root
+    # Who has just given a lot belongs far down: go to the bottom by one comparison a step, then up.
+    while 2 * root + 2 < end - s:
         child = 2 * root + 1
-        if child + 1 < heap.size and sooner(heap[child + 1], heap[child], lev, rank, account):
+        if sooner(row[s + child + 1], row[s + child], lev, rank, account):
             child += 1
-        if not sooner(heap[child], mine, lev, rank, account):
-            break
-        heap[root] = heap[child]
+        row[s + root] = row[s + child]
         root = child
-    heap[root] = mine
+    if 2 * root + 1 < end - s:
+        row[s + root] = row[s + 2 * root + 1]
+        root = 2 * root + 1
+    while root > top and sooner(mine, row[s + (root - 1) // 2], lev, rank, account):
+        row[s + root] = row[s + (root - 1) // 2]
+        root = (root - 1) // 2
+    row[s + root] = mine
 
 
 @njit(cache=True, error_model="numpy")
-def heap_of(k, book, x, lev, rank, account, row):
-    """Write the items of demand k that have lots left to `row` from start[k] on, as a heap; how many they are."""
+def heap_of(k, bar, book, x, lev, rank, account, row):
+    """Write the items of demand k above `bar` with lots left to `row` from start[k] on, as a heap; their number."""
+    free = book.free
     s = end = book.start[k]
     for j in range(s, book.start[k + 1]):
         row[end] = j
-        end += np.int64(x[j] < book.free[j])
+        end += np.int64((x[j] < free[j]) & (lev[j] > bar))
     for root in range((end - s) // 2 - 1, -1, -1):
-        sift(row[s:end], root, lev, rank, account)
+        sift(row, s, end, root, lev, rank, account)
     return end - s
 
 
@@ -55,33 +62,38 @@ def next_demand(first, row, start, lev, rank, account):
     """The demand whose best item is the best of all; -1 where nobody is left. Of equal ones the first."""
     best = -1
     for k in range(first.size):
-        if first[k] >= 0.0:
-            if best < 0 or first[k] > first[best]:
-                best = k
-            elif first[k] == first[best] and sooner(row[start[k]], row[start[best]], lev, rank, account):
-                best = k
+        if first[k] < 0.0:
+            continue
+        higher = best < 0 or first[k] > first[best]
+        if higher or (first[k] == first[best] and sooner(row[start[k]], row[start[best]], lev, rank, account)):
+            best = k
     return best
 
 
 @njit(cache=True, error_model="numpy")
-def several(book, rank, account, missing, x):
+def several(book, rank, account, level, missing, x):
     """Give the missing lots one by one to the largest present leverage; `missing` counts down, x up."""
     start, price, haircut, others, equity, q, free = book[:7]
     shared, kin, kin_from, kin_to, demand = book[7:]
     lev = leverages(book, x)
     row, size = np.empty(x.size, np.int64), np.zeros(missing.size, np.int64)
-    first = np.full(missing.size, -1.0)  # leverage of the first of each heap
+    # Lots are nearly always found above the relaxed level; everybody is looked at once nobody is left above it.
+    bar = level * (1.0 - 1e-9)
+    first = np.full(missing.size, -1.0)  # leverage of the first of each heap, -1 where nothing is missing
     for k in range(missing.size):
         if missing[k] > 0:
-            size[k] = heap_of(k, book, x, lev, rank, account, row)
-            first[k] = lev[row[start[k]]] if size[k] > 0 else -1.0
+            size[k] = heap_of(k, bar[k], book, x, lev, rank, account, row)
+            if size[k] == 0:
+                bar[k] = -1.0
+                size[k] = heap_of(k, bar[k], book, x, lev, rank, account, row)
+            first[k] = lev[row[start[k]]]
     while True:
         k = next_demand(first, row, start, lev, rank, account)
         if k < 0:
             return
         s = start[k]
         j = row[s]
-        # A lot that its account gave elsewhere may have lowered it since it was put in its place: then it is only moved.
+        # A lot that its account gave elsewhere may have lowered it since it was put here: then it is only moved.
         for step in range(2):
             gross, own = others[j], equity[j]
             if shared[j]:
@@ -101,8 +113,11 @@ def several(book, rank, account, missing, x):
         if x[j] == free[j]:
             size[k] -= 1
             row[s] = row[s + size[k]]
-        sift(row[s : s + size[k]], 0, lev, rank, account)
-        first[k] = lev[row[s]] if size[k] > 0 and missing[k] > 0 else -1.0
+        sift(row, s, s + size[k], 0, lev, rank, account)
+        if bar[k] >= 0.0 and missing[k] > 0 and (size[k] == 0 or lev[row[s]] <= bar[k]):
+            bar[k] = -1.0
+            size[k] = heap_of(k, bar[k], book, x, lev, rank, account, row)
+        first[k] = lev[row[s]] if missing[k] > 0 else -1.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -119,6 +134,12 @@ def levels_in_lots(book, z, x):
     return level
 
 
+def per_demand(start, lots):
+    """Whole lots summed up per demand, of items in order of demand."""
+    sums = np.append(0, np.cumsum(lots))
+    return sums[start[1:]] - sums[start[:-1]]
+
+
 def in_lots(book, rank, account, live, z, x, level):
     """Whole lots of the relaxed reductions x at their levels, meeting z of every demand exactly; the levels in lots."""
     if np.count_nonzero(live) == 1:
@@ -131,7 +152,6 @@ def in_lots(book, rank, account, live, z, x, level):
         one_demand(*bracket, *mine, rank[s:t], p, d, z[k], taken[s:t])
     else:
         taken = np.minimum(np.floor(x).astype(np.int64), book.free)
-        missing = z.copy()
-        np.subtract.at(missing, book.demand, taken)
-        several(book, rank, account, missing, taken)
+        missing = z - per_demand(book.start, taken)
+        several(book, rank, account, level, missing, taken)
     return taken, levels_in_lots(book, z, taken)

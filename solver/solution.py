@@ -13,7 +13,14 @@ INVALID = "INVALID"  # the arguments of the policy do not fit; .reason says whic
 
 @dataclass
 class Solution:
-    """Reductions in lots and relaxed, with the level that certifies them."""
+    """Reductions in lots and relaxed, with the level that certifies them.
+
+    `level` of a demand is the largest leverage, after all reductions in whole lots, of a solvent account that has lots
+    left which may be asked in it: nobody with lots left, taken or untouched, stands above it, not even by one lot.
+    Where nobody has lots left it is the smallest leverage left, where solvent accounts were asked for nothing it is
+    infinite. With lots=False it is the same of the relaxed reductions: the water level. For one demand, whoever was
+    taken gave the fewest lots that bring it to the level or below (equal ones by tie rank).
+    """
 
     status: str
     policy: str
@@ -23,11 +30,12 @@ class Solution:
     relaxed_lots: np.ndarray | None = None  # float[P]
     residual_lots: np.ndarray | None = None  # int64[K], demanded but not there
     insolvent_lots: np.ndarray | None = None  # int64[K], taken from insolvent accounts first
-    level: np.ndarray | None = None  # float[K], water level; infinite where solvent accounts were asked for nothing
+    level: np.ndarray | None = None  # float[K]
     shadow_price: np.ndarray | None = None  # float[K]
     score: np.ndarray | None = None  # float[P], queues only
     kkt_residual: float | None = None
     clearing_residual_lots: float | None = None
+    # Expected loss over solvent accounts, relaxed: has no meaning without a risk model.
     objective_before: float | None = None
     objective_after: float | None = None
     iterations: int = 0

@@ -214,7 +214,9 @@ def _lots(view, asked, solution, report):
             equity = equity + np.bincount(asked.account, asked.haircut * (asked.taken - base), gross.size)
     step = asked.taken - 1 - base
     held, own = gross[asked.account] - asked.price * step, equity[asked.account] - asked.haircut * step
-    early = (asked.taken > base if open_demands > 1 else asked.taken > 0) & (held < highest[asked.k] * own * (1 - 1e-12))
+    early = (asked.taken > base if open_demands > 1 else asked.taken > 0) & (
+        held < highest[asked.k] * own * (1 - 1e-12)
+    )
     report.check(not early.any(), f"{early.sum()} accounts gave a lot before an account of larger present leverage")
     if open_demands == 1 and view.problem.one_entry_each and not view.problem.haircut.any():
         _ties(view, asked, highest, report)

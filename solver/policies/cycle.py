@@ -10,28 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from solver.grid import grid_scale, on_grid
-from solver.policies.level import ROUNDING, find_level, ratio, slack, survey
+from solver.grid import on_grid
+from solver.policies.book import bonuses, leverages, outside
+from solver.policies.level import ROUNDING, find_level, slack, survey
+from solver.policies.shift import shift
 
 MOVED_RELATIVE = 1e-11  # an account's leverage that moved less than this wakes no other demand
 SHIFTS_MAX = 200  # turns with shifts; after them plain cycling, which always converges
-
-
-class Book(NamedTuple):
-    """K demands and their n items as columns, in order of demand."""
-
-    start: np.ndarray  # int64[K+1], items of demand k are start[k]:start[k+1]
-    price: np.ndarray  # float[K], per lot
-    haircut: np.ndarray  # float[K], per lot
-    others: np.ndarray  # float[n], gross notional of the account outside its items
-    equity: np.ndarray  # float[n]
-    lots: np.ndarray  # int64[n]
-    free: np.ndarray  # int64[n]
-    shared: np.ndarray  # bool[n], the account has another item
-    kin: np.ndarray  # int64, items of accounts that have several, by account and then by demand
-    kin_from: np.ndarray  # int64[n], kin[kin_from:kin_to] are the account's items
-    kin_to: np.ndarray
-    demand: np.ndarray  # int64[n]
 
 
 class Search(NamedTuple):
@@ -44,7 +29,7 @@ class Search(NamedTuple):
     free: np.ndarray  # int64[n]
     seen: np.ndarray  # bool[n], by item: is it among them?
     top: np.ndarray  # float[n], by item: the account's leverage before anything is taken
-    count: np.ndarray  # int64[K], how many
+    size: np.ndarray  # int64[K], how many
     tied: np.ndarray  # int64[K], how many of them are shared
     base: np.ndarray  # int64[K, 4], sums of the others, as `find_level` takes them
     low: np.ndarray  # float[K], bracket in which `base` is right
@@ -52,58 +37,6 @@ class Search(NamedTuple):
     highest: np.ndarray  # float[K], above every level of the demand
     g_scale: np.ndarray  # float[K], grids
     e_scale: np.ndarray
-
-
-@njit(cache=True, error_model="numpy")
-def outside(book, x):
-    """Gross notional and equity of every item's account without the item itself, given all reductions x."""
-    g, e = book.others.copy(), book.equity.copy()
-    shared, kin, kin_from, kin_to, demand = book.shared, book.kin, book.kin_from, book.kin_to, book.demand
-    price, haircut, q = book.price, book.haircut, book.lots
-    for j in range(x.size):
-        if shared[j]:
-            for c in range(kin_from[j], kin_to[j]):
-                i = kin[c]
-                if i != j:
-                    g[j] += price[demand[i]] * (q[i] - x[i])
-                    e[j] -= haircut[demand[i]] * x[i]
-    return g, e
-
-
-@njit(cache=True, error_model="numpy")
-def leverages(book, x):
-    """Leverage of every item's account given all reductions x, to the bit the same for all items of an account."""
-    lev = np.empty(x.size)
-    shared, kin, kin_from, kin_to, demand = book.shared, book.kin, book.kin_from, book.kin_to, book.demand
-    price, haircut, q, others, equity = book.price, book.haircut, book.lots, book.others, book.equity
-    for j in range(x.size):
-        gross, own = others[j], equity[j]
-        if shared[j]:
-            for c in range(kin_from[j], kin_to[j]):
-                i = kin[c]
-                gross += price[demand[i]] * (q[i] - x[i])
-                own -= haircut[demand[i]] * x[i]
-        else:
-            gross += price[demand[j]] * (q[j] - x[j])
-            own -= haircut[demand[j]] * x[j]
-        lev[j] = ratio(gross, own)
-    return lev
-
-
-@njit(cache=True, error_model="numpy")
-def bonuses(book):
-    """Most that an item's account can gain by bonuses (negative haircuts) of its demands."""
-    gain = np.zeros(book.free.size)
-    if not (book.haircut < 0.0).any():
-        return gain
-    for j in range(gain.size):
-        if book.shared[j]:
-            for c in range(book.kin_from[j], book.kin_to[j]):
-                i = book.kin[c]
-                gain[j] += max(-book.haircut[book.demand[i]], 0.0) * book.free[i]
-        else:
-            gain[j] = max(-book.haircut[book.demand[j]], 0.0) * book.free[j]
-    return gain
 
 
 @njit(cache=True, error_model="numpy")
@@ -154,7 +87,7 @@ def narrow(k, low, high, book, search, x):
             elif at_low > 0.0:
                 row[end] = j
                 end += 1
-    search.count[k] = end - s
+    search.size[k] = end - s
     search.low[k], search.high[k] = low, high
     base = search.base[k]
     base[0], base[1], base[2], base[3] = closed, open_lots, open_g, open_e
@@ -167,7 +100,7 @@ def narrow(k, low, high, book, search, x):
 @njit(cache=True, error_model="numpy")
 def refresh(k, book, search, x):
     """Bring the shared items of demand k up to what their accounts have given elsewhere."""
-    shared, kin, kin_from, kin_to, demand = book.shared, book.kin, book.kin_from, book.kin_to, book.demand
+    kin, kin_from, kin_to, demand = book.kin, book.kin_from, book.kin_to, book.demand
     price, haircut, q = book.price, book.haircut, book.lots
     row, g, e = search.row, search.g, search.e
     for c in range(book.start[k], book.start[k] + search.tied[k]):
@@ -187,7 +120,7 @@ def level_within(k, eta, z, book, search, x):
     """Level of demand k in its bracket, and the equity of its open items."""
     refresh(k, book, search, x)
     s = book.start[k]
-    t = s + search.count[k]
+    t = s + search.size[k]
     b = search.base[k]
     level, _, open_equity, _ = find_level(
         eta, search.low[k], search.high[k], search.g[s:t], search.e[s:t], search.lots[s:t], search.free[s:t],
@@ -231,65 +164,6 @@ def fill(k, z, bracket, book, search, x, level, live, woken):
 
 
 @njit(cache=True, error_model="numpy")
-def shift(live, weight, book, search, x, level, woken):
-    """Let accounts give to the demand of lower level what they give to one of higher level, as far as both levels move.
-
-    Cycling alone moves, each time, only what the equity of the accounts in both demands is of the equity `weight` in
-    one of them: hundreds of cycles where few accounts tie two demands. The next fill restores what this overdraws.
-    """
-    demands = live.size
-    start, price, free, kin, kin_from, kin_to = book.start, book.price, book.free, book.kin, book.kin_from, book.kin_to
-    demand, row, tied = book.demand, search.row, search.tied
-    room = np.zeros((demands, demands), np.int64)
-    largest = 0.0
-    for k in range(demands):
-        for c in range(start[k], start[k] + tied[k]):
-            largest = max(largest, price[k] * free[row[c]])
-    scale = grid_scale(largest, x.size * 4)
-    for k in range(demands):
-        for c in range(start[k], start[k] + tied[k]):
-            j = row[c]
-            if x[j] < free[j]:
-                for b in range(kin_from[j], kin_to[j]):
-                    i = kin[b]
-                    other = demand[i]
-                    if live[other] and x[i] > 0.0 and level[other] > level[k] * (1.0 + 1e-12):
-                        room[other, k] += on_grid(min(price[other] * x[i], price[k] * (free[j] - x[j])), scale)
-    part = shares(room / scale, weight, level)
-    for k in range(demands):
-        for c in range(start[k], start[k] + tied[k]):
-            j = row[c]
-            if x[j] < free[j]:
-                for b in range(kin_from[j], kin_to[j]):
-                    i = kin[b]
-                    other = demand[i]
-                    if part[other, k] > 0.0 and x[i] > 0.0:
-                        give = part[other, k] * min(price[other] * x[i], price[k] * (free[j] - x[j]))
-                        x[i] = max(x[i] - give / price[other], 0.0)
-                        x[j] = min(x[j] + give / price[k], float(free[j]))
-                        woken[k] = True
-                        woken[other] = True
-
-
-@njit(cache=True, error_model="numpy")
-def shares(room, weight, level):
-    """Part of the notional `room` that may move from a to b: what evens out their levels, split over partners."""
-    demands = level.size
-    partners = np.zeros(demands)
-    part = np.zeros((demands, demands))
-    for a in range(demands):
-        for b in range(demands):
-            partners[a] += room[a, b] > 0.0
-            partners[b] += room[a, b] > 0.0
-    for a in range(demands):
-        for b in range(demands):
-            if room[a, b] > 0.0 and weight[a] > 0.0 and weight[b] > 0.0:
-                give = (level[a] - level[b]) / (1.0 / weight[a] + 1.0 / weight[b])
-                part[a, b] = min(1.0, give / max(partners[a], partners[b]) / room[a, b])
-    return part
-
-
-@njit(cache=True, error_model="numpy")
 def cycle(book, live, z, bracket, x, level, cycles_max):
     """Fill the live demands in turn until nobody's leverage moves; x and level are written, cycles come back.
 
@@ -321,9 +195,10 @@ def cycle(book, live, z, bracket, x, level, cycles_max):
 
 @njit(cache=True, error_model="numpy")
 def certificate(book, live, z, x, level):
-    """Largest violation of "no untouched account above the level, no open one off it, no closed one below it"; clearing.
+    """Largest violation of "no untouched account above the level, no open one off it, no closed one below it".
 
-    A demand that takes everything gets the smallest leverage left as its level.
+    The largest clearing residual in lots comes with it. A demand that takes everything gets the smallest leverage left
+    as its level.
     """
     lev = leverages(book, x)
     worst = 0.0

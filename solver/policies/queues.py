@@ -17,7 +17,7 @@ NAMES = ("pnl_leverage", "effective_leverage")
 def account_leverage(account, asset, quantity, lot_price, equity):
     """G/E per account, independent of the order of its entries; 0 where equity is not positive."""
     out = np.zeros(equity.size)
-    none = np.zeros(64, np.bool_)
+    nothing = np.full(account.size, -1, np.int64)
     first = 0
     while first < account.size:
         holder = account[first]
@@ -25,9 +25,7 @@ def account_leverage(account, asset, quantity, lot_price, equity):
         while last < account.size and account[last] == holder:
             last += 1
         if equity[holder] > 0.0:
-            if last - first > none.size:
-                none = np.zeros(2 * (last - first), np.bool_)
-            out[holder] = gross_of(first, last, asset, quantity, lot_price, none) / equity[holder]
+            out[holder] = gross_of(first, last, asset, quantity, lot_price, nothing) / equity[holder]
         first = last
     return out
 

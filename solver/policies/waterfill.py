@@ -6,8 +6,9 @@ One demand is exact. Several are filled in turn until nothing moves, which minim
 import numpy as np
 
 from solver.items import spread
-from solver.lots import in_lots
-from solver.policies import cycle as kernel
+from solver.lots import in_lots, per_demand
+from solver.policies.book import Book
+from solver.policies.cycle import certificate, cycle
 from solver.solution import NOT_CONVERGED, OPTIMAL
 
 CYCLES_MAX = 20_000
@@ -33,24 +34,24 @@ def kinship(items):
 
 def book_of(problem, items):
     """Items as the columns that the kernels read."""
-    return kernel.Book(
+    demand = np.repeat(np.arange(items.start.size - 1), np.diff(items.start))
+    return Book(
         items.start, problem.lot_price[problem.demand_asset], problem.haircut, items.others, items.equity, items.lots,
-        items.available, items.shared, *kinship(items), np.repeat(np.arange(items.start.size - 1), np.diff(items.start)),
+        items.available, items.shared, *kinship(items), demand,
     )  # fmt: skip
 
 
 def waterfill(problem, items, asked, relaxed, reduction, available, solution):
     """Fill `asked` lots per demand from solvent `items`; adds to relaxed and reduction (None: relaxed only)."""
     book = book_of(problem, items)
-    total = np.zeros(asked.size, dtype=np.int64)
-    np.add.at(total, book.demand, items.available)
+    total = per_demand(items.start, items.available)
     z = np.minimum(asked, total)
     live = (z > 0) & (z < total)
     full = (z > 0) & ~live
     x = np.where(full[book.demand], items.available, 0).astype(np.float64)
     level = np.full(asked.size, np.inf)
-    solution.iterations = kernel.cycle(book, live, z, BRACKET, x, level, CYCLES_MAX)
-    solution.kkt_residual, solution.clearing_residual_lots = kernel.certificate(book, live, z, x, level)
+    solution.iterations = cycle(book, live, z, BRACKET, x, level, CYCLES_MAX)
+    solution.kkt_residual, solution.clearing_residual_lots = certificate(book, live, z, x, level)
     spread(items, x, relaxed, available)
     if reduction is not None:
         taken, level = in_lots(book, items.rank, items.account, live, z, x, level)

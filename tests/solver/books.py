@@ -85,7 +85,7 @@ def several_one_at_a_time(problem, relaxed_lots):
     }
     while any(missing.values()):
         waiting = [key for key in positions if missing[key[0]] > 0 and taken[key] < free[key]]
-        first = min(waiting, key=lambda key: (-present_leverage(p, positions, taken, key[1]),
+        first = min(waiting, key=lambda key: (-present_leverage(p, taken, key[1]),
                                               p.rank()[key[1]], key[1], key[0]))  # fmt: skip
         taken[first] += 1
         missing[first[0]] -= 1
@@ -103,7 +103,7 @@ def available(problem, row):
     return int(abs(problem.quantity_lots[row]) if problem.available_lots is None else problem.available_lots[row])
 
 
-def present_leverage(problem, positions, taken, account):
+def present_leverage(problem, taken, account):
     """Exact leverage of an account after what was taken from it so far, at the mark."""
     p = problem
     gone = {key: n for key, n in taken.items() if key[1] == account}
