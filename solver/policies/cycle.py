@@ -12,7 +12,7 @@ from numba import njit
 
 from solver.grid import on_grid
 from solver.policies.book import bonuses, leverages, outside
-from solver.policies.level import ROUNDING, find_level, slack, survey
+from solver.policies.level import ROUNDING, find_level, ratio, slack, survey
 from solver.policies.shift import shift
 
 MOVED_RELATIVE = 1e-11  # an account's leverage that moved less than this wakes no other demand
@@ -28,7 +28,7 @@ class Search(NamedTuple):
     lots: np.ndarray  # int64[n]
     free: np.ndarray  # int64[n]
     seen: np.ndarray  # bool[n], by item: is it among them?
-    top: np.ndarray  # float[n], by item: the account's leverage before anything is taken
+    top: np.ndarray  # float[n], by shared item: the account's leverage before anything is taken
     size: np.ndarray  # int64[K], how many
     tied: np.ndarray  # int64[K], how many of them are shared
     base: np.ndarray  # int64[K, 4], sums of the others, as `find_level` takes them
@@ -46,13 +46,17 @@ def new_search(book, live, x):
     g, e = outside(book, x)
     gain = bonuses(book)
     highest, g_scale, e_scale = np.zeros(demands), np.ones(demands), np.ones(demands)
+    top, shared, q = np.empty(n), book.shared, book.lots
     for k in range(demands):
         if live[k]:
-            s, t = book.start[k], book.start[k + 1]
-            highest[k], g_scale[k], e_scale[k] = survey(g[s:t], e[s:t], book.lots[s:t], gain[s:t], book.price[k])
+            s, t, p = book.start[k], book.start[k + 1], book.price[k]
+            highest[k], g_scale[k], e_scale[k] = survey(g[s:t], e[s:t], q[s:t], gain[s:t], p)
+            for j in range(s, t):
+                if shared[j]:
+                    top[j] = ratio(g[j] + p * q[j], e[j])
     return Search(
         np.empty(n, np.int64), g, e, np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.bool_),
-        leverages(book, x), np.zeros(demands, np.int64), np.zeros(demands, np.int64), np.zeros((demands, 4), np.int64),
+        top, np.zeros(demands, np.int64), np.zeros(demands, np.int64), np.zeros((demands, 4), np.int64),
         np.zeros(demands), np.zeros(demands), highest, g_scale, e_scale,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ One demand is exact. Several are filled in turn until nothing moves, which minim
 """
 
 import numpy as np
+from numba import njit
 
 from solver.items import spread
 from solver.lots import in_lots, per_demand
@@ -16,20 +17,23 @@ KKT_MAX = 1e-8
 BRACKET = 0.1  # around a level, relative: accounts that cross it are looked at in every cycle
 
 
-def kinship(items):
+@njit(cache=True, error_model="numpy")
+def kinship(account, shared, accounts):
     """Items of accounts that have several: (kin, from, to), an item's relatives in order of demand."""
-    n = items.entry.size
-    start = np.zeros(n, dtype=np.int64)
-    stop = np.zeros(n, dtype=np.int64)
-    rows = np.flatnonzero(items.shared)
-    kin = rows[np.argsort(items.account[rows], kind="stable")]
-    if kin.size:
-        holder = items.account[kin]
-        head = np.flatnonzero(np.append(True, holder[1:] != holder[:-1]))
-        tail = np.append(head[1:], kin.size)
-        start[kin] = np.repeat(head, tail - head)
-        stop[kin] = np.repeat(tail, tail - head)
-    return kin, start, stop
+    place = np.zeros(accounts + 1, np.int64)
+    for j in range(account.size):
+        place[account[j] + 1] += np.int64(shared[j])
+    place = np.cumsum(place)
+    begin, end = np.zeros(account.size, np.int64), np.zeros(account.size, np.int64)
+    for j in range(account.size):
+        if shared[j]:
+            begin[j], end[j] = place[account[j]], place[account[j] + 1]
+    kin = np.empty(place[-1], np.int64)
+    for j in range(account.size):
+        if shared[j]:
+            kin[place[account[j]]] = j
+            place[account[j]] += 1
+    return kin, begin, end
 
 
 def book_of(problem, items):
@@ -37,7 +41,7 @@ def book_of(problem, items):
     demand = np.repeat(np.arange(items.start.size - 1), np.diff(items.start))
     return Book(
         items.start, problem.lot_price[problem.demand_asset], problem.haircut, items.others, items.equity, items.lots,
-        items.available, items.shared, *kinship(items), demand,
+        items.available, items.shared, *kinship(items.account, items.shared, problem.equity.size), demand,
     )  # fmt: skip
 
 
