@@ -25,6 +25,8 @@ class Search(NamedTuple):
     row: np.ndarray  # int64[n], item
     g: np.ndarray  # float[n], gross notional of the account outside the item
     e: np.ndarray  # float[n], its equity
+    whole_g: np.ndarray  # float[n], by item: the same of everybody, as it was when the demand was last looked at whole
+    whole_e: np.ndarray
     lots: np.ndarray  # int64[n]
     free: np.ndarray  # int64[n]
     seen: np.ndarray  # bool[n], by item: is it among them?
@@ -55,9 +57,9 @@ def new_search(book, live, x):
                 if shared[j]:
                     top[j] = ratio(g[j] + p * q[j], e[j])
     return Search(
-        np.empty(n, np.int64), g, e, np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.bool_),
-        top, np.zeros(demands, np.int64), np.zeros(demands, np.int64), np.zeros((demands, 4), np.int64),
-        np.zeros(demands), np.zeros(demands), highest, g_scale, e_scale,
+        np.empty(n, np.int64), np.empty(n), np.empty(n), g, e, np.empty(n, np.int64), np.empty(n, np.int64),
+        np.zeros(n, np.bool_), top, np.zeros(demands, np.int64), np.zeros(demands, np.int64),
+        np.zeros((demands, 4), np.int64), np.zeros(demands), np.zeros(demands), highest, g_scale, e_scale,
     )  # fmt: skip
 
 
@@ -79,18 +81,17 @@ def narrow(k, low, high, book, search, x):
     low_den, high_den = slack(low, p, d), slack(high, p, d)
     closed = open_lots = open_g = open_e = 0
     for j in range(s, t):
-        if not shared[j]:
-            gross = others[j] + p * q[j]
-            at_low, at_high = gross - low * equity[j], gross - high * equity[j]
-            if at_high > 0.0 and at_high >= high_den * free[j]:
-                closed += free[j]
-            elif at_high > 0.0 and at_low < low_den * free[j]:
-                open_lots += q[j]
-                open_g += on_grid(others[j], g_scale)
-                open_e += on_grid(equity[j], e_scale)
-            elif at_low > 0.0:
-                row[end] = j
-                end += 1
+        gross = others[j] + p * q[j]
+        at_low, at_high = gross - low * equity[j], gross - high * equity[j]
+        is_closed = ~shared[j] & (at_high > 0.0) & (at_high >= high_den * free[j])
+        is_open = ~shared[j] & (at_high > 0.0) & (at_low < low_den * free[j])
+        closed += free[j] if is_closed else 0
+        open_lots += q[j] if is_open else 0
+        open_g += on_grid(others[j], g_scale) if is_open else 0
+        open_e += on_grid(equity[j], e_scale) if is_open else 0
+        if ~shared[j] & (at_low > 0.0) & (is_open == is_closed):
+            row[end] = j
+            end += 1
     search.size[k] = end - s
     search.low[k], search.high[k] = low, high
     base = search.base[k]
@@ -103,7 +104,7 @@ def narrow(k, low, high, book, search, x):
 
 @njit(cache=True, error_model="numpy")
 def refresh(k, book, search, x):
-    """Bring the shared items of demand k up to what their accounts have given elsewhere."""
+    """Bring the shared items that are looked at up to what their accounts have given elsewhere."""
     kin, kin_from, kin_to, demand = book.kin, book.kin_from, book.kin_to, book.demand
     price, haircut, q = book.price, book.haircut, book.lots
     row, g, e = search.row, search.g, search.e
@@ -134,6 +135,29 @@ def level_within(k, eta, z, book, search, x):
 
 
 @njit(cache=True, error_model="numpy")
+def level_of_everybody(k, eta, z, book, search, x):
+    """Level of demand k without a bracket, and the equity of its open items."""
+    s, t = book.start[k], book.start[k + 1]
+    shared, kin, kin_from, kin_to, demand = book.shared, book.kin, book.kin_from, book.kin_to, book.demand
+    price, haircut, q, g, e = book.price, book.haircut, book.lots, search.whole_g, search.whole_e
+    for j in range(s, t):
+        if shared[j]:
+            gross, own = book.others[j], book.equity[j]
+            for b in range(kin_from[j], kin_to[j]):
+                i = kin[b]
+                if i != j:
+                    gross += price[demand[i]] * (q[i] - x[i])
+                    own -= haircut[demand[i]] * x[i]
+            g[j] = gross
+            e[j] = own
+    level, _, open_equity, _ = find_level(
+        eta, 0.0, search.highest[k], g[s:t], e[s:t], q[s:t], book.free[s:t], price[k], haircut[k], z, (0, 0, 0, 0),
+        search.g_scale[k], search.e_scale[k],
+    )  # fmt: skip
+    return level, open_equity
+
+
+@njit(cache=True, error_model="numpy")
 def fill(k, z, bracket, book, search, x, level, live, woken):
     """Fill demand k: its level and the x of its shared items are written; the equity of open items comes back.
 
@@ -143,8 +167,7 @@ def fill(k, z, bracket, book, search, x, level, live, woken):
     if search.high[k] > 0.0:
         eta, weight = level_within(k, eta, z, book, search, x)
     if not search.low[k] * (1.0 + 1e-9) < eta < search.high[k] * (1.0 - 1e-9):
-        narrow(k, 0.0, search.highest[k], book, search, x)
-        eta, weight = level_within(k, level[k], z, book, search, x)
+        eta, weight = level_of_everybody(k, level[k], z, book, search, x)
         narrow(k, eta * (1.0 - bracket), eta * (1.0 + bracket), book, search, x)
         refresh(k, book, search, x)
     level[k] = eta

@@ -48,24 +48,27 @@ def sampled(member, q, rank, chance):
 @njit(cache=True, error_model="numpy")
 def agreed(low, high, member, q, free, e, p, d, e_scale):
     """Sums of the members open, or closed, at both levels, as `find_level` takes them; a mask of the doubtful ones."""
-    # Look at the time of any change here: without the two tests of `room` where everything is available it became a
-    # loop of branches, 9 ms instead of 3 for 1 M rows.
+    # Two loops: with both questions in one, LLVM gives up vectors, 2 -> 9 ms for 1 M rows with everything available.
     mask = np.empty(member.size, np.bool_)
     closed = 0
     open_lots = 0
     open_e = 0
-    low_den, high_den = slack(low, p, d), slack(high, p, d)
     for j in range(member.size):
         lots = abs(q[j])
-        room = free[j] if free.size > 0 else lots
-        at_low = p * lots - low * e[j]
-        at_high = p * lots - high * e[j]
-        is_closed = member[j] & (at_high > 0.0) & (at_high >= high_den * room)
-        is_open = member[j] & (at_high > 0.0) & (at_low < low_den * room)
-        mask[j] = member[j] & (at_low > 0.0) & (is_open == is_closed)
-        closed += room if is_closed else 0
+        is_open = member[j] & (p * lots - high * e[j] > 0.0)
+        mask[j] = member[j] & (p * lots - low * e[j] > 0.0) & ~is_open
         open_lots += lots if is_open else 0
         open_e += on_grid(e[j], e_scale) if is_open else 0
+    low_den, high_den = slack(low, p, d), slack(high, p, d)
+    for j in range(free.size):
+        lots = abs(q[j])
+        at_low, at_high = p * lots - low * e[j], p * lots - high * e[j]
+        at_end = member[j] & (at_high > 0.0) & (at_low >= low_den * free[j])
+        is_closed = at_end & (at_high >= high_den * free[j])
+        mask[j] = mask[j] | (at_end & ~is_closed)
+        closed += free[j] if is_closed else 0
+        open_lots -= lots if at_end else 0
+        open_e -= on_grid(e[j], e_scale) if at_end else 0
     return (closed, open_lots, 0, open_e), mask
 
 
