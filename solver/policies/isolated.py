@@ -3,6 +3,8 @@
 A sample of accounts, drawn by tie rank, guesses the level; a pass over the book sums up the accounts on which a bracket
 around the guess is agreed, and the search looks only at the others. The guess decides nothing: a level at an end of the
 bracket repeats the work without one.
+Two threads (prange, workqueue) on two shared cores were slower, 3.1 -> 3.6 ms a pass, and cost 0.4 ms a call. Copying
+out the accounts above a screen first cost more passes than it saved: 13.5 ms for 1 M positions, 8.5 without.
 """
 
 import numpy as np
