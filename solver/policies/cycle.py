@@ -2,7 +2,7 @@
 
 An account in two demands ties their levels; what it has given to one is missing from its gross notional in the other.
 Accounts in one demand only never change: around a level they are known by their sums, and only those whose state the
-bracket around it leaves open are looked at again, together with the tied ones (13 cycles of 54,000 items: 27 -> 9 ms).
+bracket around it leaves open are looked at again, together with the tied ones (13 cycles, 103,000 items: 43 -> 25 ms).
 """
 
 from typing import NamedTuple
