@@ -42,20 +42,20 @@ def warm() -> int:
             for event in others:
                 engine.apply(event)
             outputs += len(engine.cut(CutPoint(1, {}, [last])))
-        for symbols in (1, 2):
-            problem = _large(symbols)
+        for symbols, price in ((1, 80.0), (1, 79.0), (2, 79.0)):  # at the mark there is one more road
+            problem = _large(symbols, price)
             verify(problem, solve(problem, policy))
     return outputs
 
 
-def _large(symbols: int) -> Problem:
+def _large(symbols: int, price: float) -> Problem:
     """ROWS accounts with a position in each symbol; every symbol's longs are demanded."""
     size = ROWS * symbols
     account = np.repeat(np.arange(ROWS), symbols)
     return Problem(
         account, np.arange(size) % symbols, 1 + account % 7, 10.0 + account[::symbols] % 11, np.full(symbols, 80.0),
         demand_asset=range(symbols), demand_side=[1] * symbols, demand_lots=[ROWS // 9] * symbols,
-        demand_price=[79.0] * symbols, entry_price=np.full(size, 60.0), balance=np.ones(ROWS),
+        demand_price=[price] * symbols, entry_price=np.full(size, 60.0), balance=np.ones(ROWS),
         maintenance_margin=np.ones(ROWS), tie_rank=np.arange(ROWS),
     )  # fmt: skip
 
