@@ -17,7 +17,6 @@ from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
 from worker.record import Output, Partition, Sink, Source
 from worker.settings import Settings
-from worker.warm import warm
 
 __all__ = ["RunReport", "StateLostError", "after", "run"]
 
@@ -53,7 +52,6 @@ def run(
 
     `recorded`: cuts to decide at, for a sink that committed nothing; `beyond` False ends the run with them.
     """
-    warm()
     engine = Engine(settings, code_digest, start)
     report = RunReport()
     if on_engine is not None:

@@ -45,6 +45,7 @@ def run_pool(
 ) -> int:
     """Runs the pool of the settings until `stop()`; the exit code, or SystemExit with a sentence."""
     from worker.loop import StateLostError, run
+    from worker.warm import warm
 
     log = structlog.get_logger()
     health = Health(settings.health)
@@ -52,6 +53,7 @@ def run_pool(
     opened: Pool | None = None
     try:
         with _serving(health, settings):
+            warm()
             config = client_config(settings.kafka, os.environ)
             opened = pool = open_pool(settings, config, watchdog=watchdog, stop=stop, sink_class=sink_class)
             log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
