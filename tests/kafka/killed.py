@@ -16,6 +16,7 @@ from pathlib import Path
 from worker import reader
 from worker.cli.common import read_settings
 from worker.cli.run import run_pool
+from worker.cut import CutPoint
 from worker.edge.kafka_sink import Again, KafkaSink
 from worker.edge.kafka_source import KafkaSource
 from worker.loop import run  # noqa: F401  what each life needs is imported once
@@ -32,7 +33,7 @@ POINTS = (
     "while rebuilding",
 )
 
-UNCERTAIN = ("request is lost", "answer is lost", "answer is late")  # these it survives
+UNCERTAIN = ("request is lost", "answer is lost", "answer is late", "call hangs")  # these it survives
 
 
 class Fuse:
@@ -68,6 +69,8 @@ def sink_of(fuse):
                 threading.Timer(random.uniform(0, 0.004), die).start()
             mine = fuse.point in UNCERTAIN
             fuse.left -= mine
+            if mine and fuse.left == 0 and fuse.point == "call hangs":
+                self._call("commit_transaction", time.sleep, 60)
             if mine and fuse.left == 0 and fuse.point == "request is lost":
                 raise Again("the request was lost")
             super()._end()
@@ -81,10 +84,26 @@ def sink_of(fuse):
     return Mortal
 
 
+def cut_by_cut(steps):
+    """One commit for each cut, so that a short log has many, whatever was fetched first."""
+
+    def one_by_one(self, stop):
+        for some in steps(self, stop):
+            part = []
+            for step in some:
+                part.append(step)
+                if isinstance(step, CutPoint):
+                    yield part
+                    part = []
+            yield part
+
+    return one_by_one
+
+
 def life(point, count, settings):
     """Runs the pool until it dies, or is asked to stop; the exit code."""
     fuse = Fuse(point, int(count))
-    reader.POLL_RECORDS = 5  # small steps, so that a short log has many commits
+    reader.Reader.steps = cut_by_cut(reader.Reader.steps)
     ends, published = KafkaSource.ends, Rebuild.published
 
     def asked(source):

@@ -47,7 +47,7 @@ def refused(settings, folder):
 
 @pytest.mark.parametrize("how", UNCERTAIN)
 def test_an_uncertain_commit_is_found_out_about_and_not_guessed(how, topics, records, tmp_path):
-    """2, 4: request lost, answer lost, answer late: a new producer, and what is committed says what happened."""
+    """2, 4, 5: request or answer lost, answer late, call left behind: a new producer, and the commit says it."""
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
     with Worker(settings, tmp_path, f"{how}=3") as worker:

@@ -125,7 +125,7 @@ def bankruptcy(name, ms):
 def killed(settings, folder, lives):
     """One life after the other, each to its point; how each ended."""
     with Worker(settings, folder, *lives) as worker:
-        assert worker.wait(300) == 0, worker.words()
+        assert worker.wait(120) == 0, worker.words()
         ends = [line for line in worker.words().splitlines() if line.startswith("life: ")]
     assert len(ends) == len(lives)
     return [line for line in ends if not line.endswith(f": {-signal.SIGKILL}")]
@@ -136,7 +136,7 @@ def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(topic
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
     rng = random.Random(1)
-    lives = [f"{point}={1 if point == 'ends are asked' else rng.randint(1, 3)}" for point in (*POINTS, *POINTS)]
+    lives = [f"{point}={1 if point == 'ends are asked' else rng.randint(1, 9)}" for point in (*POINTS, *POINTS)]
     assert killed(settings, tmp_path, lives) == []
     with Worker(settings, tmp_path) as worker:
         topics.wait_for(len(wanted[CUTS]), alive=worker.alive)

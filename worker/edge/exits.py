@@ -17,7 +17,7 @@ class Exit(IntEnum):
     UNREACHABLE = 5  # Kafka did not answer for longer than the worker waits
     FENCED = 6  # another process writes for this pool
     CLIENT = 7  # the Kafka client reported what it never should: our bug, or its
-    HUNG = 8  # a call to the Kafka client did not come back: the watchdog ended the process
+    HUNG = 8  # calls to the Kafka client do not come back
 
 
 class EdgeError(Exception):
@@ -52,6 +52,12 @@ class FencedError(EdgeError):
 
 class ClientError(EdgeError):
     """The client says something that must not happen."""
+
+
+class HangingError(EdgeError):
+    """The client hangs again and again."""
+
+    exit = Exit.HUNG
 
 
 class StoppedError(EdgeError):

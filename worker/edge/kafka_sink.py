@@ -15,7 +15,15 @@ import msgspec
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.edge.exits import ClientError, FencedError, LogLostError, StoppedError, UnreachableError
+from worker.edge.caller import Caller, HungError
+from worker.edge.exits import (
+    ClientError,
+    FencedError,
+    HangingError,
+    LogLostError,
+    StoppedError,
+    UnreachableError,
+)
 from worker.edge.kafka_cluster import Cluster, is_away
 from worker.edge.kafka_commit import CALL_SECONDS, METADATA_BYTES_MAX, Origin, Words, read_committed
 from worker.edge.kafka_log import own_records
@@ -27,6 +35,7 @@ CALLS_MAX: Final = 4  # of one kind before the transaction is given up
 COMMITS_MAX: Final = 5  # of the same outputs before the process is
 PATIENCE_SECONDS: Final = 120.0
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
+HUNG_MAX: Final = 5  # calls that were left behind before the process ends
 BEAT_SECONDS: Final = 1.0
 PRODUCER: Final[dict[str, Any]] = {
     "linger.ms": 0,
@@ -62,6 +71,8 @@ class KafkaSink:
         self._config = {**_DEFAULTS, **config, **PRODUCER, "transactional.id": identity}
         self._cluster, self._topics, self._pool = cluster, dict(topics), pool
         self._watchdog, self._stop = watchdog, stop
+        self._caller = Caller(stop)
+        self._left_behind: list[Producer] = []  # a call of theirs hangs: to let go of them would hang as well
         self._partitions = sorted(partitions)
         # Offsets are committed under a group that nobody joins; its metadata is all that a transaction asks for.
         self._offsets_of = Consumer(
@@ -205,7 +216,7 @@ class KafkaSink:
     def _renew(self) -> None:
         """A new producer under the same id: the broker fences what an older one may still have sent."""
         old, self._producer = self._producer, None
-        if old is not None:
+        if old is not None and old not in self._left_behind:
             with self._watchdog.within(2 * CALL_SECONDS, "purge"):
                 old.purge()
                 del old
@@ -215,6 +226,7 @@ class KafkaSink:
             try:
                 self._call("init_transactions", producer.init_transactions, CALL_SECONDS)
             except Again as again:
+                self._left_behind.append(producer)
                 if time.monotonic() > until:
                     raise UnreachableError(f"no producer for {PATIENCE_SECONDS:.0f} s: {again}") from None
                 continue
@@ -229,8 +241,15 @@ class KafkaSink:
         """The same call again while the client says that it may be; raises Again, or an EdgeError."""
         for _ in range(CALLS_MAX):
             try:
-                with self._watchdog.within(2 * CALL_SECONDS, name):
-                    return function(*args)
+                return self._caller.call(2 * CALL_SECONDS, function, *args)
+            except HungError:
+                if self._producer is not None:
+                    self._left_behind.append(self._producer)
+                if self._stop():
+                    raise StoppedError(f"stopped while {name} did not come back") from None
+                if self._caller.hung > HUNG_MAX:
+                    raise HangingError(f"{self._caller.hung} calls did not come back, the last {name}") from None
+                raise Again(f"{name} did not come back") from None
             except KafkaException as error:
                 judged = self._judged(name, error.args[0])
                 if not isinstance(judged, Again) or not error.args[0].retriable():

@@ -1,7 +1,4 @@
-"""Ends the process when a call to the Kafka client does not come back: Python cannot cancel one.
-
-librdkafka issues 5456 and 5511: a call with a timeout of its own can still hang for ever after all connections dropped.
-"""
+"""Ends the process when a call to the Kafka client does not come back that cannot be left behind (see caller.py)."""
 
 import os
 import time
