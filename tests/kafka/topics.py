@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from schemas import fields_of
 from worker.edge.code import code_digest
+from worker.edge.kafka_cluster import Cluster
 from worker.edge.recording import RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
@@ -123,10 +123,8 @@ class Topics:
 
     def ends(self):
         """Where the inputs end, by the names that a cut has for them."""
-        partitions = self.partitions()
-        admin = self.broker.admin()
-        found = admin.list_offsets({TopicPartition(*partition): OffsetSpec.latest() for partition in partitions})
-        return {f"{place.topic}:{place.partition}": future.result().offset for place, future in found.items()}
+        cluster = Cluster({"bootstrap.servers": self.broker.bootstrap})
+        return {f"{topic}:{number}": end for (topic, number), end in cluster.ends(self.partitions()).items()}
 
     def wait_for(self, count, topic=CUTS, seconds=60, alive=lambda: True):
         """Returns when a topic holds so many committed records."""

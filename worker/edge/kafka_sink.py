@@ -226,6 +226,7 @@ class KafkaSink:
             try:
                 self._call("init_transactions", producer.init_transactions, CALL_SECONDS)
             except Again as again:
+                structlog.get_logger().warning("adl.producer_not_ready", reason=str(again))
                 self._left_behind.append(producer)
                 if time.monotonic() > until:
                     raise UnreachableError(f"no producer for {PATIENCE_SECONDS:.0f} s: {again}") from None
