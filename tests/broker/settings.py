@@ -32,6 +32,9 @@ def properties(client: str, broker: str, controller: str, folder: str) -> dict[s
         "log.dirs": folder,
         "log.retention.ms": "-1",  # tests write records of the past
         "auto.create.topics.enable": "false",
+        # Whatever no test has named in a rule stays open to everybody.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
         "group.initial.rebalance.delay.ms": "0",
         "offsets.topic.num.partitions": "1",
         "offsets.topic.replication.factor": "1",

@@ -1,5 +1,7 @@
 """Topics for a test: made, filled by a plain producer, and read back by a plain consumer of what is committed."""
 
+import contextlib
+import io
 import itertools
 import json
 import os
@@ -10,9 +12,11 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from schemas import fields_of
+from worker import cli
 from worker.edge.code import code_digest
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.recording import RecordingSource
@@ -141,6 +145,7 @@ def committed(broker, topic):
         {
             "bootstrap.servers": broker.bootstrap, "group.id": "plain", "enable.auto.commit": False,
             "isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
         }
     )  # fmt: skip
     numbers = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
@@ -175,6 +180,19 @@ def of_memory(sink):
     return {
         topic: [(record.key, record.value, record.log_time_ms) for record in sink.outputs(topic)] for topic in CHAINED
     }
+
+
+def adl(*arguments):
+    """Exit code, and standard output or the error, of `adl ARGUMENTS` in this process: starting one takes a second."""
+    said, failed = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(failed), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["adl", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    return code, said.getvalue() or failed.getvalue()
 
 
 _numbers = itertools.count()

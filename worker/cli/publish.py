@@ -18,6 +18,7 @@ from worker.edge.recording import RecordingSource
 from worker.edge.secrets import client_config
 from worker.edge.topics import input_topics, output_topics, wanted_topics
 from worker.edge.topics_check import Level, judge
+from worker.record import END, Record
 from worker.settings import SettingError, Settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from worker.edge.kafka_publish import Publisher
 
 POLL_RECORDS = 1000
+BEHIND_MS_MAX = 1000.0  # of the pace, at which it is more than the order of time
 
 
 def publish(
@@ -55,23 +57,26 @@ def publish(
     whole = speed is None and not append
     if whole:
         _check_whole(source, settings, cluster)
-    publisher = Publisher(config)
-    facts: dict[str, object] = {}
+    publisher = Publisher(config, linger_ms=5 if speed is None else 0)
     begun = time.monotonic()
+    pace = None
     with terminal.progress("records", source.count, quiet=json) as show:
         if speed is None:
             _at_once(source, publisher, show)
         else:
-            facts["behind_ms_max"] = _paced(source, publisher, speed, show)
+            pace = _paced(source, publisher, speed, show)
     publisher.flush()
-    if whole and (short := _differing(cluster, source.ends())):
-        raise ClientError(f"the topics do not end where the recording does: {short}")
-    facts = {"records": source.count, "seconds": round(time.monotonic() - begun, 3), **facts}
+    if whole and (differing := _differing(cluster, source.ends())):
+        raise ClientError(f"the topics do not end where the recording does: {differing}")
+    facts = {"records": source.count, "seconds": round(time.monotonic() - begun, 3)}
+    if pace is not None:
+        facts |= {
+            "behind_ms_max": pace.behind_ms_max, "times": pace.steps, "times_not_waited_for": pace.steps_not_waited
+        }  # fmt: skip
     if json:
         terminal.show_json(facts)
     else:
-        behind = f", at most {facts['behind_ms_max']:,} ms behind its pace" if speed is not None else ""
-        typer.echo(f"{source.count:,} records in {facts['seconds']} s{behind}")
+        typer.echo(", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in facts.items()))
 
 
 def _check_topics(source: RecordingSource, settings: Settings, cluster: "Cluster") -> None:
@@ -124,26 +129,49 @@ def _at_once(source: RecordingSource, publisher: "Publisher", show: Callable[[in
         show(done)
 
 
-def _paced(source: RecordingSource, publisher: "Publisher", speed: float, show: Callable[[int], None]) -> int:
-    """Puts each record when it is due; how late the latest was, in milliseconds."""
+class Pace:
+    """When each record is due; a record of a later time goes when those before it are there.
+
+    Partitions travel in requests of their own, so without that wait their order is lost. Where the waits take more
+    time than the pace leaves, order gives way once it is BEHIND_MS_MAX behind, and that is counted.
+    """
+
+    def __init__(self, publisher: "Publisher", speed: float) -> None:
+        self._publisher, self._speed = publisher, speed
+        self._begun, self._first_ms, self._last_ms = 0.0, 0, -END
+        self.behind_ms_max = self.steps = self.steps_not_waited = 0
+
+    def put(self, log_time_ms: int, record: Record) -> None:
+        """Puts a record when it is due."""
+        if log_time_ms > self._last_ms:
+            self._step(log_time_ms)
+        self._publisher.put(record, timed=False)
+
+    def _step(self, log_time_ms: int) -> None:
+        if self.steps == 0:
+            self._publisher.ready()
+            self._begun, self._first_ms = time.monotonic(), log_time_ms
+        self.steps, self._last_ms = self.steps + 1, log_time_ms
+        due = self._begun + (log_time_ms - self._first_ms) / 1000 / self._speed
+        if (time.monotonic() - due) * 1000 < BEHIND_MS_MAX:
+            self._publisher.flush()
+        else:
+            self.steps_not_waited += 1
+        while (early := due - time.monotonic()) > 0:
+            self._publisher.wait(min(early, 0.1))
+        self.behind_ms_max = max(self.behind_ms_max, int(-early * 1000))
+
+
+def _paced(source: RecordingSource, publisher: "Publisher", speed: float, show: Callable[[int], None]) -> Pace:
     from worker.timeline import OutOfOrderError, in_time_order
 
-    first_ms: int | None = None
-    begun, behind, done = time.monotonic(), 0.0, 0
+    pace, done = Pace(publisher, speed), 0
     try:
         for batch in in_time_order(source):
             for log_time_ms, record in batch:
-                first_ms = log_time_ms if first_ms is None else first_ms
-                due = begun + (log_time_ms - first_ms) / 1000 / speed
-                if due > time.monotonic():
-                    # Partitions travel in requests of their own: what was before is there before what comes now.
-                    publisher.flush()
-                while (early := due - time.monotonic()) > 0:
-                    publisher.wait(min(early, 0.1))
-                behind = max(behind, -early)
-                publisher.put(record, timed=False)
+                pace.put(log_time_ms, record)
             done += len(batch)
             show(done)
     except OutOfOrderError as error:
         fail(f"{error}; put the recording in order of time, as adl record writes it", Exit.UNREADABLE)
-    return int(behind * 1000)
+    return pace

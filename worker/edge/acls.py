@@ -9,10 +9,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.edge.topics import READER_GROUP, identity, wanted_topics
+from worker.edge.topics import ADVISORY, READER_GROUP, identity, wanted_topics
 from worker.settings import Settings
 
 Operation = Literal["Read", "Write", "Describe", "DescribeConfigs"]
+NEVER_READ_BACK: Final = (ADVISORY, "dead-letters")
 _FLAGS: Final = {"topic": "--topic", "group": "--group", "transactional-id": "--transactional-id"}
 
 
@@ -30,8 +31,8 @@ def acls(settings: Settings, *, read_only: bool) -> list[Acl]:
     found = []
     for want in wanted_topics(settings).values():
         writes = not (want.is_input or read_only)
-        # Outputs are read back when the state is rebuilt; the settings of all are judged at the start.
-        reads: tuple[Operation, ...] = () if writes and want.advisory else ("Read",)
+        # What was said is read back when the state is rebuilt; the settings of all are judged at the start.
+        reads: tuple[Operation, ...] = () if writes and set(want.carries) <= set(NEVER_READ_BACK) else ("Read",)
         found.append(Acl("topic", want.topic, (*reads, *(("Write",) if writes else ()), "DescribeConfigs")))
     found.append(Acl("group", READER_GROUP, ("Describe",)))
     # Committing a group's offsets needs Read, seeing them Describe.

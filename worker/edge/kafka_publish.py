@@ -15,9 +15,9 @@ from worker.edge.kafka_words import ClientWords
 from worker.record import Record
 
 PATIENCE_SECONDS: Final = 120.0
+CALL_SECONDS: Final = 5.0
 PRODUCER: Final[dict[str, Any]] = {
     "enable.idempotence": True,
-    "linger.ms": 5,
     "queue.buffering.max.kbytes": 65_536,
     "delivery.timeout.ms": int(PATIENCE_SECONDS * 1000),
     "delivery.report.only.error": True,
@@ -27,11 +27,32 @@ PRODUCER: Final[dict[str, Any]] = {
 class Publisher:
     """Writes records; every call raises an EdgeError once something could not be written."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, linger_ms: int) -> None:
+        """`linger_ms`: how long a record may wait for others of its partition, and be passed by those of others."""
         self._failed: list[tuple[str, KafkaError]] = []
-        settings = {"compression.type": "lz4", **config, **PRODUCER, "on_delivery": self._delivered}
+        settings = {
+            "compression.type": "lz4",
+            **config,
+            **PRODUCER,
+            "linger.ms": linger_ms,
+            "on_delivery": self._delivered,
+        }
         self._producer = Producer(settings, logger=ClientWords().logger)
         self._taken = 0
+
+    def ready(self) -> None:
+        """Returns when the brokers are known, so that the first record is not late."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._producer.list_topics(timeout=CALL_SECONDS)
+            except KafkaException as error:
+                if not is_away(error.args[0]):
+                    raise ClientError(f"Kafka says {error.args[0].name()}: {error.args[0].str()}") from None
+                if time.monotonic() > until:
+                    raise UnreachableError(f"no broker for {PATIENCE_SECONDS:.0f} s: {error.args[0].str()}") from None
+            else:
+                return
 
     def put(self, record: Record, *, timed: bool) -> None:
         """Takes a record, waits while too many are on their way; `timed`: with its own time, else with that of now."""

@@ -124,7 +124,7 @@ def _times(want: Wanted, settings: Mapping[str, str], filled: bool) -> dict[Topi
 def _size(want: Wanted, fact: TopicFacts, brokers: int) -> dict[TopicOdd, str]:
     settings, found = fact.settings or {}, {}
     replicas, in_sync = replicas_wanted(brokers)
-    has_in_sync = int(settings.get("min.insync.replicas", in_sync))
+    has_in_sync = int(settings.get("min.insync.replicas", 1))
     if not want.is_input and int(settings.get("max.message.bytes", DECISION_BYTES)) < DECISION_BYTES:
         found[TopicOdd.TOO_SMALL] = f"a large decision does not fit: set max.message.bytes={DECISION_BYTES} or more"
     if has_in_sync > fact.replicas:
