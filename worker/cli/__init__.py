@@ -12,9 +12,12 @@ from worker.cli.common import fail
 from worker.cli.config import config_show, version
 from worker.cli.demo import demo
 from worker.cli.explain import explain_command
+from worker.cli.publish import publish
+from worker.cli.record import record
 from worker.cli.replay import replay
 from worker.cli.run import run_command
 from worker.cli.tail import tail
+from worker.cli.topics import acls_command, check_command, create
 from worker.edge.exits import EdgeError, Exit
 from worker.edge.jsonlines import RecordingError
 from worker.explain import NotFoundError
@@ -27,6 +30,13 @@ app.command()(replay)
 app.command()(check)
 app.command(name="explain")(explain_command)
 app.command()(tail)
+app.command()(record)
+app.command()(publish)
+topics = typer.Typer(no_args_is_help=True, help="The pool's topics.")
+topics.command()(create)
+topics.command(name="check")(check_command)
+topics.command(name="acls")(acls_command)
+app.add_typer(topics, name="topics")
 config = typer.Typer(no_args_is_help=True, help="What is set.")
 config.command(name="show")(config_show)
 app.add_typer(config, name="config")

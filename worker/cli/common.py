@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import structlog
 import typer
 
 from worker.edge import terminal
@@ -56,7 +57,12 @@ def start_of(source: RecordingSource, settings: Settings) -> "Start":
 
 def recording_source(recording: Path, settings: Settings) -> RecordingSource:
     """A recording, with every configured topic also where it holds no record of it; raises RecordingError."""
-    return RecordingSource(recording, partitions=[(t, 0) for topics in settings.input.topics.values() for t in topics])
+    partitions = [(topic, 0) for topics in settings.input.topics.values() for topic in topics]
+    source = RecordingSource(recording, partitions=partitions)
+    if late := {f"{topic}:{number}": begin for (topic, number), begin in sorted(source.begins.items()) if begin}:
+        # As good as any recording where the logs themselves begin there, and not the pool's state where they do not.
+        structlog.get_logger().warning("adl.recording_begins_late", first_offsets=late)
+    return source
 
 
 def finish(summary: Summary, facts: dict[str, Any], *, json: bool) -> None:

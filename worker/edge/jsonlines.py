@@ -54,12 +54,13 @@ class Place(msgspec.Struct, gc=False):
 
 
 class Outline:
-    """What a first pass over a recording learns: its partitions' ends, and when each goes on.
+    """What a first pass over a recording learns: where its partitions begin and end, and when each goes on.
 
     A *run* is what one block holds of a partition; of each its first log time and its last offset are kept.
     """
 
     def __init__(self) -> None:
+        self.begins: dict[Partition, int] = {}  # first offset
         self.ends: dict[Partition, int] = {}
         self.count = 0
         self.runs: dict[Partition, array[int]] = {}
@@ -79,6 +80,7 @@ class Outline:
             ends[where] = offset + 1
             if where not in firsts:
                 firsts[where] = log_time_ms
+                self.begins.setdefault(where, offset)
         for where, log_time_ms in firsts.items():
             self.runs.setdefault(where, array("q")).extend((log_time_ms, ends[where] - 1))
 

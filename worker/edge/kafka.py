@@ -6,7 +6,7 @@ record. What was found at the first start is repeated in every commit, so that a
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -18,12 +18,11 @@ from worker.edge.kafka_commit import Origin, Words, committed_words
 from worker.edge.kafka_log import offsets_named, own_records, records_of
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
+from worker.edge.topics import READER_GROUP, identity, input_topics, output_topics, wanted_topics
+from worker.edge.topics_check import Level, judge
 from worker.edge.watchdog import Watchdog
 from worker.record import Partition, Record
-from worker.settings import Settings, to_values
-
-# Of these the newest record of a key says all there is; of the others history is part of the state.
-COMPACTED_KINDS: Final = ("instruments", "accounts", "insurance-fund")
+from worker.settings import Settings
 
 
 @dataclass
@@ -40,21 +39,6 @@ class Pool:
         self.sink.close()
 
 
-def identity(settings: Settings) -> str:
-    """Transactional id and name of the offsets; one for each pool and environment, for ever."""
-    return f"adl-{settings.pool.environment}-{settings.pool.name}"
-
-
-def output_topics(settings: Settings) -> dict[str, str]:
-    """Logical name -> configured topic."""
-    return {name.replace("_", "-"): topic for name, topic in to_values(settings)["output"].items()}
-
-
-def input_topics(settings: Settings) -> list[str]:
-    """Every topic that is read."""
-    return sorted({topic for topics in settings.input.topics.values() for topic in topics})
-
-
 def open_pool(
     settings: Settings,
     config: Mapping[str, Any],
@@ -68,7 +52,7 @@ def open_pool(
     inputs, outputs, name = input_topics(settings), output_topics(settings), identity(settings)
     partitions = cluster.partitions(inputs)
     cluster.partitions(outputs.values())
-    _check_cleanup(cluster, settings, outputs)
+    _check_topics(cluster, settings)
     sink = sink_class(
         config, cluster, outputs, partitions,
         pool=settings.pool.name, identity=name, watchdog=watchdog, stop=stop,
@@ -110,7 +94,7 @@ class PublishedTopics:
     def source(self) -> KafkaSource:
         """The inputs from the beginning of their logs to where they end now."""
         begins = self.cluster.begins(self.partitions)
-        return KafkaSource(self._config, self.cluster, begins, group="adl-reader", finite=True)
+        return KafkaSource(self._config, self.cluster, begins, group=READER_GROUP, finite=True)
 
 
 def _first(
@@ -166,11 +150,9 @@ def _check_logs(
             raise LogLostError(f"the log of {topic}:{number} ends at {end}, {offset} was committed: it was cut off")
 
 
-def _check_cleanup(cluster: Cluster, settings: Settings, outputs: Mapping[str, str]) -> None:
-    """Compaction removes what a replay needs."""
-    topics = settings.input.topics
-    history = {topic for kind, names in topics.items() if kind not in COMPACTED_KINDS for topic in names}
-    said = {topic for name, topic in outputs.items() if name != "adl-state"}
-    wrong = sorted(topic for topic, policy in cluster.cleanup(history | said).items() if "compact" in policy)
-    if wrong:
-        raise WrongTopicsError(f"cleanup.policy must be delete, not compact, of {', '.join(wrong)}")
+def _check_topics(cluster: Cluster, settings: Settings) -> None:
+    """Refuses what would lose the state; `adl topics check` tells the rest."""
+    wanted = wanted_topics(settings)
+    stops = [finding for finding in judge(wanted, cluster.facts(wanted)) if finding.level == Level.STOPS]
+    if stops:
+        raise WrongTopicsError("; ".join(f"topic {finding.topic}: {finding.sentence}" for finding in stops))

@@ -1,4 +1,4 @@
-"""What a cluster says of its topics: partitions, ids, where logs begin and end, how they are cleaned.
+"""What a cluster says of its topics: partitions, ids, where logs begin and end, how they are set up; and new topics.
 
 Rule: a question that gets no answer is asked again, until PATIENCE_SECONDS have passed or the worker is asked to stop.
 """
@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from worker.edge.exits import ClientError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
 from worker.edge.kafka_words import ClientWords
+from worker.edge.topics_check import TopicFacts
 from worker.record import Partition
 
 ASK_SECONDS: Final = 3.0
@@ -28,6 +29,7 @@ _AWAY = (
     KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.BROKER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
 )  # fmt: skip
+_NOT_SHOWN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 def is_away(error: KafkaError) -> bool:
@@ -69,15 +71,71 @@ class Cluster:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(partitions, OffsetSpec.latest(), level)
 
-    def cleanup(self, topics: Collection[str]) -> dict[str, str]:
-        """The `cleanup.policy` of each topic."""
+    def at_time(self, partitions: Iterable[Partition], log_time_ms: int) -> dict[Partition, int]:
+        """The first offset of each log whose time is not before the one asked; -1 where there is none."""
+        spec = OffsetSpec.for_timestamp(log_time_ms)
+        return self._offsets(partitions, spec, IsolationLevel.READ_UNCOMMITTED)
 
-        def answer() -> dict[str, str]:
-            resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(topics)]
-            futures = self._admin.describe_configs(resources, request_timeout=ASK_SECONDS)
-            return {resource.name: future.result()["cleanup.policy"].value for resource, future in futures.items()}
+    def brokers(self) -> int:
+        """How many there are."""
+        return len(self.ask("brokers", lambda: self._admin.list_topics(timeout=ASK_SECONDS).brokers))
 
-        return self.ask("topic settings", answer)
+    def facts(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
+        """What the cluster says of those of the topics that there are."""
+        found = self.ask("topics", lambda: self._admin.list_topics(timeout=ASK_SECONDS).topics)
+        there = [topic for topic in sorted(set(topics)) if topic in found and found[topic].error is None]
+        settings = self.ask("topic settings", lambda: self._settings(there)) if there else {}
+        return {
+            topic: TopicFacts(
+                partitions=len(found[topic].partitions),
+                replicas=min((len(p.replicas) for p in found[topic].partitions.values()), default=0),
+                settings=settings[topic],
+            )
+            for topic in there
+        }
+
+    def _settings(self, topics: list[str]) -> dict[str, dict[str, str] | None]:
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        futures = self._admin.describe_configs(resources, request_timeout=ASK_SECONDS)
+        found: dict[str, dict[str, str] | None] = {}
+        for resource, future in futures.items():
+            try:
+                found[resource.name] = {name: str(entry.value) for name, entry in future.result().items()}
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_SHOWN:
+                    raise
+                found[resource.name] = None
+        return found
+
+    def create(self, topic: str, partitions: int, replicas: int, settings: dict[str, str]) -> bool:
+        """Makes a topic; False where it is there already, which stays as it is. WrongTopicsError where it cannot be."""
+
+        def answer() -> bool:
+            new = NewTopic(topic, partitions, replicas, config=settings)
+            try:
+                self._admin.create_topics([new], request_timeout=ASK_SECONDS)[topic].result()
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    return False
+                if is_away(reason):
+                    raise
+                raise WrongTopicsError(f"{topic} cannot be made, Kafka says {reason.name()}: {reason.str()}") from None
+            return True
+
+        return self.ask("a new topic", answer)
+
+    def wait_for_leaders(self, topics: Iterable[str]) -> None:
+        """Returns when every partition can be read and written, which takes a moment after a topic was made."""
+        wanted = set(topics)
+
+        def answer() -> None:
+            found = self._admin.list_topics(timeout=ASK_SECONDS).topics
+            for topic in wanted:
+                if topic not in found or any(p.leader < 0 for p in found[topic].partitions.values()):
+                    raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, topic))
+
+        self.ask("new topics", answer)
 
     def ask(self, what: str, question: Callable[[], Answer]) -> Answer:
         """The answer, asked for again while no broker is there."""

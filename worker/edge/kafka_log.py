@@ -6,6 +6,7 @@ from typing import Any
 from schemas import fields_of
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_source import KafkaSource
+from worker.edge.topics import READER_GROUP
 from worker.record import Partition, Record
 
 POLL_RECORDS = 1000
@@ -14,7 +15,7 @@ POLL_RECORDS = 1000
 def records_of(config: Mapping[str, Any], cluster: Cluster, topics: list[str]) -> Iterator[Record]:
     """Every committed record of the topics; offset order inside a partition."""
     begins = cluster.begins(cluster.partitions(topics))
-    yield from _until_end(KafkaSource(config, cluster, begins, group="adl-reader", finite=True), cluster)
+    yield from _until_end(KafkaSource(config, cluster, begins, group=READER_GROUP, finite=True), cluster)
 
 
 def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: str) -> Iterator[Record]:

@@ -32,7 +32,7 @@ CONSUMER: Final[dict[str, Any]] = {
 
 
 class KafkaSource:
-    """The pool's inputs; `finite` stops at the ends that were there when they were first asked."""
+    """The pool's inputs; `finite` stops at the ends that were there when they were first asked, or at `until`."""
 
     def __init__(
         self,
@@ -42,10 +42,12 @@ class KafkaSource:
         *,
         group: str,
         finite: bool = False,
+        until: Mapping[Partition, int] | None = None,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
         self._finite = finite
+        self._until = until or {}
         self._on_poll = on_poll
         self._partitions = sorted(begins)
         self._next = dict(begins)  # what was given, or the end the client has reported
@@ -72,7 +74,8 @@ class KafkaSource:
         must not miss what was decided upon. Later its records count as late.
         """
         if not (self._finite and self._asked):
-            self._ends = self._cluster.ends(self._partitions, committed=self._asked > 0)
+            ends = self._cluster.ends(self._partitions, committed=self._asked > 0)
+            self._ends = {partition: min(end, self._until.get(partition, END)) for partition, end in ends.items()}
             self._behind = {p for p in self._partitions if self._next[p] < self._ends[p]}
         self._asked += 1
         return dict(self._ends)

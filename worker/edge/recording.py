@@ -28,6 +28,7 @@ class RecordingSource:
     """
 
     count: int  # of all records, for progress
+    begins: dict[Partition, int]  # first offset of each partition that has a record
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class RecordingSource:
             records = interleaved([record for block in blocks for record in block], interleaving_seed)
             outline, blocks = _outline_of(records), _in_blocks(records)
         self.count = outline.count
+        self.begins = outline.begins
         self._ends = dict.fromkeys(partitions, 0) | outline.ends
         self._runs = outline.runs
         self._run: dict[Partition, int] = dict.fromkeys(outline.runs, 0)  # place of the run that the next record is in

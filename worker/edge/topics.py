@@ -1,0 +1,81 @@
+"""What must hold of a pool's topics, as tables: what `adl topics create` makes, what `check` and the start judge by.
+
+Rule 1: nothing here asks a broker; facts come in, findings go out.
+Rule 2: the state is rebuilt from the beginning of the logs, so no log that it rests on may lose a record, ever.
+"""
+
+from typing import Final
+
+import msgspec
+
+from worker.settings import Settings, to_values
+
+READER_GROUP: Final = "adl-reader"  # named by whoever only reads; nobody joins it or commits for it
+REPLICAS: Final = 3  # where there are so many brokers
+# Of these the newest record of a key says all there is; of the others history is part of the state.
+COMPACTED_KINDS: Final = ("instruments", "accounts", "insurance-fund")
+ADVISORY: Final = "adl-state"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """One topic of a pool: what it carries, by kind of input or name of output."""
+
+    topic: str
+    is_input: bool
+    carries: tuple[str, ...]
+
+    @property
+    def advisory(self) -> bool:
+        """Written outside the transaction; the newest record of a key is enough."""
+        return self.carries == (ADVISORY,)
+
+    @property
+    def history(self) -> bool:
+        """Every record is part of the state, or of what was said."""
+        return not (self.advisory or set(self.carries) <= set(COMPACTED_KINDS))
+
+
+def identity(settings: Settings) -> str:
+    """Transactional id and name of the offsets; one for each pool and environment, for ever."""
+    return f"adl-{settings.pool.environment}-{settings.pool.name}"
+
+
+def output_topics(settings: Settings) -> dict[str, str]:
+    """Logical name -> configured topic."""
+    return {name.replace("_", "-"): topic for name, topic in to_values(settings)["output"].items()}
+
+
+def input_topics(settings: Settings) -> list[str]:
+    """Every topic that is read."""
+    return sorted({topic for topics in settings.input.topics.values() for topic in topics})
+
+
+def wanted_topics(settings: Settings) -> dict[str, Wanted]:
+    """Every topic of the pool: inputs, then outputs, each by name."""
+    kinds = settings.input.topics
+    outputs = output_topics(settings)
+    found = {
+        topic: Wanted(topic, True, tuple(kind for kind, topics in kinds.items() if topic in topics))
+        for topic in input_topics(settings)
+    }
+    return found | {
+        topic: Wanted(topic, False, tuple(name for name, named in outputs.items() if named == topic))
+        for topic in sorted(outputs.values())
+    }
+
+
+def settings_wanted(want: Wanted, *, filled: bool) -> dict[str, str]:
+    """How a new topic is set up; `filled`: its records are of the past and bring their times."""
+    # What the worker writes carries the log time of its cut, so that the same inputs give the same bytes.
+    times = "LogAppendTime" if want.is_input and not filled else "CreateTime"
+    if want.advisory:
+        return {"cleanup.policy": "compact", "message.timestamp.type": times}
+    return {
+        "cleanup.policy": "delete", "message.timestamp.type": times, "retention.bytes": "-1", "retention.ms": "-1",
+    }  # fmt: skip
+
+
+def replicas_wanted(brokers: int) -> tuple[int, int]:
+    """How many copies, and how many of them must have a record before it counts."""
+    replicas = min(REPLICAS, brokers)
+    return replicas, max(1, replicas - 1)
