@@ -39,11 +39,15 @@ def check(
     settings: Settings,
     *,
     compacted: frozenset[str] = frozenset(),
+    found: Findings | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CheckReport:
-    """Reads the source to its end; `compacted` are the topics known to be. Raises SettingError."""
+    """Reads the source to its end. Raises SettingError.
+
+    `compacted`: the topics known to be. `found`: what was odd before the first record, to be told with the rest.
+    """
     reader = Reader(source, settings)
-    checker = Checker(settings, compacted)
+    checker = Checker(settings, compacted, found)
     for steps in reader.steps():
         for step in steps:
             for event in [step] if isinstance(step, Event) else step.cutting:
@@ -56,11 +60,13 @@ def check(
 class Checker:
     """The book that the stream makes, and what was odd on the way."""
 
-    def __init__(self, settings: Settings, compacted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, settings: Settings, compacted: frozenset[str] = frozenset(), found: Findings | None = None
+    ) -> None:
         self._settings = settings
         self._compacted = compacted
         self._book = Book(settings.pool.currency, settings.pool.currency_decimals)
-        self._found = Findings()
+        self._found = Findings() if found is None else found
         self._partitions: dict[str, int] = {}
         self._messages: dict[str, int] = {}
         self._times: list[int] = []  # first and newest log time

@@ -12,6 +12,8 @@ import msgspec
 class Odd(StrEnum):
     """The closed list."""
 
+    TOPIC = "TOPIC"
+    BEGIN_GONE = "BEGIN_GONE"
     NO_INSTRUMENTS = "NO_INSTRUMENTS"
     UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
     REFUSED = "REFUSED"
@@ -29,6 +31,8 @@ class Odd(StrEnum):
 
 
 SENTENCES: Final[dict[Odd, str]] = {
+    Odd.TOPIC: "A topic will lose records that the state rests on; `adl topics check` says all about topics.",
+    Odd.BEGIN_GONE: "A log does not begin at 0; the state is without what stood before, if it was not said again.",
     Odd.NO_INSTRUMENTS: "Nothing can be read without the instruments, and there is not one.",
     Odd.UNKNOWN_SYMBOL: "A symbol is spoken of before, or without, its instrument; such records are refused.",
     Odd.REFUSED: "Records are refused; each would become a dead letter and park its account or symbol.",
@@ -47,7 +51,7 @@ SENTENCES: Final[dict[Odd, str]] = {
 
 
 # The worker copes with these by design; a person may still want to know.
-HARMLESS: Final = frozenset({Odd.SEQ_REPEATED, Odd.TIME_BACK, Odd.NO_UPDATE, Odd.MARK_AGE})
+HARMLESS: Final = frozenset({Odd.BEGIN_GONE, Odd.SEQ_REPEATED, Odd.TIME_BACK, Odd.NO_UPDATE, Odd.MARK_AGE})
 
 
 class Finding(msgspec.Struct, kw_only=True):

@@ -176,11 +176,11 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     address: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:-]{1,253}$", description="an address or a host's name")] = (
         "127.0.0.1"
     )
-    # Milliseconds of log time that may be left to read while ready. Too small: a burst takes the worker out of service.
-    # Too large: it counts as ready while it decides about the past.
+    # Milliseconds of log time that may be left to read, and of silence of the loop, while ready. Too small: a burst
+    # takes the worker out of service. Too large: it counts as ready while it decides about the past.
     lag_ms_max: Annotated[int, Meta(ge=0, le=86_400_000, description="milliseconds from 0 to 86,400,000")] = 10_000
-    # Milliseconds without a turn of the loop until it is not live. Too small: a large decision, or compiling at the
-    # start, gets the process killed. Too large: one that hangs is noticed late.
+    # Milliseconds without a sign of life until it is not live; waiting for Kafka, in calls of at most 5 s, is one. Too
+    # small: a large decision, or compiling at the start, gets the process killed. Too large: a hang is noticed late.
     stall_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000")] = 60_000
 
 

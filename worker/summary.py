@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
-from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, decode_output
-from worker.output import CHAINED, link
+from schemas import AdlDecision, AdlState, Cut, DeadLetter, ForcedTrade, decode_output
+from worker.chains import Break, Chains
 from worker.record import Record
 
 DONE = ("DECIDED", "RESIDUAL")
@@ -94,11 +94,12 @@ def summarise(records: Iterable[Record]) -> Summary:
     decisions: list[AdlDecision] = []
     trades: dict[str, list[ForcedTrade]] = {}
     letters: Counter[str] = Counter()
-    chains = Chains()
-    cuts = 0
+    chains, breaks = Chains(), list[Break]()
+    seen = cuts = 0
     for record in records:
         message = decode_output(record.value or b"")
-        chains.see(record.value or b"", message)
+        breaks += [step for step in chains.see(record, message) if isinstance(step, Break)]
+        seen += not isinstance(message, AdlState)
         if isinstance(message, AdlDecision):
             decisions.append(message)
         elif isinstance(message, ForcedTrade):
@@ -107,6 +108,7 @@ def summarise(records: Iterable[Record]) -> Summary:
             letters[message.reason] += 1
         elif isinstance(message, Cut):
             cuts += 1
+    breaks += [step for step in chains.settle() if isinstance(step, Break)]
     done = [decision for decision in decisions if decision.status in DONE]
     liquidated = [item for decision in done if decision.attempt == 1 for item in _liquidated(decision)]
     taken = [item for decision in done for item in _taken(decision, trades.get(decision.decision_id, []))]
@@ -132,7 +134,7 @@ def summarise(records: Iterable[Record]) -> Summary:
         residuals=[item for decision in done for item in _residuals(decision)],
         dead_letters=dict(sorted(letters.items())),
         checks=[
-            chains.check(),
+            _whole(seen, breaks),
             _zero_sum(done, trades),
             _counted(done, trades),
             _certified(done),
@@ -142,29 +144,9 @@ def summarise(records: Iterable[Record]) -> Summary:
     )
 
 
-class Chains:
-    """Sequence and chain of each (topic kind, pool), as a reader of raw bytes follows them."""
-
-    def __init__(self) -> None:
-        self._heads: dict[tuple[str, str], tuple[int, str]] = {}
-        self._failures: list[str] = []
-        self._seen = 0
-
-    def see(self, value: bytes, message: object) -> None:
-        """Follows one record."""
-        if not isinstance(message, AdlDecision | ForcedTrade | Cut | DeadLetter):
-            return
-        topic = CHAINED[(ForcedTrade, AdlDecision, Cut, DeadLetter).index(type(message))]
-        name = topic, message.pool
-        sequence, chain = self._heads.get(name, (0, link(f"{message.pool}/{topic}".encode())))
-        if (message.sequence, message.chain) != (sequence + 1, chain):
-            self._failures.append(f"{topic} {message.sequence} does not follow {sequence}")
-        self._heads[name] = message.sequence, link(value)
-        self._seen += 1
-
-    def check(self) -> Check:
-        """What was found."""
-        return Check(promise="no output lost, doubled or torn", checked=self._seen, failures=self._failures[:5])
+def _whole(seen: int, breaks: list[Break]) -> Check:
+    failures = [found.sentence for found in breaks[:5]]
+    return Check(promise="no output lost, doubled or torn", checked=seen, failures=failures)
 
 
 def _liquidated(decision: AdlDecision) -> list[Liquidated]:

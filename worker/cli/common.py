@@ -11,9 +11,10 @@ import structlog
 import typer
 
 from worker.edge import terminal
+from worker.edge.kafka import PublishedTopics
 from worker.edge.log import start_logging
 from worker.edge.recording import RecordingSink, RecordingSource
-from worker.edge.secrets import masked
+from worker.edge.secrets import client_config, masked
 from worker.settings import SettingError, Settings, load, to_values
 from worker.summary import Summary
 
@@ -63,6 +64,11 @@ def recording_source(recording: Path, settings: Settings) -> RecordingSource:
         # As good as any recording where the logs themselves begin there, and not the pool's state where they do not.
         structlog.get_logger().warning("adl.recording_begins_late", first_offsets=late)
     return source
+
+
+def published_topics(settings: Settings) -> PublishedTopics:
+    """The topics of the settings, to look at."""
+    return PublishedTopics(settings, client_config(settings.kafka, os.environ))
 
 
 def finish(summary: Summary, facts: dict[str, Any], *, json: bool) -> None:

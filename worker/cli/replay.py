@@ -1,6 +1,5 @@
 """`adl replay`: a recording, or topics, become decisions and forced trades, or the proof that they did."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from worker.cli.common import (
     fail,
     finish,
     folder_sink,
+    published_topics,
     read_settings,
     recording_source,
     start_of,
@@ -25,7 +25,6 @@ from worker.edge.code import code_digest
 from worker.edge.exits import Exit
 from worker.edge.log import log_decision
 from worker.edge.recording import RecordingSource, committed_outputs
-from worker.edge.secrets import client_config
 from worker.settings import SettingError, Settings, to_values
 from worker.summary import summarise
 
@@ -121,11 +120,10 @@ def _since(offsets: str | None, time_ms: int | None) -> "Callable[[Cut], bool]":
 def _replay_topics(
     settings: Settings, since: "Callable[[Cut], bool]", out: Path | None, *, verify: bool, json: bool
 ) -> None:
-    from worker.edge.kafka import PublishedTopics
     from worker.engine import Start
     from worker.verify import recorded_cuts, verify_replay
 
-    published = PublishedTopics(settings, client_config(settings.kafka, os.environ))
+    published = published_topics(settings)
     origin = published.origin()
     start = Start() if origin is None else start_of_pool(origin)
     if not verify:

@@ -49,13 +49,18 @@ def run_pool(
 
     log = structlog.get_logger()
     health = Health(settings.health)
+
+    def asked_to_stop() -> bool:
+        health.alive()  # whoever asks is not stuck: the loop at each turn, and whatever waits for Kafka
+        return stop()
+
     watchdog = Watchdog()
     opened: Pool | None = None
     try:
         with _serving(health, settings):
             warm()
             config = client_config(settings.kafka, os.environ)
-            opened = pool = open_pool(settings, config, watchdog=watchdog, stop=stop, sink_class=sink_class)
+            opened = pool = open_pool(settings, config, watchdog=watchdog, stop=asked_to_stop, sink_class=sink_class)
             log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
             report = run(
                 pool.source,
@@ -63,7 +68,7 @@ def run_pool(
                 settings,
                 code_digest=code_digest(settings),
                 start=start_of_pool(pool.origin),
-                stop=stop,
+                stop=asked_to_stop,
                 progress=_teller(health, pool),
                 on_decision=log_decision,
                 on_engine=on_engine,

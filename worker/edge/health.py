@@ -1,6 +1,7 @@
 """Health over HTTP: /healthz/live, /healthz/ready and /version, from a thread that only reads what the loop last said.
 
-Live: the loop turns. Ready: the state is rebuilt, and what is still to be read is not older than the limit.
+Live: the worker's thread does something, and be it to wait for Kafka, which a restart would not bring back. Ready: the
+state is rebuilt, the loop turns, and what is still to be read is not older than the limit.
 Rule 1: the loop writes one value and never waits for a reader; a probe never touches the loop's state.
 """
 
@@ -8,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from worker.settings import HealthSettings, SettingError
 
 REQUEST_SECONDS_MAX = 5.0  # a client that sends slower than this is cut off
+TURN_MS_MAX: Final = 1000  # an idle loop turns more often than this
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -32,21 +34,31 @@ class Health:
         self._settings = settings
         self._clock = clock
         self._turn = Turn(clock())  # replaced as a whole: no lock
+        self._alive_at = clock()
 
     def turned(self, *, rebuilt: bool, lag_ms: int) -> None:
         """The loop came round."""
         self._turn = Turn(self._clock(), rebuilt, lag_ms)
+        self._alive_at = self._turn.at_seconds
+
+    def alive(self) -> None:
+        """The thread that the loop runs in is not stuck; it may be waiting for Kafka."""
+        self._alive_at = self._clock()
 
     def live(self) -> dict[str, Any]:
-        """`ok` while the loop turns, with how long ago it last did."""
-        ago_ms = int((self._clock() - self._turn.at_seconds) * 1000)
-        return {"ok": ago_ms <= self._settings.stall_ms_max, "turned_ms_ago": ago_ms}
+        """`ok` while nothing takes too long, with how long ago there was a sign of that."""
+        ago_ms = self._ago_ms(self._alive_at)
+        return {"ok": ago_ms <= self._settings.stall_ms_max, "alive_ms_ago": ago_ms}
 
     def ready(self) -> dict[str, Any]:
         """`ok` when live, rebuilt and close to the end of the logs, with the facts."""
-        live, turn = self.live(), self._turn
-        ok = live["ok"] and turn.rebuilt and turn.lag_ms <= self._settings.lag_ms_max
-        return live | {"ok": ok, "rebuilt": turn.rebuilt, "lag_ms": turn.lag_ms}
+        live, turn, limit_ms = self.live(), self._turn, self._settings.lag_ms_max
+        ago_ms = self._ago_ms(turn.at_seconds)  # what has come since then is not known
+        ok = live["ok"] and turn.rebuilt and turn.lag_ms <= limit_ms and ago_ms <= max(limit_ms, TURN_MS_MAX)
+        return live | {"ok": ok, "turned_ms_ago": ago_ms, "rebuilt": turn.rebuilt, "lag_ms": turn.lag_ms}
+
+    def _ago_ms(self, at_seconds: float) -> int:
+        return int((self._clock() - at_seconds) * 1000)
 
 
 class HealthServer:

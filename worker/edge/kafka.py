@@ -6,7 +6,8 @@ record. What was found at the first start is repeated in every commit, so that a
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -23,6 +24,8 @@ from worker.edge.topics_check import Level, judge
 from worker.edge.watchdog import Watchdog
 from worker.record import Partition, Record
 from worker.settings import Settings
+
+READER_SECONDS: Final = 10.0  # a person waits for the answer
 
 
 @dataclass
@@ -79,8 +82,13 @@ class PublishedTopics:
     def __init__(self, settings: Settings, config: Mapping[str, Any]) -> None:
         self._config, self._pool = dict(config), settings.pool.name
         self._outputs, self._identity = output_topics(settings), identity(settings)
-        self.cluster = Cluster(config)
-        self.partitions = self.cluster.partitions(input_topics(settings))
+        self.cluster = Cluster(config, patience_seconds=READER_SECONDS)
+        self._inputs = input_topics(settings)
+
+    @cached_property
+    def partitions(self) -> list[Partition]:
+        """Of the inputs; WrongTopicsError where one is missing."""
+        return self.cluster.partitions(self._inputs)
 
     def outputs(self, topic: str) -> Iterator[Record]:
         """The pool's committed records of a logical topic, in the order of their sequence."""
@@ -95,6 +103,18 @@ class PublishedTopics:
         """The inputs from the beginning of their logs to where they end now."""
         begins = self.cluster.begins(self.partitions)
         return KafkaSource(self._config, self.cluster, begins, group=READER_GROUP, finite=True)
+
+    def inputs(self) -> KafkaSource:
+        """The same, but to where what is committed ends: for who only looks and waits for no open transaction."""
+        return self._committed(self.partitions, finite=True)
+
+    def said(self, topics: list[str], *, finite: bool) -> KafkaSource:
+        """Logical topics of outputs from the beginning: to where what is committed ends now, or on and on."""
+        return self._committed(self.cluster.partitions(self._outputs[topic] for topic in topics), finite=finite)
+
+    def _committed(self, partitions: list[Partition], *, finite: bool) -> KafkaSource:
+        begins, ends = self.cluster.begins(partitions), self.cluster.ends(partitions)
+        return KafkaSource(self._config, self.cluster, begins, group=READER_GROUP, finite=finite, until=ends)
 
 
 def _first(

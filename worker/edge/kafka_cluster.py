@@ -1,6 +1,6 @@
 """What a cluster says of its topics: partitions, ids, where logs begin and end, how they are set up; and new topics.
 
-Rule: a question that gets no answer is asked again, until PATIENCE_SECONDS have passed or the worker is asked to stop.
+Rule: a question that gets no answer is asked again, until patience ends or the worker is asked to stop.
 """
 
 import time
@@ -26,7 +26,10 @@ _GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError
 _AWAY = (
     KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE,  # noqa: SLF001
     KafkaError._TIMED_OUT_QUEUE, KafkaError._WAIT_COORD, KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError._NOENT,  # noqa: SLF001  "no leaders found", while a broker shuts down
     KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION,
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
 )  # fmt: skip
 _NOT_SHOWN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
@@ -40,9 +43,15 @@ def is_away(error: KafkaError) -> bool:
 class Cluster:
     """Questions to the brokers."""
 
-    def __init__(self, config: Mapping[str, Any], stop: Callable[[], bool] = lambda: False) -> None:
-        self._admin = AdminClient(dict(config), logger=ClientWords().logger)
-        self._stop = stop
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        stop: Callable[[], bool] = lambda: False,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._words = ClientWords()
+        self._admin = AdminClient(dict(config), logger=self._words.logger)
+        self._stop, self._patience_seconds = stop, patience_seconds
 
     def partitions(self, topics: Iterable[str]) -> list[Partition]:
         """Every partition of the topics, sorted; WrongTopicsError names those that are missing."""
@@ -150,8 +159,11 @@ class Cluster:
                 if not is_away(reason) and reason.code() not in _GONE:
                     raise ClientError(f"asked for {what}, Kafka says {reason.name()}: {reason.str()}") from None
                 self.heed_stop(f"asking for {what}")
-                if waited > PATIENCE_SECONDS:
-                    raise UnreachableError(f"asked for {what} for {PATIENCE_SECONDS:.0f} s: {reason.str()}") from None
+                if waited > self._patience_seconds:
+                    # A wrong password or certificate looks like a broker that is away; only the client's log tells.
+                    self._admin.poll(0)
+                    told = self._words.warning or reason.str()
+                    raise UnreachableError(f"asked for {what} for {waited:.0f} s: {told}") from None
             time.sleep(0.1)
             self._refresh()
 

@@ -15,7 +15,7 @@ POLL_RECORDS = 1000
 def records_of(config: Mapping[str, Any], cluster: Cluster, topics: list[str]) -> Iterator[Record]:
     """Every committed record of the topics; offset order inside a partition."""
     begins = cluster.begins(cluster.partitions(topics))
-    yield from _until_end(KafkaSource(config, cluster, begins, group=READER_GROUP, finite=True), cluster)
+    yield from until_end(KafkaSource(config, cluster, begins, group=READER_GROUP, finite=True), cluster)
 
 
 def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: str) -> Iterator[Record]:
@@ -34,7 +34,8 @@ def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: s
     yield from (early[sequence] for sequence in sorted(early))
 
 
-def _until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
+def until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
+    """What a finite source gives; closes it. StoppedError where the worker was asked to stop."""
     try:
         source.ends()
         while not source.at_end():

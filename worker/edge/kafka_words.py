@@ -17,6 +17,7 @@ class ClientWords(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.uncertain = ""  # the last sign since it was cleared
+        self.warning = ""  # the last one
         self.logger = logging.Logger("librdkafka")
         self.logger.addHandler(self)
         self._said: dict[str, float] = {}
@@ -27,6 +28,7 @@ class ClientWords(logging.Handler):
             self.uncertain = words
         if record.levelno < logging.WARNING:
             return
+        self.warning = words
         facility, now = words.partition(" ")[0], time.monotonic()
         if now - self._said.get(facility, -QUIET_SECONDS) >= QUIET_SECONDS:
             self._said[facility] = now

@@ -1,29 +1,26 @@
-"""Outputs as lines: one for each decision, forced trade and dead letter; cuts and advice say nothing to a reader."""
+"""Outputs as lines: one for each decision, forced trade and dead letter; cuts say nothing to a reader."""
 
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from schemas import AdlDecision, DeadLetter, ForcedTrade, OutputMessage, decode_output, encode
-from worker.record import Record
+from schemas import AdlDecision, DeadLetter, ForcedTrade, encode
 
 NAMED_MAX = 3  # bankruptcies and demands of one decision that a line names
 ID_CHARS = 12  # of an id; enough for `adl explain`
 
 
-def lines(records: Iterable[Record], *, json: bool = False) -> Iterator[str]:
-    """A line of words, or the message as JSON, for each record that has something to say."""
-    for record in records:
-        message = decode_output(record.value or b"")
-        if isinstance(message, AdlDecision | ForcedTrade | DeadLetter):
-            yield encode(message).decode() if json else f"{_time(record.log_time_ms)} {_words(message)}"
+Line = AdlDecision | ForcedTrade | DeadLetter
 
 
-def _words(message: OutputMessage) -> str:
+def line(message: Line, log_time_ms: int, *, json: bool = False) -> str:
+    """A line of words, or the message as JSON."""
+    return encode(message).decode() if json else f"{_time(log_time_ms)} {_words(message)}"
+
+
+def _words(message: Line) -> str:
     if isinstance(message, AdlDecision):
         return _decision(message)
     if isinstance(message, ForcedTrade):
         return _trade(message)
-    assert isinstance(message, DeadLetter)  # noqa: S101  the third kind that `lines` lets in
     return f"dead letter {message.reason} {message.topic}:{message.partition}@{message.offset}: {message.sentence}"
 
 

@@ -50,11 +50,23 @@ def ask(server, path, method="GET"):
 
 def test_a_loop_that_turns_is_live_and_one_that_does_not_is_not(server, health, clock):
     """From the start on: a loop that never turned hangs in its first turn."""
-    assert ask(server, "/healthz/live") == (200, {"ok": True, "turned_ms_ago": 0})
+    assert ask(server, "/healthz/live") == (200, {"ok": True, "alive_ms_ago": 0})
     clock.seconds += 5.5
-    assert ask(server, "/healthz/live") == (503, {"ok": False, "turned_ms_ago": 5500})
+    assert ask(server, "/healthz/live") == (503, {"ok": False, "alive_ms_ago": 5500})
     health.turned(rebuilt=False, lag_ms=0)
-    assert ask(server, "/healthz/live") == (200, {"ok": True, "turned_ms_ago": 0})
+    assert ask(server, "/healthz/live") == (200, {"ok": True, "alive_ms_ago": 0})
+
+
+def test_who_waits_for_kafka_is_live_and_not_ready(server, health, clock):
+    """A restart would not bring the broker back, and what comes meanwhile is not known."""
+    health.turned(rebuilt=True, lag_ms=0)
+    for _ in range(10):
+        clock.seconds += 4
+        health.alive()
+        assert ask(server, "/healthz/live") == (200, {"ok": True, "alive_ms_ago": 0})
+        assert ask(server, "/healthz/ready")[0] == 503
+    health.turned(rebuilt=True, lag_ms=0)
+    assert ask(server, "/healthz/ready")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -68,7 +80,10 @@ def test_ready_is_live_rebuilt_and_close_to_the_end_of_the_logs(
     assert ask(server, "/healthz/ready")[0] == 503
     health.turned(rebuilt=rebuilt, lag_ms=lag_ms)
     clock.seconds += passed_seconds
-    facts = {"ok": status == 200, "turned_ms_ago": passed_seconds * 1000, "rebuilt": rebuilt, "lag_ms": lag_ms}
+    ago_ms = passed_seconds * 1000
+    facts = {
+        "ok": status == 200, "alive_ms_ago": ago_ms, "turned_ms_ago": ago_ms, "rebuilt": rebuilt, "lag_ms": lag_ms,
+    }  # fmt: skip
     assert ask(server, "/healthz/ready") == (status, facts)
 
 
