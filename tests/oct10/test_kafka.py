@@ -1,6 +1,5 @@
 """The October 2025 event through a real Kafka: filled beforehand the bytes of the recording, live every takeover once."""
 
-import threading
 import time
 from collections import Counter
 from itertools import groupby
@@ -13,12 +12,14 @@ from tests.kafka.topics import Topics, Worker, committed, expected
 from tests.oct10.data import CURRENCY, T0_MS
 from tests.oct10.survivors import ACCOUNTS
 from worker.edge.jsonlines import read_records
-from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES
+from worker.output import DEAD_LETTERS, DECISIONS, TRADES
 from worker.record import Record
 
 pytestmark = pytest.mark.oct10  # skipped where its data is absent: tests/conftest.py
 FLAGS = (f"pool.currency={CURRENCY}",)
-COMPLETE = {"message_timestamp_type": "CreateTime"}  # with retention.ms=-1 of `Topics`: a log that stays as it was filled
+COMPLETE = {
+    "message_timestamp_type": "CreateTime"
+}  # with retention.ms=-1 of `Topics`: a log that stays as it was filled
 SPEED = 20
 BURSTS, TAKEOVERS = 100, 1294
 
@@ -57,9 +58,7 @@ def test_live_every_takeover_is_decided_once_and_every_decision_is_derived_again
     topics.publish(book)
     with Worker(topics.settings(*FLAGS, "worker.start_at=end"), tmp_path) as worker:
         worker.wait_until("adl.ready", 120)
-        producing = threading.Thread(target=publish_live, args=(topics, event))
-        producing.start()
-        producing.join()
+        publish_live(topics, event)
         topics.wait_until_read(60, worker.alive)
         assert worker.stop() == 0, worker.words()
         decisions = [decode_output(record.value) for record in committed(broker, topics.named(DECISIONS))]
@@ -72,9 +71,9 @@ def test_live_every_takeover_is_decided_once_and_every_decision_is_derived_again
 
 
 def publish_live(topics: Topics, event: list[Record]) -> None:
-    """Writes what has one log time together, when that time has come."""
+    """Writes each burst when its time has come; its marks are there before its takeovers are sent."""
     begun = time.monotonic()
-    for log_time_ms, said in groupby(event, key=lambda record: record.log_time_ms):
+    for (log_time_ms, _), said in groupby(event, key=lambda record: (record.log_time_ms, record.topic)):
         passed_s = (log_time_ms - event[0].log_time_ms) / 1000 / SPEED
         time.sleep(max(0.0, begun + passed_s - time.monotonic()))
         topics.publish(said, **{"linger.ms": 0})
