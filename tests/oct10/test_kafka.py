@@ -1,4 +1,4 @@
-"""The October 2025 event through a real Kafka: filled beforehand the bytes of the recording, live every takeover once."""
+"""The October 2025 event through a real Kafka: filled beforehand, the recording's bytes; live, every takeover once."""
 
 import time
 from collections import Counter
