@@ -9,6 +9,7 @@ from hypothesis import settings
 from tests.oct10.data import data_dir
 
 OCT10 = data_dir()
+pytest_plugins = ("tests.broker.fixture",)
 
 # Slow machines make single examples slow; derandomised in CI, so that green stays green for the same commit.
 settings.register_profile("default", deadline=None)

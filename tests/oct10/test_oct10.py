@@ -26,13 +26,13 @@ VARIANTS = ("base", "deficit")
 
 
 @pytest.fixture(scope="session")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def recordings(base_recording: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both variants, and the base without survivors, converted once."""
     folder = tmp_path_factory.mktemp("oct10")
-    paths = {name: folder / f"{name}.jsonl.gz" for name in (*VARIANTS, "small")}
+    paths = {name: folder / f"{name}.jsonl.gz" for name in ("deficit", "small")}
     for name, path in paths.items():
         convert(path, deficit=name == "deficit", with_survivors=name != "small")
-    return paths
+    return {"base": base_recording, **paths}
 
 
 @pytest.fixture(scope="session")

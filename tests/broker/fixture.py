@@ -1,4 +1,4 @@
-"""The broker that the tests of this folder share: started by the first test that asks for it, closed at the end."""
+"""The broker that tests share, as a plugin of pytest: started by the first that asks for it, closed at the end."""
 
 import os
 from collections.abc import Iterator

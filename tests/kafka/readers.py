@@ -1,0 +1,124 @@
+"""Who reads topics in the ingest bench, each in a process of its own: `python -m tests.kafka.readers NAME TASK`.
+
+Prints one line of JSON: seconds and processor time from the first record on, and what was read. What a reader needs is
+imported inside it: quixstreams lives in an environment of its own, for it asks for an older client than the worker.
+"""
+
+import gc
+import json
+import sys
+import time
+
+
+class Clock:
+    """Runs from the first record on, so that connecting is in nobody's time."""
+
+    def __init__(self):
+        self.seconds = None
+
+    def start(self):
+        self.seconds, self.cpu_seconds = -time.perf_counter(), -time.process_time()
+
+    def stop(self):
+        self.seconds += time.perf_counter()
+        self.cpu_seconds += time.process_time()
+
+
+def bare(task, clock):
+    """The client and the decoder, nothing else."""
+    import msgspec
+    from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+    from schemas import AccountUpdate, Instrument, MarkPrice
+    from worker.edge.kafka_source import CONSUMER
+
+    decode = msgspec.json.Decoder(AccountUpdate | MarkPrice | Instrument).decode
+    consumer = Consumer({"bootstrap.servers": task["bootstrap"], **CONSUMER, "group.id": "bare"})
+    consumer.assign([TopicPartition(*place, 0) for place in task["partitions"]])
+    ends, records = 0, 0
+    while ends < len(task["partitions"]):
+        messages = consumer.consume(1000, 0.1)
+        if messages and clock.seconds is None:
+            clock.start()
+        for message in messages:
+            if message.error() is None:
+                decode(message.value())
+                records += 1
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                ends += 1
+    clock.stop()
+    consumer.close()
+    return {"records": records, "digest": ""}
+
+
+def worker(task, clock):
+    """The worker's own loop from topics to book, with the cuts on the way; outputs stay in memory."""
+    from pathlib import Path
+
+    from worker.edge.code import code_digest
+    from worker.edge.kafka import PublishedTopics
+    from worker.loop import run
+    from worker.memory import MemorySink
+    from worker.settings import load
+    from worker.warm import warm
+
+    gc.set_threshold(1_000_000, 50, 100)  # as the command line does
+    settings = load(Path(task["settings"]).read_text())
+    warm()
+    source = PublishedTopics(settings, {"bootstrap.servers": settings.kafka.bootstrap}).source()
+    poll = source.poll
+
+    def first_poll(max_records):
+        records = poll(max_records)
+        if records:
+            clock.start()
+            source.poll = poll
+        return records
+
+    source.poll = first_poll
+    report = run(source, MemorySink(), settings, code_digest=code_digest(settings))
+    clock.stop()
+    source.close()
+    assert report.dead_letters == 0
+    return {"records": report.records, "cuts": report.cuts, "digest": report.state_digest}
+
+
+def quixstreams(task, clock):
+    """Its smallest application that decodes every message and hands it to a function."""
+    import tempfile
+
+    from quixstreams import Application
+
+    records = 0
+
+    def take(_):
+        nonlocal records
+        if not records:
+            clock.start()
+        records += 1
+        if records == task["records"]:
+            clock.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = Application(
+            broker_address=task["bootstrap"], consumer_group=task["group"], auto_offset_reset="earliest",
+            loglevel="ERROR", state_dir=folder,
+        )  # fmt: skip
+        for topic in sorted({topic for topic, _ in task["partitions"]}):
+            app.dataframe(app.topic(topic, value_deserializer="json")).update(take)
+        app.run(count=task["records"], timeout=60, collect=False)
+    return {"records": records, "digest": ""}
+
+
+READERS = {reader.__name__: reader for reader in (bare, worker, quixstreams)}
+
+
+def main(name, task):
+    clock = Clock()
+    found = READERS[name](json.loads(task), clock)
+    print(json.dumps(found | {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
