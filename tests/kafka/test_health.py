@@ -76,7 +76,8 @@ def test_a_broker_that_is_away_leaves_the_worker_live_and_not_ready(topics, brok
     if not broker.ours:
         pytest.skip(f"cannot stop {broker.kind}")
     port = free_port()
-    with Worker(topics.settings(*FLAGS, f"health.port={port}", "health.stall_ms_max=7000"), tmp_path) as worker:
+    flags = (*FLAGS, f"health.port={port}", "health.stall_ms_max=7000", "health.lag_ms_max=1000")
+    with Worker(topics.settings(*flags), tmp_path) as worker:
         wait_until(port, "/healthz/ready", 200)
         broker.stop()
         try:

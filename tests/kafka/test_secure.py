@@ -45,6 +45,22 @@ def start_adl(path, *arguments, **environ):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def refused(secure, tmp_path_factory):
+    """Two commands that will not get in, and the passwords they try; they give up while the first test runs."""
+    folder = tmp_path_factory.mktemp("refused")
+    other_ca = folder / "other.pem"
+    make_key(folder, other_ca)
+    running = []
+    for name, ca, text in (("password", secure.ca, PASSWORD + "no"), ("certificate", other_ca, PASSWORD)):
+        given, path = folder / name, folder / f"{name}.toml"
+        given.write_text(text)
+        path.write_text(to_toml(load(flags=[*flags(secure, ca, given), "log.level=error"])))
+        running.append((start_adl(path, "check"), text))
+    return running
+
+
+@pytest.mark.usefixtures("refused")
 def test_the_worker_runs_through_tls_and_sasl_and_never_tells_its_password(secure, tmp_path):
     """The bytes are those of a run on the recording; file and environment serve alike."""
     records = random_log(5, accounts=60, end_ms=10_000)
@@ -67,20 +83,12 @@ def test_the_worker_runs_through_tls_and_sasl_and_never_tells_its_password(secur
     assert PASSWORD not in "".join(texts)
 
 
-def test_a_wrong_password_or_certificate_is_said_in_one_line(secure, tmp_path):
+def test_a_wrong_password_or_certificate_is_said_in_one_line(refused):
     """What the client says of it, without the password."""
-    other_ca = tmp_path / "other.pem"
-    make_key(tmp_path, other_ca)
-    running = []
-    for name, ca, text in (("password", secure.ca, PASSWORD + "no"), ("certificate", other_ca, PASSWORD)):
-        given, path = tmp_path / name, tmp_path / f"{name}.toml"
-        given.write_text(text)
-        path.write_text(to_toml(load(flags=[*flags(secure, ca, given), "log.level=error"])))
-        running.append((start_adl(path, "check"), text))
-    said = [process.communicate(timeout=60) for process, _ in running]
-    assert [process.returncode for process, _ in running] == [Exit.UNREACHABLE, Exit.UNREACHABLE], said
+    said = [process.communicate(timeout=60) for process, _ in refused]
+    assert [process.returncode for process, _ in refused] == [Exit.UNREACHABLE, Exit.UNREACHABLE], said
     assert "authentication" in said[0][1].lower()
     assert "certificate verify failed" in said[1][1]
-    for (_, text), (out, err) in zip(running, said, strict=True):
+    for (_, text), (out, err) in zip(refused, said, strict=True):
         assert (out, err.count("\n")) == ("", 1)
         assert text not in err

@@ -80,11 +80,20 @@ def show_check(report: CheckReport) -> None:
     console = _console()
     lasted = _words((report.end_ms or 0) - (report.begin_ms or 0))
     console.print(_heading("Read"), f"{report.records:,} records over {lasted} ms, {report.accounts:,} accounts;")
-    console.print("  " + _words(report.messages), f"removals {report.removals:,}", sep=", ")
+    if report.messages:
+        console.print("  " + _words(report.messages), f"removals {report.removals:,}", sep=", ")
     if report.silent_topics:
         console.print(_heading("No record on"), ", ".join(report.silent_topics))
     if not report.seq_counts_by_one:
         console.print(_heading("Note"), "seq does not count by one here, so a gap in it would not be seen")
+    if report.symbols:
+        _show_symbols(console, report)
+    console.print(_heading("Findings"), "" if report.findings else "none")
+    for kind in SENTENCES:
+        _show_findings(console, [finding for finding in report.findings if finding.kind == kind])
+
+
+def _show_symbols(console: Console, report: CheckReport) -> None:
     symbols = sorted(report.symbols, key=lambda facts: (-(facts.mark_gap_ms_max or 0), facts.symbol))
     console.print(_heading("Symbols"), f"{len(symbols)}; the longest without a new mark:")
     table = _table("symbol", "holders", "longs less shorts", "marks", "longest gap ms")
@@ -92,9 +101,6 @@ def show_check(report: CheckReport) -> None:
         gap = "-" if facts.mark_gap_ms_max is None else f"{facts.mark_gap_ms_max:,}"
         table.add_row(facts.symbol, f"{facts.holders:,}", facts.longs_minus_shorts, f"{facts.marks:,}", gap)
     console.print(table)
-    console.print(_heading("Findings"), "" if report.findings else "none")
-    for kind in SENTENCES:
-        _show_findings(console, [finding for finding in report.findings if finding.kind == kind])
 
 
 def _show_findings(console: Console, findings: list[Finding]) -> None:

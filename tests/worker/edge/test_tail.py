@@ -8,14 +8,21 @@ from schemas import AdlDecision, DeadLetter, ForcedTrade, decode_output, encode
 from tests.schemas.test_examples import FILES, messages_of
 from tests.worker.test_cli import adl, run
 from worker.edge.recording import committed_outputs
-from worker.edge.tail import lines
+from worker.edge.tail import line
 from worker.record import Record
 
+SAID = AdlDecision | ForcedTrade | DeadLetter
 EXAMPLES = {file.stem: messages_of(file)[0] for file in FILES}
 
 
+def lines(records):
+    """The lines of those records that have one."""
+    messages = [(decode_output(record.value), record.log_time_ms) for record in records]
+    return [line(message, at_ms) for message, at_ms in messages if isinstance(message, SAID)]
+
+
 def line_of(name, encoding="json", log_time_ms=1760131000120):
-    return list(lines([Record("t", 0, 0, log_time_ms, b"k", encode(EXAMPLES[name], encoding))]))
+    return lines([Record("t", 0, 0, log_time_ms, b"k", encode(EXAMPLES[name], encoding))])
 
 
 LINES = """
@@ -39,10 +46,9 @@ def test_a_line_says_who_what_and_how_much(name, words, encoding):
 
 def test_every_output_has_its_line_or_says_nothing():
     """Every status, role and reason of the examples; cuts and advice are left out."""
-    said = (AdlDecision, ForcedTrade, DeadLetter)
     for name, message in EXAMPLES.items():
         if name.split("_")[0] in ("adl", "forced", "cut", "dead") and not name.startswith("forced_trade_result"):
-            assert len(line_of(name)) == isinstance(message, said), name
+            assert len(line_of(name)) == isinstance(message, SAID), name
     [held] = line_of("adl_decision_held")
     assert f"HELD {EXAMPLES['adl_decision_held'].reason}: " in held
     assert line_of("adl_decision_shadow")[0].endswith("; shadow, nothing was traded")
@@ -54,9 +60,9 @@ def test_a_decision_of_many_names_the_first():
     many = AdlDecision(**{name: getattr(decision, name) for name in decision.__struct_fields__} | {
         "bankruptcies": decision.bankruptcies * 100, "demands": decision.demands * 50,
     })  # fmt: skip
-    [line] = lines([Record("t", 0, 0, 0, b"k", encode(many))])
-    assert "carol (deficit 1000) and 97 more; " in line
-    assert "at 50300 and 47 more; " in line
+    [words] = lines([Record("t", 0, 0, 0, b"k", encode(many))])
+    assert "carol (deficit 1000) and 97 more; " in words
+    assert "at 50300 and 47 more; " in words
 
 
 def test_any_log_time_has_a_line():
@@ -67,18 +73,30 @@ def test_any_log_time_has_a_line():
 def test_the_command_prints_the_last_lines(capsys, tmp_path):
     """The last twenty; others when asked; as JSON the messages themselves."""
     assert run("demo", "--out", tmp_path, "--accounts", 500, "--symbols", 4, "--json") in (0, 1)
-    everything = list(lines(committed_outputs(tmp_path)))
+    everything = lines(committed_outputs(tmp_path))
     assert len(everything) > 30
     assert adl(capsys, "tail", tmp_path)[1].splitlines() == everything[-20:]
     assert adl(capsys, "tail", tmp_path, "-n", 0)[1].splitlines() == everything
     code, out, _ = adl(capsys, "tail", tmp_path, "-n", 3, "--json")
     messages = [decode_output(record.value) for record in committed_outputs(tmp_path)]
-    shown = [m for m in messages if isinstance(m, AdlDecision | ForcedTrade | DeadLetter)][-3:]
+    shown = [m for m in messages if isinstance(m, SAID)][-3:]
     assert (code, out.splitlines()) == (0, [encode(message).decode() for message in shown])
-    assert all(json.loads(line)["type"] for line in out.splitlines())
+    assert all(json.loads(words)["type"] for words in out.splitlines())
 
 
 def test_a_folder_without_outputs_is_one_sentence(capsys, tmp_path):
     """Exit code 3, as everywhere."""
     code, out, err = adl(capsys, "tail", tmp_path)
     assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+def test_a_folder_with_a_record_taken_out_is_called_broken(capsys, tmp_path):
+    """What is left is shown; the exit code says that it is not whole. A folder cannot be followed."""
+    assert run("demo", "--out", tmp_path, "--accounts", 500, "--symbols", 4, "--json") in (0, 1)
+    records = (tmp_path / "outputs.jsonl").read_bytes().splitlines(keepends=True)
+    gone = next(place for place, record in enumerate(records) if b'"forced-trades"' in record)
+    (tmp_path / "outputs.jsonl").write_bytes(b"".join(records[:gone] + records[gone + 1 :]) + b" " * 2000)
+    code, out, err = adl(capsys, "tail", tmp_path)
+    assert (code, len(out.splitlines())) == (1, 20)
+    assert err.startswith("BROKEN forced-trades: record 1 is missing before forced-trades:0@1\n")
+    assert adl(capsys, "tail", tmp_path, "--follow")[0] == 2
