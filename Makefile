@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN = $(VENV)/bin
+RIVAL := .venv-bench
 DEMO_OUT ?= build/demo
 KAFKA_PORT ?= 9092
 UV := $(shell command -v uv 2>/dev/null)
@@ -42,6 +43,14 @@ $(VENV)/.dev: requirements-dev.txt pyproject.toml
 	$(call install,requirements-dev.txt)
 	@touch $(VENV)/.runtime
 
+# What the benchmarks compare with asks for an older client of Kafka than the worker.
+$(RIVAL)/.done: VENV = $(RIVAL)
+$(RIVAL)/.done: requirements-bench.txt
+	@echo "Setting up $(VENV) from $<"
+	@$(VENV_MAKE)
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
 setup: $(VENV)/.dev  ## everything that tests, lint and types need, in .venv
 
 demo: $(VENV)/.runtime  ## a crash at a seeded exchange: recording, decisions and forced trades in build/demo, summary
@@ -69,13 +78,17 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_solver
 	@$(BIN)/python -m tests.bench_book
 	@$(BIN)/python -m tests.bench_engine
+	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "quixstreams cannot be installed here"
+	@$(BIN)/python -m tests.kafka.bench --quixstreams $(RIVAL)/bin/python
 
 lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header pyproject.toml --group build -o requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header pyproject.toml --group build --all-extras -c requirements.txt -o requirements-dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group bench -o requirements-bench.txt
 
 clean:  ## removes what make made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVAL) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find schemas solver worker tests -name __pycache__ -type d -prune -exec rm -rf {} +

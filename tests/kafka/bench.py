@@ -32,9 +32,9 @@ def main():
         print(f"{machine()}\nKafka: {broker.kind}; load {os.getloadavg()[0]:.1f}")
         for line in ingest.lines(broker, options.quixstreams, **small):
             print(line, flush=True)
-        print(f"load {os.getloadavg()[0]:.1f}")
         for line in latency.lines(broker, *([20] if options.small else [])):
             print(line, flush=True)
+        print(f"load {os.getloadavg()[0]:.1f}")
     finally:
         broker.close()
 

@@ -29,7 +29,12 @@ ACCOUNTS, MARKS, ROUNDS = 100_000, 100_000, 5
 PARTITIONS = {"instruments": 1, "positions": 4, "mark-prices": 2}
 RECORDS_PER_MS = 10
 NOW_MS = 1_760_000_000_000
-NAMES = {"bare": "consume and decode, bare client", "worker": "consume to book, adl", "quixstreams": "quixstreams"}
+NAMES = {
+    "bare": "bare client: consume, decode",
+    "quixstreams": "quixstreams: consume, decode",
+    "in_order": "adl: consume, decode, put in order",
+    "worker": "adl: from consume to book",
+}
 
 
 def records(accounts, mark_count, seed=1):
@@ -66,8 +71,8 @@ def measured(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=RO
         "records": len(log),
         "partitions": [[topics.named(topic), number] for topic, count in PARTITIONS.items() for number in range(count)],
     }
-    pythons = {"bare": sys.executable, "worker": sys.executable, "quixstreams": quixstreams}
-    found = {name: [] for name, python in pythons.items() if python is not None and has(python, name)}
+    pythons = dict.fromkeys(NAMES, sys.executable) | {"quixstreams": quixstreams}
+    found = {name: [] for name, python in pythons.items() if name != "quixstreams" or has_quixstreams(python)}
     with tempfile.TemporaryDirectory() as folder:
         task["settings"] = str(Path(folder) / "settings.toml")
         Path(task["settings"]).write_text(to_toml(settings))
@@ -84,10 +89,8 @@ def measured(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=RO
     return found, len(log)
 
 
-def has(python, name):
-    """Whether that Python can be the reader."""
-    if name != "quixstreams":
-        return True
+def has_quixstreams(python):
+    """Whether that Python is there and has it."""
     asked = "import importlib.util, sys; sys.exit(importlib.util.find_spec('quixstreams') is None)"
     return Path(python).exists() and subprocess.run([python, "-c", asked], check=False).returncode == 0
 
@@ -99,10 +102,10 @@ def lines(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUND
         f"ingest of {2 * accounts:,} account updates and {mark_count:,} marks as JSON, {sum(PARTITIONS.values())} "
         f"partitions; medians of {rounds} rounds, ratios within a round"
     )
-    yield f"  {'':<34}{'records/s':>11}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
+    yield f"  {'':<36}{'records/s':>9}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
     for name, title in NAMES.items():
         if name not in found:
-            yield f"  {title:<34}not installed: make bench installs it where packages can be had"
+            yield f"  {title:<36}not installed: make bench installs it where packages can be had"
             continue
         rows = found[name]
         us, cpu_us = (
@@ -113,6 +116,6 @@ def lines(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUND
             if other in found else "" for other in ("bare", "quixstreams")
         ]  # fmt: skip
         yield (
-            f"  {title:<34}{1e6 / us:>11,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
+            f"  {title:<36}{1e6 / us:>9,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
             f"{rows[0]['digest'] or f'{count:,} records'}"
         )

@@ -52,20 +52,49 @@ def bare(task, clock):
     return {"records": records, "digest": ""}
 
 
-def worker(task, clock):
-    """The worker's own loop from topics to book, with the cuts on the way; outputs stay in memory."""
-    from pathlib import Path
+def in_order(task, clock):
+    """The worker's reading alone: every record consumed, decoded and put in the one order, with the cuts in it."""
+    from worker.cut import Event
+    from worker.reader import Reader
 
+    settings, source = source_of(task, clock)
+    reader, cuts = Reader(source, settings), 0
+    for steps in reader.steps():
+        for step in steps:
+            if isinstance(step, Event):
+                step.read()
+            else:
+                cuts += 1
+    clock.stop()
+    source.close()
+    return {"records": reader.records, "cuts": cuts, "digest": ""}
+
+
+def worker(task, clock):
+    """The worker's own loop from topics to book; outputs stay in memory."""
     from worker.edge.code import code_digest
-    from worker.edge.kafka import PublishedTopics
     from worker.loop import run
     from worker.memory import MemorySink
-    from worker.settings import load
     from worker.warm import warm
+
+    warm()
+    settings, source = source_of(task, clock)
+    report = run(source, MemorySink(), settings, code_digest=code_digest(settings))
+    clock.stop()
+    source.close()
+    assert report.dead_letters == 0
+    return {"records": report.records, "cuts": report.cuts, "digest": report.state_digest}
+
+
+def source_of(task, clock):
+    """The task's settings, and its topics as the worker reads them; the clock starts with the first records."""
+    from pathlib import Path
+
+    from worker.edge.kafka import PublishedTopics
+    from worker.settings import load
 
     gc.set_threshold(1_000_000, 50, 100)  # as the command line does
     settings = load(Path(task["settings"]).read_text())
-    warm()
     source = PublishedTopics(settings, {"bootstrap.servers": settings.kafka.bootstrap}).source()
     poll = source.poll
 
@@ -77,11 +106,7 @@ def worker(task, clock):
         return records
 
     source.poll = first_poll
-    report = run(source, MemorySink(), settings, code_digest=code_digest(settings))
-    clock.stop()
-    source.close()
-    assert report.dead_letters == 0
-    return {"records": report.records, "cuts": report.cuts, "digest": report.state_digest}
+    return settings, source
 
 
 def quixstreams(task, clock):
@@ -111,7 +136,7 @@ def quixstreams(task, clock):
     return {"records": records, "digest": ""}
 
 
-READERS = {reader.__name__: reader for reader in (bare, worker, quixstreams)}
+READERS = {reader.__name__: reader for reader in (bare, in_order, worker, quixstreams)}
 
 
 def main(name, task):

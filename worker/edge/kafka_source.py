@@ -57,7 +57,8 @@ class KafkaSource:
         self._waiting: list[tuple[Partition, int, Record | None]] = []  # fetched, behind the ends of the round
         self._held: set[Partition] = set()
         self._asked = 0
-        self._came = self._reported = time.monotonic()
+        self._came = time.monotonic()
+        self._empty = 0  # polls in vain since, or since that was reported
         self._consumer = Consumer(  # the group is named, never joined
             {**config, **CONSUMER, "group.id": group}, logger=ClientWords().logger
         )
@@ -91,7 +92,7 @@ class KafkaSource:
         if not records:
             records = self._given(self._waiting + self._fetch(max_records))
         if records:
-            self._came = time.monotonic()
+            self._came, self._empty = time.monotonic(), 0
         elif self._behind:
             self._report()
         return records
@@ -168,9 +169,10 @@ class KafkaSource:
         return records
 
     def _report(self) -> None:
-        now = time.monotonic()
-        if now - max(self._came, self._reported) > REPORT_SECONDS:
-            self._reported = now
+        # By polls, not by the clock: what the caller did with the last records since they came is no silence.
+        self._empty += 1
+        if self._empty * POLL_SECONDS > REPORT_SECONDS:
+            self._empty = 0
             names = [f"{topic}:{number}" for topic, number in sorted(self._behind)]
             structlog.get_logger().warning(
                 "adl.waiting", partitions=names, reason="open transaction of another producer, or broker away"
