@@ -60,8 +60,8 @@ def new_search(book, live, x):
     return Search(
         np.empty(n, np.int64), np.empty(n), np.empty(n), g, e, np.empty(n, np.int64), np.empty(n, np.int64),
         np.zeros(n, np.bool_), top, np.zeros(demands, np.int64), np.zeros(demands, np.int64),
-        np.zeros((demands, 2), np.int64), np.zeros((demands, 2)), np.zeros(demands), np.zeros(demands), highest, g_scale,
-        e_scale,
+        np.zeros((demands, 2), np.int64), np.zeros((demands, 2)), np.zeros(demands), np.zeros(demands), highest,
+        g_scale, e_scale,
     )  # fmt: skip
 
 

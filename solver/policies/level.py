@@ -79,7 +79,7 @@ def sums_at(eta, g, e, q, free, p, d, g_scale, e_scale):
 @njit(cache=True, error_model="numpy")
 def finer(total, scale, count):
     """The scale, or, where its steps are coarse against the total of `count` terms, one that just fits that total."""
-    return scale if 1.0 <= STEP_MAX * total * scale else max(scale, grid_scale(total + count / scale, 2))
+    return scale if STEP_MAX * total * scale >= 1.0 else max(scale, grid_scale(total + count / scale, 2))
 
 
 @njit(cache=True, error_model="numpy")
