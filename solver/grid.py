@@ -7,12 +7,14 @@ import math
 
 from numba import njit
 
+SCALE_MAX = 2.0**1000
+
 
 @njit("f8(f8, i8)", cache=True)
 def grid_scale(largest, count):
     """Power of two by which terms up to `largest` may be multiplied so that `count` of them add up below 2**62."""
     if largest <= 0.0:
-        return 1.0
+        return SCALE_MAX
     exponent = math.frexp(largest)[1] + math.frexp(float(max(count, 1)))[1]
     return math.ldexp(1.0, min(max(62 - exponent, -1000), 1000))
 

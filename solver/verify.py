@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from solver.solve import misfit
 from solver.view import Positions, View, leverage_of
 
 KKT_MAX = 1e-7  # looser than the solver's own bound: sums here are plain float sums
@@ -34,17 +35,18 @@ def verify(problem, solution, risk=None):  # noqa: ARG001  policy `risk` will ne
     if solution.status == "INVALID":
         report.check(bool(solution.reason), "an INVALID solution must say why")
         return report
-    report.check(
-        solution.status in ("OPTIMAL", "RESIDUAL"), f"status must be OPTIMAL or RESIDUAL, was {solution.status}"
-    )
-    if not _shapes(problem, solution, report):
+    reason = misfit(problem, solution.policy, solution.options["protect_principal"])
+    report.check(not reason, reason)
+    if reason or not _shapes(problem, solution, report):
         return report
+    status = "RESIDUAL" if solution.residual_lots.any() else "OPTIMAL"
+    report.check(solution.status == status, f"status must be {status}, was {solution.status}")
     view = View(problem, solution)
     _box(view, solution, report)
     _clearing(view, solution, report)
     if not report.ok:
         return report
-    _insolvent(view, report)
+    _insolvent(view, solution, report)
     _nobody_harmed(view, report)
     if solution.policy == "waterfill":
         asked = Positions(view, view.solvent & view.must)
@@ -67,11 +69,18 @@ def _shapes(problem, solution, report):
     if solution.options["lots"]:
         fits = lots is not None and lots.shape == entries and lots.dtype == np.int64
         report.check(fits, "reduction_lots must be whole lots, one per entry")
-    left = solution.residual_lots
-    report.check(left is not None and left.shape == demands, "residual_lots must have one value per demand")
-    if solution.policy == "waterfill":
-        fits = solution.level is not None and solution.level.shape == demands and not np.isnan(solution.level).any()
-        report.check(fits, "level must have one value per demand")
+    for name in ("residual_lots", "insolvent_lots"):
+        left = getattr(solution, name)
+        report.check(left is not None and left.shape == demands, f"{name} must have one value per demand")
+    filled = solution.policy == "waterfill"
+    for name, shape, has in (("level", demands, filled), ("score", entries, not filled)):
+        given = getattr(solution, name)
+        fits = given is not None and given.shape == shape and not np.isnan(given).any()
+        wanted = f"numbers of shape {shape}" if has else "None"
+        report.check(fits if has else given is None, f"{name} must be {wanted}")
+    residual = solution.kkt_residual
+    fits = residual is not None and 0 <= residual <= KKT_MAX if filled else residual is None
+    report.check(fits, f"kkt_residual must be {f'0 to {KKT_MAX}' if filled else 'None'}, was {residual}")
     return report.ok
 
 
@@ -107,12 +116,19 @@ def _clearing(view, solution, report):
         report.check((given == met).all(), f"lots of demands {np.flatnonzero(given != met)[:5]} must sum to the demand")
     # A level good to 1e-11 moves a large position by 1e-11 of it, which may be much against a small demand.
     largest = view.demands.reduce(np.maximum, view.lots, 1)
-    off = np.abs(total(view.relaxed) - met) > 1e-9 * np.maximum(met, largest)
+    bound = 1e-9 * np.maximum(met, largest)
+    missed = np.abs(total(view.relaxed) - met)
+    off = missed > bound
     report.check(not off.any(), f"relaxed lots of demands {np.flatnonzero(off)[:5]} must sum to the demand")
+    stated, most = solution.clearing_residual_lots, bound.max(initial=0.0)
+    fits = stated is not None and abs(stated - missed.max(initial=0.0)) <= most
+    report.check(fits, f"clearing_residual_lots must be {missed.max(initial=0.0)}, was {stated}")
 
 
-def _insolvent(view, report):
+def _insolvent(view, solution, report):
     """Insolvent accounts are first, most under water per unit held before the others."""
+    given = view.demands.reduce(np.add, view.given * ~view.solvent, 0)
+    report.check((given == solution.insolvent_lots).all(), "insolvent_lots must be what insolvent accounts gave")
     rows = ~view.solvent & view.must
     if not rows.any():
         return
@@ -190,7 +206,7 @@ def _lots(view, asked, solution, report):
 
     "Stood there" is exact where one demand is open. Where several are, lots are the whole part of the relaxed ones,
     which need no further reason, and missing ones given in an order that the solution does not tell: an account that
-    got some stood at the level at least before anything beyond the whole parts was taken from its other positions.
+    gave some stood at the level at least before anything beyond the whole parts was taken from its other positions.
     """
     gross, equity = view.after(view.taken)
     lev = leverage_of(gross, equity)[asked.account]
@@ -205,13 +221,12 @@ def _lots(view, asked, solution, report):
     open_demands = np.count_nonzero((asked.demands.reduce(np.add, asked.taken, 0) > 0) & (highest >= 0))
     base = asked.taken
     if open_demands > 1:
-        base = np.floor(asked.relaxed)
-        lost = asked.taken < base
-        report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
-        missing = np.bincount(asked.account, asked.price * (asked.taken - base), gross.size)
-        gross = gross + missing
+        base = np.floor(asked.relaxed).astype(np.int64)
+        missing = np.maximum(asked.taken - base, 0)
+        gross = gross + np.bincount(asked.account, asked.price * missing, gross.size)
         if view.problem.haircut.any():
-            equity = equity + np.bincount(asked.account, asked.haircut * (asked.taken - base), gross.size)
+            equity = equity + np.bincount(asked.account, asked.haircut * missing, gross.size)
+        _given_back(asked, base, gross, equity, report)
     step = asked.taken - 1 - base
     held, own = gross[asked.account] - asked.price * step, equity[asked.account] - asked.haircut * step
     early = (asked.taken > base if open_demands > 1 else asked.taken > 0) & (
@@ -220,6 +235,28 @@ def _lots(view, asked, solution, report):
     report.check(not early.any(), f"{early.sum()} accounts gave a lot before an account of larger present leverage")
     if open_demands == 1 and view.problem.one_entry_each and not view.problem.haircut.any():
         _ties(view, asked, highest, report)
+
+
+def _given_back(asked, base, gross, equity, report):
+    """Fewer lots than the whole part of the relaxed ones only where those exceed a demand, and then the last ones.
+
+    `gross` and `equity` are of accounts that gave back what they did and nothing beyond the whole parts.
+    """
+    back = np.maximum(base - asked.taken, 0)
+    if not back.any():
+        return
+    too_many = asked.demands.reduce(np.add, base, 0) > asked.demands.reduce(np.add, asked.taken, 0)
+    lost = (back > 0) & ~too_many[asked.k]
+    report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
+    # Somebody's other positions gave back before or after: all of it counts for who kept a lot, none for who did not.
+    other = np.bincount(asked.account, asked.price * back, gross.size)[asked.account] - asked.price * back
+    owed = np.bincount(asked.account, asked.haircut * back, gross.size)[asked.account] - asked.haircut * back
+    stands = leverage_of(gross[asked.account] - other, equity[asked.account] - owed)
+    stood = leverage_of(gross[asked.account] + asked.price, equity[asked.account] + asked.haircut)
+    highest = asked.demands.reduce(np.maximum, np.where(back > 0, stands, 0.0), 0.0)
+    lowest = asked.demands.reduce(np.minimum, np.where(asked.taken > 0, stood, np.inf), np.inf)
+    wrong = highest > lowest * (1 + 1e-12)
+    report.check(not wrong.any(), f"demands {np.flatnonzero(wrong)[:5]}: others than the last lots were given back")
 
 
 def _ties(view, asked, highest, report):
@@ -235,22 +272,20 @@ def _ties(view, asked, highest, report):
 
 def _queue_order(view, solution, report):
     """Scores are what the formula says, and better scores are closed before worse ones are touched."""
-    ask = view.solvent & view.must
-    if not ask.any():
-        return
-    p = view.problem
-    lev = view.gross[view.account[ask]] / view.equity[ask]
-    expected = lev
-    if solution.policy == "queue:pnl_leverage":
-        rows = view.rows[ask]
-        entry = p.entry_price[rows]
-        gain = np.sign(p.quantity_lots[rows]) * (p.mark_price[p.asset[rows]] - entry)
-        with np.errstate(divide="ignore", invalid="ignore"):
+    p, rows = view.problem, view.rows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = lev = view.gross[view.account] / view.equity
+        if solution.policy == "queue:pnl_leverage":
+            entry = p.entry_price[rows]
+            gain = np.sign(p.quantity_lots[rows]) * (p.mark_price[p.asset[rows]] - entry)
             part = gain / np.abs(entry)
             expected = np.where(gain > 0, part * lev, part / lev)
-        expected[gain == 0] = 0.0
-    score = solution.score[view.rows[ask]]
+            expected[gain == 0] = 0.0
+    expected = np.where(view.solvent, expected, 0.0)
+    score = solution.score[rows]
     same = np.isclose(score, expected, rtol=1e-9, atol=0.0)
     report.check(bool(same.all()), f"{(~same).sum()} scores are not what {solution.policy} gives")
-    rank = view.rank(view.account[ask])
-    _greedy(view.k[ask], -score, rank, view.given[ask], view.free[ask], solution.policy, report)
+    ask = view.solvent & view.must
+    if ask.any():
+        rank = view.rank(view.account[ask])
+        _greedy(view.k[ask], -score[ask], rank, view.given[ask], view.free[ask], solution.policy, report)

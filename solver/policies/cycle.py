@@ -12,7 +12,7 @@ from numba import njit
 
 from solver.grid import on_grid
 from solver.policies.book import bonuses, leverages, outside
-from solver.policies.level import ROUNDING, find_level, ratio, slack, survey
+from solver.policies.level import ROUNDING, find_level, finer, ratio, slack, survey
 from solver.policies.shift import shift
 
 MOVED_RELATIVE = 1e-11  # an account's leverage that moved less than this wakes no other demand
@@ -33,7 +33,8 @@ class Search(NamedTuple):
     top: np.ndarray  # float[n], by shared item: the account's leverage before anything is taken
     size: np.ndarray  # int64[K], how many
     tied: np.ndarray  # int64[K], how many of them are shared
-    base: np.ndarray  # int64[K, 4], sums of the others, as `find_level` takes them
+    base_lots: np.ndarray  # int64[K, 2], sums of the others, as `find_level` takes them: lots of closed and open ones
+    base: np.ndarray  # float[K, 2], g and e of open ones
     low: np.ndarray  # float[K], bracket in which `base` is right
     high: np.ndarray
     highest: np.ndarray  # float[K], above every level of the demand
@@ -59,7 +60,8 @@ def new_search(book, live, x):
     return Search(
         np.empty(n, np.int64), np.empty(n), np.empty(n), g, e, np.empty(n, np.int64), np.empty(n, np.int64),
         np.zeros(n, np.bool_), top, np.zeros(demands, np.int64), np.zeros(demands, np.int64),
-        np.zeros((demands, 4), np.int64), np.zeros(demands), np.zeros(demands), highest, g_scale, e_scale,
+        np.zeros((demands, 2), np.int64), np.zeros((demands, 2)), np.zeros(demands), np.zeros(demands), highest,
+        g_scale, e_scale,
     )  # fmt: skip
 
 
@@ -79,23 +81,32 @@ def narrow(k, low, high, book, search, x):
             end += np.int64(seen[j])
     search.tied[k] = end - s
     low_den, high_den = slack(low, p, d), slack(high, p, d)
-    closed = open_lots = open_g = open_e = 0
-    for j in range(s, t):
-        gross = others[j] + p * q[j]
-        at_low, at_high = gross - low * equity[j], gross - high * equity[j]
-        is_closed = ~shared[j] & (at_high > 0.0) & (at_high >= high_den * free[j])
-        is_open = ~shared[j] & (at_high > 0.0) & (at_low < low_den * free[j])
-        closed += free[j] if is_closed else 0
-        open_lots += q[j] if is_open else 0
-        open_g += on_grid(others[j], g_scale) if is_open else 0
-        open_e += on_grid(equity[j], e_scale) if is_open else 0
-        if ~shared[j] & (at_low > 0.0) & (is_open == is_closed):
-            row[end] = j
-            end += 1
+    first = end
+    while True:
+        end = first
+        closed = open_lots = g_steps = e_steps = 0
+        for j in range(s, t):
+            gross = others[j] + p * q[j]
+            at_low, at_high = gross - low * equity[j], gross - high * equity[j]
+            is_closed = ~shared[j] & (at_high > 0.0) & (at_high >= high_den * free[j])
+            is_open = ~shared[j] & (at_high > 0.0) & (at_low < low_den * free[j])
+            closed += free[j] if is_closed else 0
+            open_lots += q[j] if is_open else 0
+            g_steps += on_grid(others[j], g_scale) if is_open else 0
+            e_steps += on_grid(equity[j], e_scale) if is_open else 0
+            if ~shared[j] & (at_low > 0.0) & (is_open == is_closed):
+                row[end] = j
+                end += 1
+        open_g, open_e = g_steps / g_scale, e_steps / e_scale
+        g_fine = finer(open_g + p * open_lots, g_scale, t - s)
+        e_fine = finer(open_e, e_scale, t - s)
+        if open_lots == 0 or (g_fine == g_scale and e_fine == e_scale):
+            break
+        g_scale, e_scale = g_fine, e_fine
     search.size[k] = end - s
     search.low[k], search.high[k] = low, high
-    base = search.base[k]
-    base[0], base[1], base[2], base[3] = closed, open_lots, open_g, open_e
+    search.base_lots[k, 0], search.base_lots[k, 1] = closed, open_lots
+    search.base[k, 0], search.base[k, 1] = open_g, open_e
     g, e, lots, room = search.g, search.e, search.lots, search.free
     for c in range(s, end):
         j = row[c]
@@ -126,10 +137,10 @@ def level_within(k, eta, z, book, search, x):
     refresh(k, book, search, x)
     s = book.start[k]
     t = s + search.size[k]
-    b = search.base[k]
+    base = (search.base_lots[k, 0], search.base_lots[k, 1], search.base[k, 0], search.base[k, 1])
     level, _, open_equity, _ = find_level(
         eta, search.low[k], search.high[k], search.g[s:t], search.e[s:t], search.lots[s:t], search.free[s:t],
-        book.price[k], book.haircut[k], z, (b[0], b[1], b[2], b[3]), search.g_scale[k], search.e_scale[k],
+        book.price[k], book.haircut[k], z, base, search.g_scale[k], search.e_scale[k],
     )  # fmt: skip
     return level, open_equity
 
@@ -151,7 +162,7 @@ def level_of_everybody(k, eta, z, book, search, x):
             g[j] = gross
             e[j] = own
     level, _, open_equity, _ = find_level(
-        eta, 0.0, search.highest[k], g[s:t], e[s:t], q[s:t], book.free[s:t], price[k], haircut[k], z, (0, 0, 0, 0),
+        eta, 0.0, search.highest[k], g[s:t], e[s:t], q[s:t], book.free[s:t], price[k], haircut[k], z, (0, 0, 0.0, 0.0),
         search.g_scale[k], search.e_scale[k],
     )  # fmt: skip
     return level, open_equity

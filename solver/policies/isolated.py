@@ -55,12 +55,13 @@ def agreed(low, high, member, q, free, e, p, d, e_scale):
     closed = 0
     open_lots = 0
     open_e = 0
+    e_max = 2.0**62 / e_scale  # the grid need not fit closed accounts: what they add is taken out again below
     for j in range(member.size):
         lots = abs(q[j])
         is_open = member[j] & (p * lots - high * e[j] > 0.0)
         mask[j] = member[j] & (p * lots - low * e[j] > 0.0) & ~is_open
         open_lots += lots if is_open else 0
-        open_e += on_grid(e[j], e_scale) if is_open else 0
+        open_e += on_grid(min(e[j], e_max), e_scale) if is_open else 0
     low_den, high_den = slack(low, p, d), slack(high, p, d)
     for j in range(free.size):
         lots = abs(q[j])
@@ -70,8 +71,8 @@ def agreed(low, high, member, q, free, e, p, d, e_scale):
         mask[j] = mask[j] | (at_end & ~is_closed)
         closed += free[j] if is_closed else 0
         open_lots -= lots if at_end else 0
-        open_e -= on_grid(e[j], e_scale) if at_end else 0
-    return (closed, open_lots, 0, open_e), mask
+        open_e -= on_grid(min(e[j], e_max), e_scale) if at_end else 0
+    return (closed, open_lots, 0.0, open_e / e_scale), mask
 
 
 @njit(cache=True, error_model="numpy")
@@ -181,7 +182,7 @@ def searched(columns, z, p, d):
     """What `find_level` gives without a bracket."""
     g, own, lots, _ = columns
     top, g_scale, e_scale = kernel.survey(g, own, lots, g, p)
-    return kernel.find_level(np.inf, 0.0, top, *columns, p, d, z, (0, 0, 0, 0), g_scale, e_scale)
+    return kernel.find_level(np.inf, 0.0, top, *columns, p, d, z, (0, 0, 0.0, 0.0), g_scale, e_scale)
 
 
 def guessed(member, z, total, held, book, rank, p, d):
@@ -202,10 +203,13 @@ def leveled(member, z, total, held, book, rank, p, d):
     low, high = guess * (1 - BRACKET), guess * (1 + BRACKET)
     if guess > 0:
         # Whoever is open at `low` has less equity than its notional over `low`.
-        e_scale = grid_scale(p * held / low, 2)
-        base, mask = agreed(low, high, member, *book, p, d, e_scale)
+        e_scale = scale = grid_scale(p * held / low, 2)
+        base, mask = agreed(low, high, member, *book, p, d, scale)
+        while base[1] and kernel.finer(base[3], scale, member.size) > scale:
+            scale = kernel.finer(base[3], scale, member.size)
+            base, mask = agreed(low, high, member, *book, p, d, scale)
         mine = gathered(np.flatnonzero(mask), *book)
-        found = kernel.find_level(guess, low, high, *mine, p, d, z, base, 1.0, e_scale)
+        found = kernel.find_level(guess, low, high, *mine, p, d, z, base, grid_scale(0.0, 1), e_scale)
         if low * (1 + 1e-9) < found[0] < high * (1 - 1e-9):
             return found
     return searched(gathered(np.flatnonzero(member), *book), z, p, d)

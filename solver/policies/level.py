@@ -1,11 +1,11 @@
-"""Kernels of water filling one demand: find its level, pour at it.
+"""Kernels of water filling one demand: find its level.
 
 An item holds q lots at price p in an account with gross notional g elsewhere and equity e. With x lots taken and
 haircut d its leverage is (g + p (q - x)) / (e - d x); at level eta an item that is neither untouched nor closed gives
 x = (g + p q - eta e) / (p - eta d). Numerator and denominator are linear in the sums over such items, so the level that
 meets a demand is found by a bracketed Newton search whose steps are exact once the set of items is right.
-Items on which a bracket of levels is agreed (open, closed or untouched at both ends) are passed as their sums, `base`.
-No (G - p x) anywhere: it breaks exact ties.
+Items on which a bracket of levels is agreed (open, closed or untouched at both ends) are passed as their sums, `base`:
+lots of the closed ones; lots, g and e of the open ones. No (G - p x) anywhere: it breaks exact ties.
 """
 
 import math
@@ -18,6 +18,7 @@ from solver.grid import grid_scale, on_grid
 LEVEL_MAX = 1e200
 ROUNDING = 1e-15
 PASSES_MAX = 400
+STEP_MAX = 2.0**-46  # one grid step, relative to what is open: the rounding of a sum is a few thousand times this
 
 
 @njit("f8(f8, f8)", cache=True, error_model="numpy", inline="always")
@@ -76,15 +77,41 @@ def sums_at(eta, g, e, q, free, p, d, g_scale, e_scale):
 
 
 @njit(cache=True, error_model="numpy")
+def finer(total, scale, count):
+    """The scale, or, where its steps are coarse against the total of `count` terms, one that just fits that total."""
+    return scale if STEP_MAX * total * scale >= 1.0 else max(scale, grid_scale(total + count / scale, 2))
+
+
+@njit(cache=True, error_model="numpy")
+def open_sums(eta, g, e, q, free, p, d, base, g_scale, e_scale):
+    """Lots of closed items, then lots, g and e of the open ones, at level eta, with `base`.
+
+    The grids given fit everybody. Beside a whale they round small open accounts away: then the sums are taken again on
+    grids that just fit the open ones.
+    """
+    while True:
+        closed, lots, g_steps, e_steps = sums_at(eta, g, e, q, free, p, d, g_scale, e_scale)
+        lots += base[1]
+        open_g = g_steps / g_scale + base[2]
+        open_e = e_steps / e_scale + base[3]
+        g_fine = finer(open_g + p * lots, g_scale, g.size)
+        e_fine = finer(open_e, e_scale, g.size)
+        if lots == 0 or (g_fine == g_scale and e_fine == e_scale):
+            return closed + base[0], lots, open_g, open_e
+        g_scale, e_scale = g_fine, e_fine
+
+
+@njit(cache=True, error_model="numpy")
 def level_of_all(g, e, q, p, d, z, base, g_scale, e_scale):
     """Level at which the items give z lots if all of them were open."""
     closed, all_q, all_g, all_e = base
+    g_steps = e_steps = 0
     for j in range(g.size):
         all_q += q[j]
-        all_g += on_grid(g[j], g_scale)
-        all_e += on_grid(e[j], e_scale)
-    equity = all_e / e_scale - (z - closed) * d
-    return (all_g / g_scale + p * (all_q - (z - closed))) / equity if equity > 0.0 else -1.0
+        g_steps += on_grid(g[j], g_scale)
+        e_steps += on_grid(e[j], e_scale)
+    equity = e_steps / e_scale + all_e - (z - closed) * d
+    return (g_steps / g_scale + all_g + p * (all_q - (z - closed))) / equity if equity > 0.0 else -1.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -100,11 +127,7 @@ def find_level(eta, low, high, g, e, q, free, p, d, z, base, g_scale, e_scale):
     step = 0
     while True:
         step += 1
-        closed, open_lots, g_steps, e_steps = sums_at(eta, g, e, q, free, p, d, g_scale, e_scale)
-        closed += base[0]
-        open_lots += base[1]
-        open_g = (g_steps + base[2]) / g_scale
-        open_equity = (e_steps + base[3]) / e_scale
+        closed, open_lots, open_g, open_equity = open_sums(eta, g, e, q, free, p, d, base, g_scale, e_scale)
         given = closed + (open_g + p * open_lots - eta * open_equity) / slack(eta, p, d)
         left = z - closed
         weight = open_equity - left * d
@@ -120,12 +143,3 @@ def find_level(eta, low, high, g, e, q, free, p, d, z, base, g_scale, e_scale):
         if high - low <= ROUNDING * high or new == eta:
             return eta, given, open_equity, step
         eta = new
-
-
-@njit(cache=True, error_model="numpy")
-def pour(eta, g, e, q, free, p, d, x):
-    """Write the reductions of the items at level eta."""
-    den = slack(eta, p, d)
-    for j in range(g.size):
-        excess = g[j] + p * q[j] - eta * e[j]
-        x[j] = min(max(excess / den, 0.0), float(free[j]))

@@ -61,23 +61,30 @@ def random_arguments(seed):
 def several_one_at_a_time(problem, relaxed_lots):
     """The rule of lots for several demands as it is written, one lot at a time; lots per row.
 
-    Every position gives the whole part of its relaxed reduction; then, as long as a demand misses a lot, one is taken
-    from the account of the largest present leverage that has lots left in such a demand; ties by tie rank, account,
-    demand. A position is an account's rows of one demand; only rows of solvent accounts that may be asked count.
+    Every position gives the whole part of its relaxed reduction; where these exceed a demand, the lot whose return
+    leaves the smallest leverage goes back, ties by the larger tie rank, account. Then, as long as a demand misses a
+    lot, one is taken from the account of the largest present leverage that has lots left in such a demand; ties by tie
+    rank, account, demand. A position is an account's rows of one demand; only rows of solvent accounts that may be
+    asked count. From nothing (relaxed 0), for one demand, it is the rule of one demand.
     """
     p = problem
     positions = {}  # (demand, account) -> rows, the larger available and then the larger held first
     for row in range(p.account.size):
         k = int(p.demand_of[2 * p.asset[row] + (p.quantity_lots[row] < 0)])
         may = p.eligible is None or p.eligible[row]
-        if k >= 0 and p.quantity_lots[row] != 0 and may and p.equity[p.account[row]] > 0 and available(p, row) > 0:
+        may = may and k >= 0 and p.equity[p.account[row]] > 0 and available(p, row) > 0
+        if may and can_pay(p, k, p.account[row]):
             positions.setdefault((k, int(p.account[row])), []).append(row)
     free = {key: sum(available(p, row) for row in rows) for key, rows in positions.items()}
     taken = {key: int(sum(relaxed_lots[row] for row in rows)) for key, rows in positions.items()}
     for k in range(p.demand_lots.size):
         mine = [key for key in positions if key[0] == k]
         wanted = min(int(p.demand_lots[k]), sum(free[key] for key in mine))
-        assert sum(taken[key] for key in mine) <= wanted
+        for _ in range(sum(taken[key] for key in mine) - wanted):
+            given = [key for key in mine if taken[key] > 0]
+            last = max(given, key=lambda key: (-present_leverage(p, taken | {key: taken[key] - 1}, key[1]),
+                                               p.rank()[key[1]], key[1]))  # fmt: skip
+            taken[last] -= 1
     missing = {
         k: min(int(p.demand_lots[k]), sum(n for key, n in free.items() if key[0] == k))
         - sum(n for key, n in taken.items() if key[0] == k)
@@ -104,12 +111,24 @@ def available(problem, row):
 
 
 def present_leverage(problem, taken, account):
-    """Exact leverage of an account after what was taken from it so far, at the mark."""
+    """Exact leverage of an account after what was taken from it so far."""
     p = problem
     gone = {key: n for key, n in taken.items() if key[1] == account}
-    gross = sum(
-        Fraction(int(abs(p.quantity_lots[row]))) * Fraction(p.lot_price[p.asset[row]])
-        for row in np.flatnonzero(p.account == account)
-    )
+    gross = exact_gross(p, account)
     gross -= sum(n * Fraction(p.lot_price[p.demand_asset[k]]) for (k, _), n in gone.items())
-    return gross / Fraction(p.equity[account])
+    equity = Fraction(p.equity[account]) - sum(n * Fraction(p.haircut[k]) for (k, _), n in gone.items())
+    return gross / equity if gross else Fraction(0)
+
+
+def exact_gross(problem, account):
+    """Gross notional of an account as given."""
+    rows = np.flatnonzero(problem.account == account)
+    return sum(
+        Fraction(int(abs(problem.quantity_lots[row]))) * Fraction(problem.lot_price[problem.asset[row]]) for row in rows
+    )
+
+
+def can_pay(problem, k, account):
+    """Is the account left solvent by giving up demand k's haircut on everything it holds?"""
+    haircut, price = Fraction(problem.haircut[k]), Fraction(problem.lot_price[problem.demand_asset[k]])
+    return haircut <= 0 or haircut * exact_gross(problem, account) < Fraction(problem.equity[account]) * price

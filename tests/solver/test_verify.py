@@ -73,6 +73,17 @@ def test_a_queue_out_of_order_is_found(policy):
         lambda s: {"relaxed_lots": s.relaxed_lots * np.nan},
         lambda s: {"level": s.level * 1.001},
         lambda s: {"level": s.level * np.inf},
+        lambda s: {"insolvent_lots": s.insolvent_lots + 1},
+        lambda _: {"insolvent_lots": None},
+        lambda _: {"kkt_residual": 1e9},
+        lambda _: {"kkt_residual": None},
+        lambda _: {"kkt_residual": np.nan},
+        lambda _: {"clearing_residual_lots": 1.0},
+        lambda _: {"clearing_residual_lots": None},
+        lambda s: {"score": s.relaxed_lots},
+        lambda _: {"policy": "risk"},
+        lambda _: {"policy": "queue:effective_leverage"},
+        lambda _: {"status": "RESIDUAL"},
         lambda _: {"status": "NOT_CONVERGED"},
         lambda _: {"status": "INVALID", "reason": ""},
     ],
@@ -83,6 +94,47 @@ def test_every_mutation_is_found(change):
     report = verify(problem, replace(solution, **change(solution)))
     assert not report.ok
     assert all(isinstance(sentence, str) and sentence for sentence in report.failures)
+
+
+@pytest.mark.parametrize("policy", ["queue:pnl_leverage", "queue:effective_leverage"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: {"score": s.score * 1.001},
+        lambda s: {"score": np.where(s.score == 0, 1.0, s.score)},
+        lambda s: {"score": s.score[:-1]},
+        lambda _: {"score": None},
+        lambda _: {"policy": "waterfill"},
+        lambda _: {"policy": "queue:lottery"},
+        lambda s: {"level": s.relaxed_lots[:1]},
+        lambda _: {"kkt_residual": 0.0},
+        lambda _: {"status": "RESIDUAL"},
+    ],
+)
+def test_every_mutation_of_a_queue_is_found(policy, change):
+    """Scores too, also the 0 of an account without equity."""
+    problem, solution = solved(policy)
+    assert verify(problem, solution).ok
+    report = verify(problem, replace(solution, **change(solution)))
+    assert not report.ok
+    assert all(isinstance(sentence, str) and sentence for sentence in report.failures)
+
+
+def test_a_policy_that_the_problem_does_not_allow_is_found():
+    """Without entry prices there is no score by profit: a sentence, no exception."""
+    problem = isolated([3, 4], [1.0, 2.0], 3)
+    solution = solve(problem, policy="queue:effective_leverage")
+    report = verify(problem, replace(solution, policy="queue:pnl_leverage"))
+    assert report.failures == ["policy queue:pnl_leverage needs entry_price"]
+
+
+def test_a_shortage_is_a_residual_and_nothing_else():
+    """OPTIMAL says that every demand was met."""
+    problem = isolated([3, 4], [1.0, 2.0], 9)
+    for policy in ("waterfill", "queue:effective_leverage"):
+        solution = solve(problem, policy=policy)
+        assert verify(problem, solution).ok
+        assert not verify(problem, replace(solution, status="OPTIMAL")).ok
 
 
 def test_random_moves_of_a_lot_are_found():
