@@ -224,12 +224,5 @@ def test_at_a_speed_the_order_of_time_holds_over_all_partitions(broker, records,
         by_time.setdefault(ms, []).append(at_ms)
     times = sorted(by_time)
     torn = [ms for before, ms in itertools.pairwise(times) if min(by_time[ms]) < max(by_time[before])]
-    # While it is behind its pace it does not wait for acknowledgements.
-    assert torn == [] or facts["behind_ms_max"] > 0
-    print(
-        len(torn),
-        facts,
-        max(late),
-        [max(by_time[b]) - min(by_time[a]) for b, a in itertools.pairwise(times) if a in torn][:20],
-    )
-    assert len(torn) <= 0
+    # More than a second behind its pace it does not wait, and says how often.
+    assert torn == [] or facts["times_not_waited_for"] > 0, (len(torn), facts)
