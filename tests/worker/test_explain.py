@@ -30,7 +30,7 @@ def test_a_counterparty_reads_why_it_why_this_amount_and_what_it_costs():
         "Its leverage before was 0.909091x: no other was reduced.",
         "It gave 100.00% of what was taken from them together.",
         (
-            "Why this amount: 10 is what brings its leverage down to the level 0.00989022x, in whole lots, or "
+            "Why this amount: 10 is what brings its leverage down to the level 0.009995x, in whole lots, or "
             "all that it holds there; at this level all together give 10."
         ),
         "Against the mark of 100 it gives up 40: its part of what the fund did not pay, or rounding.",
