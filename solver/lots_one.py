@@ -8,7 +8,7 @@ the level of the last one, not by looping over lots. That is path independent ex
 import numpy as np
 from numba import njit
 
-from solver.policies.level import ratio, slack
+from solver.policies.level import ROUNDING, ratio, slack
 
 ENUMERATED_MAX = 4096
 
@@ -155,7 +155,8 @@ def one_demand(low, high, g, e, q, free, rank, p, d, z, x):
     """
     spans = np.empty(q.size, np.int64)
     open_items = np.empty(q.size, np.int64)
-    width = 0.5 * (high - low)
+    # Where lots are finer than the rounding of a level the bracket may be empty, and would be for ever.
+    width = max(0.5 * (high - low), ROUNDING * high, 1e-300)
     held = True
     while True:
         above, between, found, key_min, key_max = count_between(low, high, g, e, q, free, p, d, x, spans, open_items)

@@ -148,3 +148,15 @@ def test_lots_finer_than_rounding():
             out_of_order += any("others than the last lots were given back" in sentence for sentence in failures)
     assert exceeded > 3
     assert out_of_order > 3
+
+
+@pytest.mark.parametrize("rows", [400, 20_000])
+def test_one_demand_of_lots_finer_than_rounding(rows):
+    """The search for the last lot ends also where a level's last bit is worth many lots."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        quantity = rng.integers(2**44, 2**52 if rows == 400 else 2**47, rows)
+        demand = int(quantity.sum() * rng.uniform(0.1, 0.6))
+        problem = isolated(quantity, quantity * 1e-9 / rng.uniform(1, 20, rows), demand, price=1e-9)
+        solution = solve(problem, policy="waterfill")
+        assert verify(problem, solution).failures == []
