@@ -34,7 +34,7 @@ def in_time_order(
     waiting_max: int = WAITING_MAX,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[tuple[int, Record]]]:
-    """(log time, record) by smallest (log time, kind, topic, partition), offset order inside each partition; in batches.
+    """(log time, record) by smallest (log time, kind, topic, partition), each partition in offset order; in batches.
 
     `kinds`: topic -> rank among equal log times. Reads a finite source to its end; raises OutOfOrderError.
     """
