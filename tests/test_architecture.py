@@ -22,7 +22,15 @@ ARROWS = {
         "worker.findings",
         "worker.summary",
     },
-    "worker.demo": {"schemas", "worker.record", "worker.settings", "worker.loop", "worker.engine", "worker.edge"},
+    "worker.demo": {
+        "schemas",
+        "worker",  # the chain of outputs
+        "worker.record",
+        "worker.settings",
+        "worker.loop",
+        "worker.engine",
+        "worker.edge",
+    },
     "worker.adapters": {"schemas", "worker.record"},
     "worker.record": set(),
     "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings"},

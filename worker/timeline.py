@@ -3,7 +3,7 @@
 Rule: the order depends on the records alone, not on how they were read, so the same range gives the same recording.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -23,17 +23,22 @@ class Waiting(msgspec.Struct):
     """A record that waits for older ones of other partitions."""
 
     record: Record
-    kind: int = 0
+    kind: int = 0  # decides between equal log times
     log_time_ms: int = 0  # non-decreasing inside its partition
 
 
 def in_time_order(
-    source: Source, *, waiting_max: int = WAITING_MAX, progress: Callable[[int], None] = lambda _: None
+    source: Source,
+    *,
+    kinds: Mapping[str, int] | None = None,
+    waiting_max: int = WAITING_MAX,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[tuple[int, Record]]]:
-    """(log time, record) by smallest (log time, topic, partition), offset order inside each partition; in batches.
+    """(log time, record) by smallest (log time, kind, topic, partition), each partition in offset order; in batches.
 
-    Reads a finite source to its end; raises OutOfOrderError.
+    `kinds`: topic -> rank among equal log times. Reads a finite source to its end; raises OutOfOrderError.
     """
+    kinds = kinds or {}
     partitions = source.partitions()
     merge: Merge[Waiting] = Merge(partitions)
     live = source if isinstance(source, LiveSource) else None
@@ -42,7 +47,7 @@ def in_time_order(
     while not source.at_end():
         records = source.poll(POLL_RECORDS)
         for record in records:
-            merge.push(Waiting(record))
+            merge.push(Waiting(record, kinds.get(record.topic, 0)))
         taken = _taken(merge, source.complete_until_ms)
         polled += len(records)
         waiting += len(records) - len(taken)

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.kafka.topics import Topics, Worker, adl, committed, expected
 from tests.worker.random_tape import PARTITIONS, random_log
+from worker.demo.exchange import EPOCH_MS, RANK, Exchange
 from worker.edge.exits import Exit
 from worker.edge.jsonlines import read_records, write_records
 from worker.edge.recording import committed_outputs
@@ -226,3 +227,18 @@ def test_at_a_speed_the_order_of_time_holds_over_all_partitions(broker, records,
     torn = [ms for before, ms in itertools.pairwise(times) if min(by_time[ms]) < max(by_time[before])]
     # More than a second behind its pace it does not wait, and says how often.
     assert torn == [] or facts["times_not_waited_for"] > 0, (len(torn), facts)
+
+
+def test_at_a_speed_records_of_one_time_arrive_in_the_order_of_their_kinds(broker, tmp_path):
+    """Instruments, accounts, funds, marks and positions of a first moment, which only in that order are understood."""
+    exchange = Exchange(1, accounts=5_000, symbols=20)
+    records = [msgspec.structs.replace(record, log_time_ms=EPOCH_MS) for record in exchange.start()]
+    topics = Filled(broker, tmp_path, records, exchange.offsets, message_timestamp_type="LogAppendTime")
+    code, words = topics.adl("publish", topics.recording, "--speed", "1", "--json")
+    assert (code, json.loads(words)["times_not_waited_for"]) == (0, 0), words
+    arrived = {}
+    for record in topics.held():
+        arrived.setdefault(RANK[record.topic.removeprefix(f"{topics.prefix}.")], []).append(record.log_time_ms)
+    assert {rank: len(times) for rank, times in arrived.items()} == {0: 20, 1: 175, 3: 2, 4: 20, 5: 5_000}
+    for before, after in itertools.pairwise(sorted(arrived)):
+        assert max(arrived[before]) <= min(arrived[after])

@@ -48,3 +48,10 @@ def test_a_recording_too_far_from_time_order_is_refused_and_not_held_in_memory()
     with pytest.raises(OutOfOrderError, match="records wait for older ones of other partitions"):
         ordered(RecordingSource(records), waiting_max=4_000)
     assert len(ordered(RecordingSource(interleaved(records, 1)), waiting_max=4_000)) == 18_000
+
+
+def test_among_equal_log_times_the_kind_decides_and_then_the_name():
+    """An instrument before its marks and positions, whatever their topics are called."""
+    records = [Record(topic, 0, offset, 10 + offset, None, b"") for offset in (0, 1) for topic in ("a", "b", "c", "d")]
+    given = ordered(RecordingSource(records), kinds={"a": 4, "b": 5, "c": 0, "d": 4})
+    assert [(ms, record.topic) for ms, record in given] == [(ms, topic) for ms in (10, 11) for topic in "cadb"]

@@ -5,7 +5,7 @@ At once, the topics then hold what the recording holds: same partitions, offsets
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ from worker.edge.secrets import client_config
 from worker.edge.topics import input_topics, output_topics, wanted_topics
 from worker.edge.topics_check import Level, judge
 from worker.record import END, Record
-from worker.settings import SettingError, Settings
+from worker.settings import KINDS, SettingError, Settings
 
 if TYPE_CHECKING:
     from worker.edge.kafka_cluster import Cluster
@@ -64,7 +64,7 @@ def publish(
         if speed is None:
             _at_once(source, publisher, show)
         else:
-            pace = _paced(source, publisher, speed, show)
+            pace = _paced(source, Pace(publisher, speed, kinds_of_topics(settings)), show)
     publisher.flush()
     if whole and (differing := _differing(cluster, source.ends())):
         raise ClientError(f"the topics do not end where the recording does: {differing}")
@@ -129,22 +129,36 @@ def _at_once(source: RecordingSource, publisher: "Publisher", show: Callable[[in
         show(done)
 
 
+def kinds_of_topics(settings: Settings) -> dict[str, int]:
+    """Topic -> its place in the order in which equal log times are taken; of several kinds, the first counts."""
+    ranks: dict[str, int] = {}
+    for rank, kind in enumerate(KINDS):
+        for topic in settings.input.topics[kind]:
+            ranks.setdefault(topic, rank)
+    return ranks
+
+
 class Pace:
-    """When each record is due; a record of a later time goes when those before it are there.
+    """When each record is due; one of a later time, or of the same and a later kind, goes when those before are there.
 
     Partitions travel in requests of their own, so without that wait their order is lost. Where the waits take more
-    time than the pace leaves, order gives way once it is BEHIND_MS_MAX behind, and that is counted.
+    time than the pace leaves, order gives way for a time that is BEHIND_MS_MAX behind, and that is counted.
     """
 
-    def __init__(self, publisher: "Publisher", speed: float) -> None:
-        self._publisher, self._speed = publisher, speed
-        self._begun, self._first_ms, self._last_ms = 0.0, 0, -END
+    def __init__(self, publisher: "Publisher", speed: float, kinds: Mapping[str, int]) -> None:
+        self._publisher, self._speed, self.kinds = publisher, speed, kinds
+        self._begun, self._first_ms, self._last_ms, self._last_kind = 0.0, 0, -END, 0
+        self._waits = True
         self.behind_ms_max = self.steps = self.steps_not_waited = 0
 
     def put(self, log_time_ms: int, record: Record) -> None:
         """Puts a record when it is due."""
+        kind = self.kinds[record.topic]
         if log_time_ms > self._last_ms:
             self._step(log_time_ms)
+        elif kind != self._last_kind and self._waits:
+            self._publisher.flush()
+        self._last_kind = kind
         self._publisher.put(record, timed=False)
 
     def _step(self, log_time_ms: int) -> None:
@@ -153,7 +167,8 @@ class Pace:
             self._begun, self._first_ms = time.monotonic(), log_time_ms
         self.steps, self._last_ms = self.steps + 1, log_time_ms
         due = self._begun + (log_time_ms - self._first_ms) / 1000 / self._speed
-        if (time.monotonic() - due) * 1000 < BEHIND_MS_MAX:
+        self._waits = (time.monotonic() - due) * 1000 < BEHIND_MS_MAX
+        if self._waits:
             self._publisher.flush()
         else:
             self.steps_not_waited += 1
@@ -162,12 +177,12 @@ class Pace:
         self.behind_ms_max = max(self.behind_ms_max, int(-early * 1000))
 
 
-def _paced(source: RecordingSource, publisher: "Publisher", speed: float, show: Callable[[int], None]) -> Pace:
+def _paced(source: RecordingSource, pace: Pace, show: Callable[[int], None]) -> Pace:
     from worker.timeline import OutOfOrderError, in_time_order
 
-    pace, done = Pace(publisher, speed), 0
+    done = 0
     try:
-        for batch in in_time_order(source):
+        for batch in in_time_order(source, kinds=pace.kinds):
             for log_time_ms, record in batch:
                 pace.put(log_time_ms, record)
             done += len(batch)

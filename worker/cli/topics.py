@@ -1,7 +1,8 @@
 """`adl topics create|check|acls`: the pool's topics made, judged, and who may do what with them."""
 
 import os
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,6 +15,9 @@ from worker.edge.secrets import client_config
 from worker.edge.topics import Wanted, replicas_wanted, settings_wanted, wanted_topics
 from worker.edge.topics_check import Level, judge
 from worker.settings import SettingError
+
+if TYPE_CHECKING:
+    from worker.edge.kafka_cluster import Cluster
 
 Filled = Annotated[
     bool, typer.Option("--filled", help="Inputs hold records of the past with their own times, as `adl publish` does.")
@@ -40,22 +44,36 @@ def create(
     wanted = wanted_topics(settings)
     counts = _counts(partitions, wanted)
     cluster = Cluster(client_config(settings.kafka, os.environ))
-    copies = replicas or replicas_wanted(cluster.brokers())[0]
-    in_sync = {"min.insync.replicas": str(replicas_wanted(copies)[1])}
-    there = cluster.facts(wanted)
     made: dict[str, dict[str, object]] = {}
-    for topic, want in wanted.items():
-        given, count = settings_wanted(want, filled=filled) | in_sync, counts.get(topic, 1)
-        if topic in there or not cluster.create(topic, count, copies, given):
+    # Said at once: the next one may be refused.
+    for topic, count, copies, given in make(cluster, wanted, counts, replicas=replicas, filled=filled):
+        if given is None:
             _say(f"left {topic} as it is", json=json)
             continue
-        # Said at once: the next one may be refused.
         made[topic] = {"partitions": count, "replicas": copies, "settings": given}
         named = ", ".join(f"{name}={value}" for name, value in given.items())
         _say(f"made {topic}: partitions {count}, replicas {copies}, {named}", json=json)
-    cluster.wait_for_leaders(wanted)
     if json:
         terminal.show_json({"made": made, "left": sorted(set(wanted) - set(made))})
+
+
+def make(
+    cluster: "Cluster",
+    wanted: dict[str, Wanted],
+    counts: dict[str, int],
+    *,
+    replicas: int | None = None,
+    filled: bool = False,
+) -> Iterator[tuple[str, int, int, dict[str, str] | None]]:
+    """Makes what is missing: topic, partitions, replicas and settings of each, None where it was there; all led."""
+    copies = replicas or replicas_wanted(cluster.brokers())[0]
+    in_sync = {"min.insync.replicas": str(replicas_wanted(copies)[1])}
+    there = cluster.facts(wanted)
+    for topic, want in wanted.items():
+        given, count = settings_wanted(want, filled=filled) | in_sync, counts.get(topic, 1)
+        made = topic not in there and cluster.create(topic, count, copies, given)
+        yield topic, count, copies, given if made else None
+    cluster.wait_for_leaders(wanted)
 
 
 def _say(line: str, *, json: bool) -> None:
