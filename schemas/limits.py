@@ -45,7 +45,8 @@ TIME_MS_MAX = 2**53  # exact in every JSON reader; the year 287396
 NAME_BYTES_MAX = 64  # accounts, symbols, currencies, fund ids; UTF-8, printable
 ID_BYTES_MAX = 128  # ids of bankruptcies, trades, decisions, controls
 REASON_BYTES_MAX = 1024  # an operator's or an exchange's free text
-BANKRUPTCY_LINES_MAX = 2 * POSITIONS_PER_ACCOUNT_MAX
+BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
+DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
 
 

@@ -22,6 +22,7 @@ from worker.book.hold import (
     LEG_NEXT,
     LEG_QUOTE,
     LEG_STATE,
+    fits,
     link,
 )
 from worker.book.state import SIDES
@@ -77,6 +78,14 @@ class Held:
         """The adl_seq of each new leg: one more than any that its account was given or reports."""
         self._accounts.reserve(len(self._book.accounts))
         return self._book.number_legs(self._accounts.cells, account)
+
+    def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
+        """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""
+        self._accounts.reserve(len(self._book.accounts))
+        order = np.lexsort((key, account))
+        return bool(
+            fits(self._legs.cells, self._accounts.cells, account[order], key[order], lots[order], quote_minor[order])
+        )
 
     def add(self, decision_id: str, legs: Legs) -> None:
         """Books the legs of a decision."""
