@@ -22,6 +22,7 @@ from worker.book.hold import (
     LEG_NEXT,
     LEG_QUOTE,
     LEG_STATE,
+    NEWEST,
     fits,
     link,
 )
@@ -78,6 +79,11 @@ class Held:
         """The adl_seq of each new leg: one more than any that its account was given or reports."""
         self._accounts.reserve(len(self._book.accounts))
         return self._book.number_legs(self._accounts.cells, account)
+
+    def newest(self, account: str) -> int:
+        """The adl_seq that an account was given last, 0 where none was."""
+        row = self._book.accounts.row(account)
+        return self._accounts.columns[NEWEST][row] if 0 <= row < self._accounts.capacity else 0
 
     def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
         """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""

@@ -105,7 +105,7 @@ class _Allocation:
 
     def apply(self, result: Round, problem: Problem, reduction: NDArray[np.int64]) -> None:
         """Takes what a round took off quantities, equities and what is left of the lines."""
-        self.quantity -= np.sign(self.quantity) * reduction
+        self.quantity = np.subtract(self.quantity, np.sign(self.quantity) * reduction)  # the problem keeps the old
         rows = np.flatnonzero(reduction)
         key_of = problem.demand_of[2 * problem.asset[rows] + (problem.quantity_lots[rows] < 0)]
         np.subtract.at(self.equity, self.gathered.account[rows], problem.haircut[key_of] * reduction[rows])

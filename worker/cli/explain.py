@@ -13,11 +13,11 @@ from worker.explain import explain
 
 def explain_command(
     wanted: Annotated[str, typer.Argument(metavar="DECISION|TRADE", help="An id, or its beginning.")],
-    outputs: Annotated[Path, typer.Option("--outputs", help="Folder of outputs.")] = Path("build/demo"),
+    out: Annotated[Path, typer.Option(help="Folder of outputs.")] = Path("build/demo"),
     json: Json = False,
 ) -> None:
     """Why this account, why this amount."""
-    explanation = explain(wanted, committed_outputs(outputs))
+    explanation = explain(wanted, committed_outputs(out))
     if json:
         terminal.show_json(explanation)
     else:
