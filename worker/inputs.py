@@ -77,9 +77,8 @@ class Inputs:
         """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
         messages = event.read()
         for message in messages:
-            if isinstance(message, AccountUpdate | Account) and event.record.key not in (None, message.account.encode()):
-                # A null value with either key would miss the other.
-                self.counts["KEY_DIFFERS"] = self.counts.get("KEY_DIFFERS", 0) + 1
+            if isinstance(message, AccountUpdate | Account):
+                self._count_key(event.record.key, message.account)
         if len(messages) == 1 and type(messages[0]) is AccountUpdate and self._openings.add(messages[0]):
             self._new.append(event)
             if len(self._new) >= NEW_MAX:
@@ -87,6 +86,11 @@ class Inputs:
             return
         self.settle()
         self._apply(event, messages)
+
+    def _count_key(self, key: bytes | None, account: str) -> None:
+        """Counts a record under another key than its account's: a null value with either would miss the other."""
+        if key is not None and key != account.encode():
+            self.counts["KEY_DIFFERS"] = self.counts.get("KEY_DIFFERS", 0) + 1
 
     def _apply(self, event: Event, messages: Sequence[InputMessage]) -> None:
         if event.refused is not None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.worker.small_market import legs, market, run
 from tests.worker.tape import Tape
+from worker.summary import summarise
 
 
 def clearing(said, filled):
@@ -79,6 +80,7 @@ def test_a_counterparty_that_refuses_later_closes_what_the_liquidated_side_left_
     ]  # fmt: skip
     assert legs(said, 1) == legs(said, 2) == []
     assert clearing(said, told) == (0, 0)
+    assert [summarise(first.sink.records).residuals, summarise(said.sink.records).residuals] == [[], []]
 
 
 def test_what_was_replaced_before_the_liquidated_side_refused_stays_open():

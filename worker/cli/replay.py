@@ -149,9 +149,7 @@ def _verify(source: RecordingSource, folder: Path, settings: Settings, *, json: 
     from worker.verify import verify_replay
 
     if not (folder / OUTPUTS_FILE).exists():
-        raise RecordingError(
-            f"there is nothing to verify in {folder}; replay it first, or name its --out"
-        )
+        raise RecordingError(f"there is nothing to verify in {folder}; replay it first, or name its --out")
     logical = {topic: name.replace("_", "-") for name, topic in to_values(settings)["output"].items()}
     published = MemorySink()
     published.records = [
