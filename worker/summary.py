@@ -232,9 +232,8 @@ def _standing(done: list[AdlDecision]) -> list[Residual]:
         for demand in decision.demands:
             if demand.residual_reason == LEFT_OPEN:
                 newest.setdefault((group, demand.symbol, demand.side), name)
-        for item in _residuals(decision)[::-1]:
-            if item.reason != LEFT_OPEN or newest[group, item.symbol, item.side] == name:
-                kept.append(item)
+        said = _residuals(decision)[::-1]
+        kept += [x for x in said if x.reason != LEFT_OPEN or newest[group, x.symbol, x.side] == name]
     return kept[::-1]
 
 
