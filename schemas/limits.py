@@ -24,7 +24,6 @@ INT64_MAX = 2**63 - 1
 
 NUMBER_CHARS_MAX = 48  # of a decimal text, sign and point included
 DECIMALS_MAX = 24  # of a price scale
-CURRENCY_DECIMALS_MAX = 18
 
 QUANTITY_LOTS_MAX = 2**53  # one position
 PRICE_SCALED_MAX = 2**62
@@ -40,12 +39,14 @@ ISOLATED_MARGIN_MINOR_MAX = 2**60
 POSITIONS_PER_ACCOUNT_MAX = 1024
 
 SEQUENCE_MAX = 2**62  # epoch, seq, adl_seq, decision_sequence
+ADL_SEQ_UNKNOWN_MAX = 2**61  # reported legs that we did not give: our own numbers follow them, up to SEQUENCE_MAX
 TIME_MS_MAX = 2**53  # exact in every JSON reader; the year 287396
 
 NAME_BYTES_MAX = 64  # accounts, symbols, currencies, fund ids; UTF-8, printable
 ID_BYTES_MAX = 128  # ids of bankruptcies, trades, decisions, controls
 REASON_BYTES_MAX = 1024  # an operator's or an exchange's free text
-BANKRUPTCY_LINES_MAX = 2 * POSITIONS_PER_ACCOUNT_MAX
+BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
+DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
 
 

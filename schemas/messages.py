@@ -37,7 +37,7 @@ class Instrument(Message, frozen=True, tag_field="type", tag=True):
     contract_type: Literal["linear", "inverse"] = "linear"
     margin_tiers: list[MarginTier] | None = None
     fund_id: str = "default"
-    status: Literal["TRADING", "HALTED", "DELISTED"] = "TRADING"
+    status: Literal["TRADING", "HALTED", "DELISTED"] = "TRADING"  # only carried: deciding follows marks alone
 
 
 class Account(Message, frozen=True, tag_field="type", tag=True):

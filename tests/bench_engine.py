@@ -162,9 +162,8 @@ def one(engine, case, point, watch, found):
     """Decides, publishes and books once; then refuses all legs, so that the book is what it was."""
     before = engine.book.digest()
     heads = dict(engine.outputs.heads)
-    settings = engine.settings.decision
     funds = engine.funds.available()
-    decided = watch.of("decide", decide_room.decide)(engine.book, case, settings, engine.policy, funds)
+    decided = watch.of("decide", decide_room.decide)(engine.book, case, engine._rules(), funds)
     decision, legs = watch.of("publish", engine._write_decision)(case, point, decided)
     watch.of("held", engine._adopt)(case, decision, legs)
     records = engine.outputs.take()[1:]

@@ -3,39 +3,34 @@
 The engine applies what comes out, and the same routine applies what was published when a log is replayed.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
-
-import numpy as np
+from typing import NamedTuple
 
 from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
+from solver.settlement import INT64_SAFE
 from worker.book.book import Book
-from worker.book.state import SIDES
-from worker.legs import (
-    Orders,
-    QuoteRangeError,
-    Taken,
-    cross,
-    in_columns,
-    joined,
-    no_orders,
-    orders_of_round,
-    price_of,
-)
-from worker.rounds import Excluded, Key, NotCertifiedError, Round, run_rounds
+from worker.claims import Claim
+from worker.legs import Orders, QuoteRangeError, cross, in_columns, joined, no_orders, orders_of_round
+from worker.refusals import Gone, Replacement
+from worker.rounds import Excluded, Key, NotCertifiedError, run_rounds
+from worker.rows import few, report, unmet
 from worker.settings import DecisionSettings
-from worker.takeover import Claim, Estate, Line, estates_of
+from worker.takeover import Estate, Line, estates_of
 from worker.waterfall import pay_from_funds, price_lines
 
+DISAGREEMENTS_MAX = 20  # of one bankruptcy
 
-@dataclass(slots=True)
-class Replacement:
-    """Refused legs that need new counterparties: their lots, their cash, and who must not be asked again."""
 
-    lines: dict[Key, Line]
-    refused_by: set[str]
-    unsettled: dict[Key, int] = field(default_factory=dict)  # lots that the bankrupt accounts could not give
+class Rules(NamedTuple):
+    """What holds for every decision of a pool."""
+
+    settings: DecisionSettings
+    policy: str
+    clearing_account: str  # faces every leg, so it is never asked for one
+    fits: Callable[[Orders], bool]  # whether the book can hold the legs beside those that are open
 
 
 @dataclass(slots=True)
@@ -46,6 +41,7 @@ class Case:
     decision_id: str
     attempt: int
     replacement: Replacement | None = None
+    gone: Gone = field(default_factory=dict)  # shared by all attempts
     released: bool = False
     held_reason: str | None = None
 
@@ -68,22 +64,33 @@ class Decided:
 
 
 def symbols_of(book: Book, case: Case) -> set[str]:
-    """Symbols that are taken over: their marks must be fresh."""
+    """Symbols that are taken over, whose marks must be fresh, and those without which an equity is unknown."""
     if case.replacement is not None:
-        return {symbol for symbol, _ in case.replacement.lines.keys() | case.replacement.unsettled.keys()}
-    listed = {line.symbol for claim in case.claims for line in claim.lines}
-    whole = [claim.message.account for claim in case.claims if not claim.lines]
-    return listed | {
-        view.symbol for name in whole for view in book.positions(name) if not view.isolated and view.effective_lots
-    }
+        return {symbol for symbol, _ in case.replacement.parts.keys() | case.replacement.gone.keys()}
+    symbols = set()
+    for claim in case.claims:
+        name = claim.message.account
+        views = book.positions(name)
+        listed = {(line.symbol, line.position_side) for line in claim.lines}
+        symbols |= {symbol for symbol, _ in listed}
+        # An isolated position stands for itself; whatever else is taken goes with the equity of the whole cross book.
+        if not claim.lines or listed - {(view.symbol, view.side) for view in views if view.isolated}:
+            cross = [view for view in views if not view.isolated and view.effective_lots]
+            symbols |= {view.symbol for view in cross if not claim.lines or not view.mark}
+    return symbols
 
 
-def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, available_minor: dict[str, int]) -> Decided:
+def decide(book: Book, case: Case, rules: Rules, available_minor: dict[str, int]) -> Decided:
     """The whole decision on the book as it stands; every quantity in lots, every amount in minor units."""
-    if case.replacement is not None:
-        return _replace(book, case, case.replacement, settings, policy)
-    estates = estates_of(book, case.claims)
     decided = Decided("DECIDED")
+    if case.replacement is not None:
+        _replace(book, decided, case, case.replacement, rules)
+        return decided
+    estates, disagreements = estates_of(book, case.claims)
+    if not _in_range(estates):
+        _refuse(decided, "QUOTE_RANGE")
+        return decided
+    settings = rules.settings
     decided.fund_draws = pay_from_funds(estates, available_minor)
     collar = None if settings.collar is None else Fraction(settings.collar)
     price_lines(estates, settings.settlement, collar)
@@ -103,61 +110,72 @@ def decide(book: Book, case: Case, settings: DecisionSettings, policy: str, avai
             owner[id(line)] = estate
             if line.left:
                 demands.setdefault((line.symbol, -line.sign), []).append(line)
-    _take(book, decided, demands, owner, _outside(book, case, set()), settings, policy, replaced=False)
-    if not any(estate.lines for estate in estates):
+    _take(book, decided, demands, owner, _outside(book, case, rules, set()), rules, replaced=False)
+    if not estates:
         decided.status = "NOTHING_TO_TAKE"
     if decided.status != "REFUSED":
-        _waterfall(book, decided, case, estates)
+        _waterfall(book, decided, case, estates, disagreements)
     return decided
 
 
-def _outside(book: Book, case: Case, refused_by: set[str]) -> Excluded:
+def _in_range(estates: list[Estate]) -> bool:
+    """Whether all that is taken over can be counted; a mark may have come, or moved, since the event was read."""
+    lots: dict[Key, int] = {}
+    value: dict[Key, int] = {}
+    for estate in estates:
+        for line in estate.lines:
+            worth, key = line.scale.value_minor(line.lots, line.mark), (line.symbol, line.sign)
+            if worth > limits.POSITION_VALUE_MINOR_MAX:
+                return False
+            lots[key] = lots.get(key, 0) + line.lots
+            value[key] = value.get(key, 0) + worth
+    return all(total < INT64_SAFE for total in (*lots.values(), *value.values()))
+
+
+def _outside(book: Book, case: Case, rules: Rules, refused_by: set[str]) -> Excluded:
     """Liquidated accounts with all of their owners' accounts; of those that refused, only the account itself."""
     liquidated = {claim.message.account for claim in case.claims}
     owners = {book.beneficial_owner(name) for name in liquidated}
-    return Excluded(liquidated | refused_by, {owner for owner in owners if owner is not None})
+    return Excluded(
+        liquidated | refused_by | {rules.clearing_account}, {owner for owner in owners if owner is not None}
+    )
 
 
-def _replace(book: Book, case: Case, replacement: Replacement, settings: DecisionSettings, policy: str) -> Decided:
-    decided = Decided("DECIDED", reason="REFUSED_LEGS")
-    for line in replacement.lines.values():
-        line.left, line.replaced = line.lots, 0
-        line.mark = book.market(line.symbol).mark
-    demands = {key: [line] for key, line in replacement.lines.items()}
-    if case.attempt - 1 > settings.attempts_max:  # the first attempt is no repetition
-        decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
-        for (symbol, side), line in sorted(replacement.lines.items()):
-            decided.demands.append(_unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
+def _replace(book: Book, decided: Decided, case: Case, replacement: Replacement, rules: Rules) -> None:
+    decided.reason = "REFUSED_LEGS"
+    lines: dict[Key, Line] = {}
+    for (symbol, side), part in sorted(replacement.parts.items()):
+        market, price = book.market(symbol), Fraction(side * part.cash_minor, part.lots)
+        lines[symbol, side] = Line(
+            symbol, "NET", -side, part.lots, market.scale, market.mark, True, price, left=part.lots
+        )  # fmt: skip
+    if case.attempt - 1 > rules.settings.attempts_max:  # the first attempt is no repetition
+        for (symbol, side), line in lines.items():
+            decided.status, decided.reason = "RESIDUAL", "ATTEMPTS_EXHAUSTED"
+            decided.demands.append(unmet(symbol, side, line, line.lots, "ATTEMPTS_EXHAUSTED"))
     else:
-        outside = _outside(book, case, replacement.refused_by)
-        _take(book, decided, demands, {}, outside, settings, policy, replaced=True)
-        if decided.status != "REFUSED":
-            decided.bad_debt_minor = sum(_unpaid(book, decided.orders, line) for line in replacement.lines.values())
-    for (symbol, side), lots in sorted(replacement.unsettled.items()):
+        demands = {key: [line] for key, line in lines.items()}
+        _take(book, decided, demands, {}, _outside(book, case, rules, replacement.refused_by), rules, replaced=True)
+    if decided.status != "REFUSED":
+        decided.bad_debt_minor = replacement.lost_minor + _unpaid(book, decided.orders, lines.values())
+    for (symbol, side), lots in sorted(replacement.gone.items()):
         market = book.market(symbol)
         line = Line(symbol, "NET", side, lots, market.scale, market.mark, True)
-        decided.demands.append(_unmet(symbol, side, line, lots, "LIQUIDATED_LEG_REFUSED"))
-        decided.status = "RESIDUAL" if decided.status == "DECIDED" else decided.status
-        decided.reason = "LIQUIDATED_LEG_REFUSED"
+        decided.demands.append(unmet(symbol, side, line, lots, "LIQUIDATED_LEG_REFUSED"))
+        if lots:
+            decided.status = "RESIDUAL" if decided.status == "DECIDED" else decided.status
+            decided.reason = "LIQUIDATED_LEG_REFUSED"
     decided.haircut_minor = sum(decided.orders.haircut_minor.tolist())
-    return decided
 
 
-def _unpaid(book: Book, orders: Orders, line: Line) -> int:
-    """What a refused leg's liquidated side was given and new counterparties at the mark do not pay."""
-    due = floor(line.sign * line.price_minor * (line.lots - line.left))
-    mine = (orders.key >> 2 == book.market(line.symbol).row) & (orders.sign == -line.sign)
-    paid: int = sum(orders.quote_minor[mine].tolist())
-    return max(0, due + paid)
-
-
-def _unmet(symbol: str, side: int, line: Line, lots: int, reason: str) -> DecidedDemand:
-    quantity = line.scale.quantity_text(lots)
-    mark = line.scale.price_text(line.mark)
-    return DecidedDemand(
-        symbol=symbol, side="LONG" if side > 0 else "SHORT", quantity=quantity, taken="0", price=mark, mark_price=mark,
-        round=0, accounts=0, residual=quantity, residual_reason=reason,
-    )  # fmt: skip
+def _unpaid(book: Book, orders: Orders, lines: Iterable[Line]) -> int:
+    """What the liquidated side of refused legs was given and new counterparties at the mark do not pay."""
+    unpaid = 0
+    for line in lines:
+        due = floor(line.sign * line.price_minor * (line.lots - line.left))
+        mine = (orders.key >> 2 == book.market(line.symbol).row) & (orders.sign == -line.sign)
+        unpaid += max(0, due + sum(orders.quote_minor[mine].tolist()))
+    return unpaid
 
 
 def _take(
@@ -166,17 +184,15 @@ def _take(
     demands: dict[Key, list[Line]],
     owner: dict[int, Estate],
     excluded: Excluded,
-    settings: DecisionSettings,
-    policy: str,
+    rules: Rules,
     *,
     replaced: bool,
 ) -> None:
-    """Runs the rounds and writes orders and demands into `decided`."""
-    if not demands:
-        return
+    """Runs the rounds, writes orders and demands into `decided`; refuses what cannot be booked."""
+    settings = rules.settings
     try:
         outcome = run_rounds(
-            book, demands, excluded, policy, settings.protect_principal, residual_at_mark=settings.residual == "mark"
+            book, demands, excluded, rules.policy, settings.protect_principal, settings.residual == "mark"
         )
     except NotCertifiedError as error:
         decided.certificates.append(error.certificate)
@@ -199,29 +215,17 @@ def _take(
             final = not any(key in later.demands for later in outcome.rounds if later.number > result.number)
             residual = outcome.left[key] if final else 0
             reason = outcome.reasons.get(key) if final else None
-            decided.demands.append(_report(result, index, demands[key], taken[index], residual, reason))
+            decided.demands.append(report(result, index, demands[key], taken[index], residual, reason))
     decided.orders = joined(blocks)
+    decided.demands = few(book, decided.demands, decided.orders, demands)
     for key in sorted(outcome.left):
         if key not in reported and outcome.left[key]:
-            decided.demands.append(_unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
-    if not _bookable(book, decided.orders):
+            decided.demands.append(unmet(*key, demands[key][0], outcome.left[key], outcome.reasons[key]))
+    if not rules.fits(decided.orders):
         _refuse(decided, "QUOTE_RANGE")
     elif any(outcome.left.values()):
         decided.status = "RESIDUAL"
         decided.reason = ", ".join(sorted(set(outcome.reasons.values())))
-
-
-def _bookable(book: Book, orders: Orders) -> bool:
-    """Whether the book can hold what the legs of each position add up to, those of earlier decisions included."""
-    sums: dict[tuple[int, int], int] = {}
-    # Smaller ones cannot reach the limit in numbers.
-    for leg in np.flatnonzero(np.abs(orders.quote_minor) > limits.HELD_QUOTE_MINOR_MAX >> 12).tolist():
-        account, key = int(orders.account[leg]), int(orders.key[leg])
-        if (account, key) not in sums:
-            view = book.position(book.accounts.name(account), book.markets[key >> 2].symbol, SIDES[key & 3])
-            sums[account, key] = 0 if view is None else view.held_quote_minor
-        sums[account, key] += int(orders.quote_minor[leg])
-    return all(abs(total) <= limits.HELD_QUOTE_MINOR_MAX for total in sums.values())
 
 
 def _refuse(decided: Decided, reason: str) -> None:
@@ -230,35 +234,10 @@ def _refuse(decided: Decided, reason: str) -> None:
     decided.orders, decided.crossings, decided.demands, decided.fund_draws = no_orders(), [], [], {}
 
 
-def _report(
-    result: Round, index: int, lines: list[Line], got: Taken, residual: int, reason: str | None
-) -> DecidedDemand:
-    symbol, side = result.demands[index]
-    scale = lines[0].scale
-    taken = result.taken[index]
-    price = round(price_of(got.cash_minor, taken, lines[0])) if taken else lines[0].mark
-    return DecidedDemand(
-        symbol=symbol,
-        side="LONG" if side > 0 else "SHORT",
-        quantity=scale.quantity_text(result.wanted[index]),
-        taken=scale.quantity_text(taken),
-        price=scale.price_text(price),
-        mark_price=scale.price_text(lines[0].mark),
-        round=result.number,
-        accounts=got.accounts,
-        leverage_before_max=result.leverage_before_max[index],
-        leverage_after_max=result.leverage_after_max[index],
-        level=result.level[index],
-        shadow_price=result.shadow_price[index],
-        residual=scale.quantity_text(residual),
-        residual_reason=reason,
-    )
-
-
-def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate]) -> None:
+def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate], disagreements: list[list[str]]) -> None:
     """Who paid, per bankruptcy: deficit = fund + haircut + bad debt, to the rounding in the account's favour."""
     decimals = book.currency_decimals
-    for claim in case.claims:
+    for claim, differs in zip(case.claims, disagreements, strict=True):
         mine = [estate for estate in estates if estate.claim is claim]
         deficit = sum(estate.deficit_minor for estate in mine)
         fund = sum(estate.paid_minor for estate in mine)
@@ -281,6 +260,6 @@ def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate]) 
                 haircut=text_of(haircut, decimals),
                 bad_debt=text_of(bad_debt, decimals),
                 fund_id=",".join(fund_ids) or None,
-                disagreements=[text for estate in mine for text in estate.disagreements][:20],
+                disagreements=differs[:DISAGREEMENTS_MAX],
             )
         )

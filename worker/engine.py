@@ -11,15 +11,16 @@ from fractions import Fraction
 import numpy as np
 
 from schemas import AdlDecision, AdlState, Bankruptcy, ForcedTrade, Refused, scaled
+from worker.claims import Claim, claim_of, groups_of
 from worker.cut import BANKRUPTCY, CutPoint, Event
-from worker.decide import Case, Decided, Replacement, decide, symbols_of
+from worker.decide import Case, Decided, Rules, decide, symbols_of
 from worker.held import Legs
 from worker.ids import digest_of, digest_of_columns, short_hash
-from worker.legs import accounts_asked, lots_asked
+from worker.legs import Orders, accounts_asked, lots_asked
 from worker.output import STATE
 from worker.record import Output
+from worker.refusals import replacement_of
 from worker.settings import DecisionSettings, Settings
-from worker.takeover import Claim, Line, claim_of
 from worker.trades import legs_of_trades
 from worker.writer import Writer, named
 
@@ -90,6 +91,7 @@ class Engine(Writer):
         `cause`: what besides its record tells the case from another; one record may hold a trigger and a bankruptcy.
         """
         claims: list[Claim] = []
+        answers: list[tuple[Case, str]] = []
         for place, (event, message) in enumerate(group):
             record = event.record
             status = None
@@ -106,23 +108,25 @@ class Engine(Writer):
                 continue
             if status is None:
                 claims.append(claim)
-                self._know(message.id, short_hash(self.pool, record.topic, record.partition, record.offset, 1, *cause))
+                self._know(message.id, "")  # by a decision that has its id once the group is known
                 continue
             # One record may hold several events, each with an answer of its own.
-            case = Case(
-                [claim], short_hash(self.pool, record.topic, record.partition, record.offset, 0, place, *cause), 0
-            )
+            name = short_hash(self.pool, record.topic, record.partition, record.offset, 0, place, *cause)
+            answers.append((Case([claim], name, 0), status))
             if status != "ALREADY_DECIDED":
-                self._know(message.id, case.decision_id)
-            if not silent:
-                reason = f"decided as {self._known[message.id]}" if status == "ALREADY_DECIDED" else None
-                self._write_decision(case, point, Decided(status, bankruptcies=[named(claim)], reason=reason))
-        if claims:
-            first = claims[0]
-            decision_id = short_hash(self.pool, first.topic, first.partition, first.offset, 1, *cause)
-            for claim in claims:
+                self._know(message.id, name)
+        for part, joint in enumerate(groups_of(self.book, claims)):
+            first, which = joint[0], (*cause, part) if part else cause
+            decision_id = short_hash(self.pool, first.topic, first.partition, first.offset, 1, *which)
+            for claim in joint:
                 self._know(claim.message.id, decision_id)
-            self._cases.append(Case(claims, decision_id, 1))
+            self._cases.append(Case(joint, decision_id, 1))
+        for case, status in () if silent else answers:
+            known = self._known[case.claims[0].message.id]
+            reason = f"decided as {known}" if status == "ALREADY_DECIDED" else None
+            self._write_decision(
+                case, point, Decided(status, bankruptcies=list(map(named, case.claims)), reason=reason)
+            )
 
     def _know(self, bankruptcy_id: str, decision_id: str) -> None:
         if bankruptcy_id in self._known:
@@ -132,33 +136,19 @@ class Engine(Writer):
 
     def _open_replacements(self) -> None:
         """Legs refused since the last cut become the next attempt of their decision."""
-        for decision_id, demands in self._refused.items():
+        for decision_id, refused in self._refused.items():
             root = self._roots[decision_id]
-            lines: dict[tuple[str, int], Line] = {}
-            refused_by: set[str] = set()
-            unsettled: dict[tuple[str, int], int] = {}
-            for (symbol, side), legs in sorted(demands.items()):
-                if gone := sum(leg.lots for leg in legs if leg.liquidated):
-                    unsettled[symbol, side] = gone
-                mine = [leg for leg in legs if not leg.liquidated]
-                refused_by.update(leg.account for leg in mine)
-                lots = sum(leg.lots for leg in mine)
-                if lots:
-                    cash = -sum(leg.quote_minor for leg in mine)
-                    scale = self.book.scale(symbol)
-                    price = Fraction(-side * cash, lots)
-                    lines[symbol, side] = Line(symbol, "NET", -side, lots, scale, 0, True, price, left=lots)
+            waiting = [case.replacement for case in self._cases if case.replacement and case.gone is root.gone]
+            replacement = replacement_of(refused, root.gone, waiting)
             if root.replacement is not None:
-                refused_by |= root.replacement.refused_by
-            if lines or unsettled:
-                attempt = root.attempt + 1
-                first = root.claims[0]
-                # Legs of one attempt may be refused in several runs of results, so the attempt alone names no decision.
-                name = short_hash(
-                    self.pool, first.topic, first.partition, first.offset, attempt,
-                    *sorted(leg.trade_id for legs in demands.values() for leg in legs),
-                )  # fmt: skip
-                self._cases.append(Case(root.claims, name, attempt, Replacement(lines, refused_by, unsettled)))
+                replacement.refused_by |= root.replacement.refused_by
+            attempt, first = root.attempt + 1, root.claims[0]
+            # Legs of one attempt may be refused in several runs of results, so the attempt alone names no decision.
+            name = short_hash(
+                self.pool, first.topic, first.partition, first.offset, attempt,
+                *sorted(leg.trade_id for legs in refused.values() for leg in legs),
+            )  # fmt: skip
+            self._cases.append(Case(root.claims, name, attempt, replacement, root.gone))
         self._refused = {}
         # An update that shows a leg does not end the matter: a refusal may come behind it. A result does.
         for decision_id in [name for name, legs in self._unanswered.items() if not legs]:
@@ -172,13 +162,19 @@ class Engine(Writer):
         if reason is not None:
             self._hold(case, point, reason)
             return
-        decided = decide(self.book, case, settings, self.policy, self.funds.available())
+        decided = decide(self.book, case, self._rules(), self.funds.available())
         reason = None if case.released else self._beyond(case, decided, settings)
         if reason is not None:
             self._hold(case, point, reason)
             return
         decision, legs = self._write_decision(case, point, decided)
         self._adopt(case, decision, legs)
+
+    def _rules(self) -> Rules:
+        return Rules(self.settings.decision, self.policy, self.settings.pool.clearing_account, self._fits)
+
+    def _fits(self, orders: Orders) -> bool:
+        return self.held.fits(orders.account, orders.key, orders.lots, orders.quote_minor)
 
     def _hold(self, case: Case, point: CutPoint, reason: str) -> None:
         """Says once why a case waits."""

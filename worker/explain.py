@@ -36,7 +36,7 @@ REASON = {
     "NO_COUNTERPARTIES": "nobody eligible holds the other side any more",
     "COUNTERPARTIES_CANNOT_PAY": "those who hold the other side could not pay the price",
     "ATTEMPTS_EXHAUSTED": "counterparties refused as often as new ones may be looked for",
-    "REFUSED_LEGS": "counterparties of an earlier attempt refused a part, for which new ones are asked",
+    "REFUSED_LEGS": "counterparties of an earlier attempt refused a part; new ones are asked for what was given of it",
     "LIQUIDATED_LEG_REFUSED": "the bankrupt account's own trade was refused, so there is nothing to take over any more",
     "CERTIFICATE": "the solution did not pass its own check",
     "QUOTE_RANGE": "a trade would be worth more than 2**51 minor units, the most that can be booked",

@@ -73,8 +73,15 @@ def adapted(name: str, adapter: Adapter, record: Record) -> list[InputMessage]:
 
 
 def _of_json(record: Record) -> list[InputMessage]:
-    return decode(record.value or b"")
+    return _some(decode(record.value or b""))
 
 
 def _of_msgpack(record: Record) -> list[InputMessage]:
-    return decode(record.value or b"", "msgpack")
+    return _some(decode(record.value or b"", "msgpack"))
+
+
+def _some(messages: list[InputMessage]) -> list[InputMessage]:
+    """What a record of ours says; an adapter may pass over a foreign one, nobody means an empty array."""
+    if not messages:
+        raise Refused(Reason.DECODE, "an array of messages must not be empty")
+    return messages

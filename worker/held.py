@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import PositionSide
+from schemas import PositionSide, limits
 from worker.book.book import Book
 from worker.book.hold import (
     ACCOUNT_LEG_FIELDS,
@@ -22,6 +22,8 @@ from worker.book.hold import (
     LEG_NEXT,
     LEG_QUOTE,
     LEG_STATE,
+    NEWEST,
+    fits,
     link,
 )
 from worker.book.state import SIDES
@@ -77,6 +79,27 @@ class Held:
         """The adl_seq of each new leg: one more than any that its account was given or reports."""
         self._accounts.reserve(len(self._book.accounts))
         return self._book.number_legs(self._accounts.cells, account)
+
+    def newest(self, account: str) -> int:
+        """The adl_seq that an account was given last, 0 where none was."""
+        row = self._book.accounts.row(account)
+        return self._accounts.columns[NEWEST][row] if 0 <= row < self._accounts.capacity else 0
+
+    def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
+        """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""
+        self._accounts.reserve(len(self._book.accounts))
+        if (
+            np.abs(quote_minor).sum(dtype=np.float64) < limits.HELD_QUOTE_MINOR_MAX // 2
+            and lots.sum(dtype=np.float64) < 2**53
+        ):
+            # All of them together fit into one position, so only those of accounts with open legs can fail: 6 ms less
+            # of a decision with 40,000 legs.
+            account_has = self._accounts.cells[FIRST_LEG, account] > 0
+            account, key, lots, quote_minor = (column[account_has] for column in (account, key, lots, quote_minor))
+        order = np.lexsort((key, account))
+        return bool(
+            fits(self._legs.cells, self._accounts.cells, account[order], key[order], lots[order], quote_minor[order])
+        )
 
     def add(self, decision_id: str, legs: Legs) -> None:
         """Books the legs of a decision."""

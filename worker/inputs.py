@@ -19,6 +19,7 @@ from schemas import (
     Reason,
     Refused,
     amount_minor,
+    limits,
 )
 from worker.book.book import Book
 from worker.cut import Event
@@ -75,6 +76,9 @@ class Inputs:
     def apply(self, event: Event) -> None:
         """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
         messages = event.read()
+        for message in messages:
+            if isinstance(message, AccountUpdate | Account):
+                self._count_key(event.record.key, message.account)
         if len(messages) == 1 and type(messages[0]) is AccountUpdate and self._openings.add(messages[0]):
             self._new.append(event)
             if len(self._new) >= NEW_MAX:
@@ -82,6 +86,11 @@ class Inputs:
             return
         self.settle()
         self._apply(event, messages)
+
+    def _count_key(self, key: bytes | None, account: str) -> None:
+        """Counts a record under another key than its account's: a null value with either would miss the other."""
+        if key is not None and key != account.encode():
+            self.counts["KEY_DIFFERS"] = self.counts.get("KEY_DIFFERS", 0) + 1
 
     def _apply(self, event: Event, messages: Sequence[InputMessage]) -> None:
         if event.refused is not None:
@@ -115,6 +124,9 @@ class Inputs:
         self.book.set_account(message)
 
     def _on_account_update(self, message: AccountUpdate, _: Event) -> None:
+        newest = max([message.adl_seq, *(position.adl_seq for position in message.positions)])
+        if newest > limits.ADL_SEQ_UNKNOWN_MAX and newest > self.held.newest(message.account):
+            raise Refused(Reason.RANGE, f"adl_seq must be one of ours, or at most 2**61, was {newest}")
         outcome = self._book.apply_update(message)
         if outcome != "APPLIED":
             self.counts[outcome] = self.counts.get(outcome, 0) + 1

@@ -70,6 +70,59 @@ class Outcome:
     accounts_insolvent: int
 
 
+class _Allocation:
+    """The counterparties of one decision as they stand between rounds, and what is still asked of them."""
+
+    def __init__(self, book: Book, demands: dict[Key, list[Line]], excluded: Excluded) -> None:
+        self.demands = demands
+        self.left = {key: sum(line.left for line in demands[key]) for key in sorted(demands)}
+        self.gathered = gathered = book.gather(
+            [(book.market(symbol).row, side) for symbol, side in self.left], excluded.accounts, excluded.owners
+        )
+        markets = [book.markets[row] for row in gathered.assets.tolist()]
+        self.lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
+        self.quantity: NDArray[np.int64] = gathered.quantity_lots.copy()
+        self.equity = gathered.equity.copy()
+        self.asset_of = {market.symbol: index for index, market in enumerate(markets)}
+        self._unit = 10**book.currency_decimals
+
+    def open_keys(self) -> list[Key]:
+        """Demands that are not met, of symbols in which there is anybody to ask."""
+        return [key for key, lots in self.left.items() if lots and key[0] in self.asset_of]
+
+    def problem(self, keys: list[Key], eligible: NDArray[np.bool_], *, at_mark: bool) -> Problem:
+        """What one round asks."""
+        gathered, unit = self.gathered, self._unit
+        return Problem(
+            gathered.account, gathered.asset, self.quantity, self.equity, self.lot_price,
+            demand_asset=[self.asset_of[symbol] for symbol, _ in keys],
+            demand_side=[side for _, side in keys],
+            demand_lots=[self.left[key] for key in keys],
+            demand_price=None if at_mark else [float(mean_price(self.demands[key]) / unit) for key in keys],
+            eligible=eligible, entry_price=gathered.entry_price, balance=gathered.balance,
+            maintenance_margin=gathered.maintenance_margin, tie_rank=gathered.tie_rank,
+        )  # fmt: skip
+
+    def apply(self, result: Round, problem: Problem, reduction: NDArray[np.int64]) -> None:
+        """Takes what a round took off quantities, equities and what is left of the lines."""
+        self.quantity = np.subtract(self.quantity, np.sign(self.quantity) * reduction)  # the problem keeps the old
+        rows = np.flatnonzero(reduction)
+        key_of = problem.demand_of[2 * problem.asset[rows] + (problem.quantity_lots[rows] < 0)]
+        np.subtract.at(self.equity, self.gathered.account[rows], problem.haircut[key_of] * reduction[rows])
+        for key, taken in zip(result.demands, result.taken, strict=True):
+            self.left[key] -= taken
+            parts = share_lots(self.demands[key], taken)
+            result.parts.append(parts)
+            for line, part in zip(self.demands[key], parts, strict=True):
+                line.left -= part
+
+    def has_holders(self, key: Key, eligible: NDArray[np.bool_]) -> bool:
+        """Whether anybody eligible has lots left on a side."""
+        symbol, side = key
+        here = self.gathered.asset == self.asset_of.get(symbol, -1)
+        return bool((here & (np.sign(self.quantity) == side) & eligible).any())
+
+
 def run_rounds(
     book: Book,
     demands: dict[Key, list[Line]],
@@ -79,16 +132,11 @@ def run_rounds(
     residual_at_mark: bool,
 ) -> Outcome:
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
-    keys = sorted(demands)
-    left = {key: sum(line.left for line in demands[key]) for key in keys}
-    gathered = book.gather(
-        [(book.market(symbol).row, side) for symbol, side in keys], excluded.accounts, excluded.owners
-    )
-    markets = [book.markets[row] for row in gathered.assets.tolist()]
-    lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
-    quantity, equity = gathered.quantity_lots.copy(), gathered.equity.copy()
-    asset_of = {market.symbol: index for index, market in enumerate(markets)}
-    outcome = Outcome([], left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
+    if not demands:
+        return Outcome([], {}, {}, 0, 0)
+    now = _Allocation(book, demands, excluded)
+    gathered = now.gathered
+    outcome = Outcome([], now.left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
     last = gathered.adl_class[gathered.account] == 1
     plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
     if residual_at_mark:
@@ -100,24 +148,14 @@ def run_rounds(
         again = step in asked
         asked.add(step)
         number += not again
-        open_keys = [key for key in keys if left[key] and key[0] in asset_of]
+        open_keys = now.open_keys()
         if not open_keys or not eligible.any():
             continue
-        if again and not any(_holders(gathered, quantity, asset_of[s], side, eligible) for s, side in open_keys):
+        if again and not any(now.has_holders(key, eligible) for key in open_keys):
             continue
-        open_lines = [line for key in open_keys for line in demands[key] if line.left]
-        if at_mark and all(line.price_minor == line.mark_minor for line in open_lines):
+        if at_mark and all(x.price_minor == x.mark_minor for key in open_keys for x in demands[key] if x.left):
             continue
-        unit = 10**book.currency_decimals
-        problem = Problem(
-            gathered.account, gathered.asset, quantity, equity, lot_price,
-            demand_asset=[asset_of[symbol] for symbol, _ in open_keys],
-            demand_side=[side for _, side in open_keys],
-            demand_lots=[left[key] for key in open_keys],
-            demand_price=None if at_mark else [float(mean_price(demands[key]) / unit) for key in open_keys],
-            eligible=eligible, entry_price=gathered.entry_price, balance=gathered.balance,
-            maintenance_margin=gathered.maintenance_margin, tie_rank=gathered.tie_rank,
-        )  # fmt: skip
+        problem = now.problem(open_keys, eligible, at_mark=at_mark)
         solution = solve(problem, policy=policy, protect_principal=protect_principal)
         reduction = solution.reduction_lots
         if again and not reduction.any():
@@ -127,28 +165,12 @@ def run_rounds(
         outcome.rounds.append(result)
         if reduction.any() and not at_mark:
             steps = list(range(len(plan)))
-        quantity = quantity - np.sign(quantity) * reduction
-        rows = np.flatnonzero(reduction)
-        key_of = problem.demand_of[2 * problem.asset[rows] + (problem.quantity_lots[rows] < 0)]
-        np.subtract.at(equity, gathered.account[rows], problem.haircut[key_of] * reduction[rows])
-        for key, taken in zip(open_keys, result.taken, strict=True):
-            left[key] -= taken
-            parts = share_lots(demands[key], taken)
-            result.parts.append(parts)
-            for line, part in zip(demands[key], parts, strict=True):
-                line.left -= part
-    for key in keys:
-        if left[key]:
-            holders = _holders(gathered, quantity, asset_of.get(key[0], -1), key[1], gathered.eligible)
+        now.apply(result, problem, reduction)
+    for key, lots in now.left.items():
+        if lots:
+            holders = now.has_holders(key, gathered.eligible)
             outcome.reasons[key] = "COUNTERPARTIES_CANNOT_PAY" if holders else "NO_COUNTERPARTIES"
     return outcome
-
-
-def _holders(
-    gathered: Gathered, quantity: NDArray[np.int64], asset: int, side: int, eligible: NDArray[np.bool_]
-) -> bool:
-    """Whether anybody eligible has lots left on a side."""
-    return bool(((gathered.asset == asset) & (np.sign(quantity) == side) & eligible).any())
 
 
 def mean_price(lines: Sequence[Line]) -> Fraction:

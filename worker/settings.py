@@ -72,6 +72,8 @@ def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterab
             elif len(path) > 2:  # a topic's or a kind's name, which the environment cannot spell
                 path[2:] = ["-".join(path[2:]).replace("_", "-")]
             _put(values, path, text, origin=name)
+        elif name.startswith(ENVIRONMENT_PREFIX) and name.split("_")[1].lower() in SECTIONS:
+            raise SettingError(f"{name} must name a section and a key with two underscores between: ADL_SECTION__KEY")
     for flag in flags:
         setting, equals, text = flag.partition("=")
         if not equals:

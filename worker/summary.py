@@ -15,6 +15,7 @@ from worker.record import Record
 
 DONE = ("DECIDED", "RESIDUAL")
 ZERO = Decimal(0)
+LEFT_OPEN = "LIQUIDATED_LEG_REFUSED"
 
 
 class Liquidated(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +132,7 @@ def summarise(records: Iterable[Record]) -> Summary:
         leverage_after_max=max((t.leverage_after_max for t in taken if t.leverage_after_max is not None), default=None),
         liquidated=sorted(liquidated, key=lambda item: (-item.deficit, item.account)),
         taken=sorted(taken, key=lambda item: (-item.notional, item.decision_id, item.symbol, item.side, item.round)),
-        residuals=[item for decision in done for item in _residuals(decision)],
+        residuals=_standing(done),
         dead_letters=dict(sorted(letters.items())),
         checks=[
             _whole(seen, breaks),
@@ -202,6 +203,20 @@ def _residuals(decision: AdlDecision) -> list[Residual]:
         for demand in decision.demands
         if Decimal(demand.residual)
     ]
+
+
+def _standing(done: list[AdlDecision]) -> list[Residual]:
+    """Residuals as they stand in the end: what a liquidated side leaves open is said anew whenever it changes."""
+    newest: dict[object, str] = {}
+    kept: list[Residual] = []
+    for decision in reversed(done):
+        name, group = decision.decision_id, tuple(item.id for item in decision.bankruptcies)
+        for demand in decision.demands:
+            if demand.residual_reason == LEFT_OPEN:
+                newest.setdefault((group, demand.symbol, demand.side), name)
+        said = _residuals(decision)[::-1]
+        kept += [x for x in said if x.reason != LEFT_OPEN or newest[group, x.symbol, x.side] == name]
+    return kept[::-1]
 
 
 def _zero_sum(done: list[AdlDecision], trades: dict[str, list[ForcedTrade]]) -> Check:

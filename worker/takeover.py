@@ -6,39 +6,17 @@ nobody. Of the rest the fund pays first; what it does not pay, TAV, is left for 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from schemas import Bankruptcy, PositionSide, Reason, Refused, Scale, amount_minor, limits, text_of
+from schemas import PositionSide, Scale, text_of
 from solver.settlement import split_by_largest_remainder, takeover_value
 from worker.book.book import Book
+from worker.claims import Claim, ClaimLine
 
 ZERO = Fraction(0)
-
-
-@dataclass(slots=True)
-class ClaimLine:
-    """A line of an event in whole lots; `price` is scaled, None where the settlement rule decides."""
-
-    symbol: str
-    position_side: PositionSide
-    lots: int  # signed as the bankrupt account holds them
-    price: int | None
-
-
-@dataclass(slots=True)
-class Claim:
-    """A bankruptcy as it was announced, with its place in the log and its amounts in minor units."""
-
-    message: Bankruptcy
-    topic: str
-    partition: int
-    offset: int
-    lines: list[ClaimLine]
-    insurance_minor: int | None
-    equity_minor: int | None
 
 
 @dataclass(slots=True)
@@ -83,7 +61,6 @@ class Estate:
     requirement_minor: Fraction = Fraction(0)  # the part of the unit's that goes with `claimed_minor`
     paid_minor: int = 0
     haircut_minor: int = 0
-    disagreements: list[str] = field(default_factory=list)
 
     @property
     def left_minor(self) -> int:
@@ -91,52 +68,46 @@ class Estate:
         return int(takeover_value(-self.claimed_minor, self.paid_minor))
 
 
-def claim_of(book: Book, message: Bankruptcy, topic: str, partition: int, offset: int) -> Claim:
-    """The event in lots and minor units; Refused where a line names an unknown symbol or a number does not fit."""
-    lines: list[ClaimLine] = []
-    seen: set[tuple[str, str]] = set()
-    for line in message.lines:
-        scale = book.market(line.symbol).scale
-        lots = scale.lots(line.quantity)
-        if lots == 0 or (line.position_side == "LONG" and lots < 0) or (line.position_side == "SHORT" and lots > 0):
-            was = f"{line.quantity} {line.position_side}"
-            raise Refused(Reason.SIDE, f"quantity of a line must be signed as its position side, was {was}")
-        if (line.symbol, line.position_side) in seen:
-            raise Refused(Reason.DUPLICATE, f"a position must be named by one line, was twice: {line.symbol}")
-        seen.add((line.symbol, line.position_side))
-        price = None if line.price is None else scale.price(line.price)
-        if (
-            abs(scale.value_minor(lots, max(price or 0, book.market(line.symbol).mark)))
-            > limits.POSITION_VALUE_MINOR_MAX
-        ):
-            was = f"{line.quantity} at {line.price or 'the mark'}"
-            raise Refused(Reason.RANGE, f"a line's value must be at most 2**51 minor units, was {was}")
-        lines.append(ClaimLine(line.symbol, line.position_side, lots, price))
-    decimals = book.currency_decimals
-    insurance = None if message.insurance is None else amount_minor(message.insurance, decimals, "insurance")
-    if insurance is not None and insurance < 0:
-        raise Refused(Reason.RANGE, f"insurance must not be negative, was {message.insurance}")
-    equity = None if message.equity is None else amount_minor(message.equity, decimals, "equity")
-    return Claim(message, topic, partition, offset, lines, insurance, equity)
+class _Listed:
+    """What the events of one decision list, by (account, symbol, side)."""
+
+    def __init__(self, book: Book, claims: list[Claim]) -> None:
+        self.lots: dict[tuple[str, str, PositionSide], int] = {}  # signed, of all events together
+        for claim in claims:
+            for line in claim.lines:
+                key = claim.message.account, line.symbol, line.position_side
+                self.lots[key] = self.lots.get(key, 0) + line.lots
+        # Events that name all of a position and have not seen what we took of it: lots that are still there.
+        self.raced: dict[tuple[str, str, PositionSide], int] = {}
+        for key, lots in self.lots.items():
+            ours = book.position(*key)
+            if ours is not None and ours.lots == lots != ours.effective_lots:
+                self.raced[key] = ours.effective_lots
+
+    def take(self, name: str, wanted: ClaimLine) -> int:
+        """The lots that a line takes over: what it says, or of a raced position what is still there."""
+        key = name, wanted.symbol, wanted.position_side
+        if key not in self.raced:
+            return wanted.lots
+        lots = min(wanted.lots, self.raced[key], key=abs)
+        self.raced[key] -= lots
+        return lots
 
 
-def estates_of(book: Book, claims: list[Claim]) -> list[Estate]:
-    """What the claims of one decision take over, in their order: the cross book or the listed lines.
+def estates_of(book: Book, claims: list[Claim]) -> tuple[list[Estate], list[list[str]]]:
+    """What the claims of one decision take over, in their order, and of each claim where our book differs from it.
 
     A whole book is taken once, by the first claim that asks for it, less what other claims of the decision list.
     """
     estates: list[Estate] = []
     units: dict[Unit, list[Estate]] = {}
     whole: set[str] = set()
-    listed: dict[tuple[str, str, str], int] = {}
-    for claim in claims:
-        for wanted in claim.lines:
-            key = claim.message.account, wanted.symbol, wanted.position_side
-            listed[key] = listed.get(key, 0) + wanted.lots
+    listed = _Listed(book, claims)
+    disagreements = []
     for place, claim in enumerate(claims):
         name = claim.message.account
         if claim.lines:
-            found = _listed(book, claim, place)
+            found = _listed(book, claim, place, listed)
         elif name not in whole:
             whole.add(name)
             found = _whole(book, claim, listed)
@@ -145,51 +116,77 @@ def estates_of(book: Book, claims: list[Claim]) -> list[Estate]:
         for unit, estate in found:
             estates.append(estate)
             units.setdefault(unit, []).append(estate)
+        disagreements.append(_disagreements(book, claim, listed) + _equity_differs(book, claim, found))
     for unit, group in units.items():
         _share_deficit(book, unit, group)
-    return estates
+    return estates, disagreements
 
 
-def _whole(book: Book, claim: Claim, listed: dict[tuple[str, str, str], int]) -> list[tuple[Unit, Estate]]:
-    """The cross book, less lots that other claims list."""
+def _whole(book: Book, claim: Claim, listed: _Listed) -> list[tuple[Unit, Estate]]:
+    """The cross book, less lots that other claims list; a position that they list the other way round is theirs."""
     name = claim.message.account
     lines = []
     for view in book.positions(name):
         lots = view.effective_lots
-        others = listed.get((name, view.symbol, view.side), 0)
-        if others * lots > 0:
-            lots -= min(others, lots, key=abs)
+        others = listed.lots.get((name, view.symbol, view.side), 0)
+        lots -= min(others, lots, key=abs) if others * lots > 0 else lots * (others != 0)
         if lots and not view.isolated:
             lines.append(_line(book, view.symbol, view.side, lots, None))
     return [(Unit(name), _estate(book, claim, lines))] if lines else []
 
 
-def _listed(book: Book, claim: Claim, place: int) -> list[tuple[Unit, Estate]]:
-    """The listed lines: each isolated position alone, the others together; says where our book differs."""
+def _listed(book: Book, claim: Claim, place: int, listed: _Listed) -> list[tuple[Unit, Estate]]:
+    """The listed lines: each isolated position alone, the others together."""
     name = claim.message.account
-    held = {(view.symbol, view.side): view for view in book.positions(name)}
-    disagreements = []
+    isolated = {(view.symbol, view.side): view.isolated for view in book.positions(name)}
     cross: list[Line] = []
     found: list[tuple[Unit, Estate]] = []
     for wanted in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)):
-        line = _line(book, wanted.symbol, wanted.position_side, wanted.lots, wanted.price)
-        ours = held.get((wanted.symbol, wanted.position_side))
-        if held and (ours is None or ours.effective_lots != wanted.lots):
-            lots = 0 if ours is None else ours.effective_lots
-            event, book_says = line.scale.quantity_text(wanted.lots), line.scale.quantity_text(lots)
-            disagreements.append(f"{wanted.symbol} {wanted.position_side}: event {event}, book {book_says}")
-        if ours is not None and ours.isolated:
+        lots = listed.take(name, wanted)
+        if not lots:
+            continue
+        line = _line(book, wanted.symbol, wanted.position_side, lots, wanted.price)
+        if isolated.get((wanted.symbol, wanted.position_side)):
             found.append((Unit(name, (wanted.symbol, wanted.position_side)), _estate(book, claim, [line])))
         else:
             cross.append(line)
     if cross:
-        known = any(not view.isolated for view in held.values())
+        known = not all(isolated.values())
         found.append((Unit(name, stranger=-1 if known else place), _estate(book, claim, cross)))
-        if known and claim.equity_minor is not None and claim.equity_minor != book.equity_minor(name):
-            ours_text = text_of(book.equity_minor(name), book.currency_decimals)
-            disagreements.append(f"equity: event {claim.message.equity}, book {ours_text}")
-    found[0][1].disagreements = disagreements
     return found
+
+
+def _disagreements(book: Book, claim: Claim, listed: _Listed) -> list[str]:
+    """Positions of a book that we hold which the events of the decision list otherwise."""
+    name = claim.message.account
+    held = {(view.symbol, view.side): view.effective_lots for view in book.positions(name)}
+    texts = []
+    for wanted in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)) if held else ():
+        said, ours = (
+            listed.lots[name, wanted.symbol, wanted.position_side],
+            held.get((wanted.symbol, wanted.position_side), 0),
+        )
+        if said != ours:
+            scale = book.scale(wanted.symbol)
+            event = (
+                f"event {scale.quantity_text(said)}" if said == wanted.lots else f"events {scale.quantity_text(said)}"
+            )
+            texts.append(f"{wanted.symbol} {wanted.position_side}: {event}, book {scale.quantity_text(ours)}")
+    return texts
+
+
+def _equity_differs(book: Book, claim: Claim, found: list[tuple[Unit, Estate]]) -> list[str]:
+    """An event's equity against that of the cross book, or where it takes none of it, of its isolated positions."""
+    units = [unit for unit, _ in found]
+    if claim.equity_minor is None or not units or units[-1].stranger >= 0:
+        return []
+    if units[-1].isolated is None:
+        ours = book.equity_minor(claim.message.account)
+    else:
+        ours = sum(book.isolated_equity_minor(unit.account, *unit.isolated) for unit in units if unit.isolated)
+    if ours == claim.equity_minor:
+        return []
+    return [f"equity: event {claim.message.equity}, book {text_of(ours, book.currency_decimals)}"]
 
 
 def _share_deficit(book: Book, unit: Unit, group: list[Estate]) -> None:

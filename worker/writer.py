@@ -1,6 +1,7 @@
 """Every record that the engine writes in its transaction, made in one place from what was decided."""
 
 from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, text_of
+from worker.claims import Claim
 from worker.cut import CutPoint
 from worker.decide import Case, Decided
 from worker.formats import encodings
@@ -10,7 +11,6 @@ from worker.inputs import Inputs
 from worker.legs import Orders, accounts_asked, no_orders
 from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES, OutputLog
 from worker.settings import Settings, settings_digest
-from worker.takeover import Claim
 from worker.trades import Frame, legs_of_orders, trade_texts
 
 

@@ -40,4 +40,4 @@ def test_a_number_at_any_limit_can_be_written():
     """The longest honest text (sign, int64, point, all decimals) is shorter than the bound on texts."""
     assert len("-") + len(str(limits.INT64_MAX)) + len(".") + limits.DECIMALS_MAX <= limits.NUMBER_CHARS_MAX
     assert max(limits.SEQUENCE_MAX, limits.TIME_MS_MAX, limits.BALANCE_MINOR_MAX) <= limits.INT64_MAX
-    assert limits.CURRENCY_DECIMALS_MAX <= limits.DECIMALS_MAX < limits.NUMBER_CHARS_MAX
+    assert limits.ADL_SEQ_UNKNOWN_MAX < limits.SEQUENCE_MAX

@@ -47,6 +47,7 @@ class Auditor(Counterparties):
         refused_by = set()
         if decision.attempt == 1:
             estates = self.estates(claims)
+            self.disagreements(decision, claims, estates)
             wanted = self.takeover(decision, estates, given)
             self.zero_sum(decision, legs)
             self.waterfall(decision, claims, estates, given, taken)
@@ -89,24 +90,26 @@ class Auditor(Counterparties):
 
     def refusal(self, decision, ids):
         """The refused legs that a later attempt replaces, which must be some that nobody has replaced yet."""
-        demanded = defaultdict(Fraction)
-        seen = set()
+        demanded, opened = defaultdict(Fraction), {}
         for demand in decision.demands:
             key = (demand.symbol, 1 if demand.side == "LONG" else -1)
-            if key not in seen and demand.residual_reason != "LIQUIDATED_LEG_REFUSED":
-                seen.add(key)
-                demanded[key] = Fraction(demand.quantity)
+            if demand.residual_reason == "LIQUIDATED_LEG_REFUSED":
+                self.check(demand.quantity == demand.residual, decision, *key, "open", demand.quantity, demand.residual)
+                opened[key] = Fraction(demand.residual)
+            else:
+                demanded.setdefault(key, Fraction(demand.quantity))
         for refusal in self.refusals:
             amounts = {key: cell[0] for key, cell in refusal.wanted.items()}
-            if (refusal.bankruptcies, refusal.attempt, amounts) == (ids, decision.attempt, demanded):
+            here = refusal.bankruptcies, refusal.attempt, amounts, refusal.open
+            if here == (ids, decision.attempt, demanded, opened):
                 self.refusals.remove(refusal)
                 return refusal
-        self.check(not demanded, decision, "replaces nothing that was refused:", dict(demanded))
+        self.check(False, decision, "replaces nothing that was refused:", dict(demanded), opened)
         return None
 
     def same_cash(self, decision, refusal, taken):
         """New counterparties pay what the refusing ones would have; what they do not at the mark is bad debt."""
-        unpaid = 0
+        unpaid = refusal.lost
         for (symbol, sign), (quantity, quote) in refusal.wanted.items():
             here = [leg for leg in taken if (leg.key[0], leg.sign) == (symbol, sign)]
             due = floor(-quote * sum(leg.quantity for leg in here) / quantity)

@@ -7,12 +7,12 @@ that the loop is closed and further attempts happen. The records that come out a
 
 from schemas import (
     Refused,
-    decode,
 )
 from tests.worker.random_exchange import PARTITIONS, Exchange
 from tests.worker.tape import TOPIC, settings_of
 from worker.cut import KIND, Event, Sequencer
 from worker.engine import Engine
+from worker.formats import decoders
 from worker.record import END, Record
 
 
@@ -52,6 +52,7 @@ def random_log(seed, *, accounts=200, end_ms=24_000, poison=True, settings=None,
     return records
 
 
+DECODERS = decoders(settings_of())
 KIND_OF_TOPIC = {topic: KIND[message] for message, topic in TOPIC.items()}
 
 
@@ -59,6 +60,6 @@ def event_of(record):
     """The event of a record whose topic carries its own kind of message."""
     kind = KIND_OF_TOPIC[record.topic]
     try:
-        return Event(record, [] if record.value is None else decode(record.value), kind)
+        return Event(record, [] if record.value is None else DECODERS[record.topic](record), kind)
     except Refused as refused:
         return Event(record, [], kind, refused)

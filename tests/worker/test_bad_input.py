@@ -26,6 +26,9 @@ def update(**fields):
 
 POISON = {
     "no json": ("positions", b"\xff{", "DECODE"),
+    "no message": ("positions", b"[]", "DECODE"),
+    "a leg's number out of reach": ("positions", update(adl_seq=2**61 + 1), "RANGE"),
+    "the same of a position": ("positions", update(positions=[Position(**position(adl_seq=2**62))]), "RANGE"),
     "unknown type": ("positions", b'{"type":"Nothing"}', "DECODE"),
     "missing field": ("positions", b'{"type":"AccountUpdate","account":"odd","epoch":1}', "DECODE"),
     "null": ("mark-prices", None, "DECODE"),

@@ -46,6 +46,16 @@ def outputs(folder):
     return list(committed_outputs(folder))
 
 
+def test_there_is_nothing_to_verify_without_outputs(capsys, folder, tmp_path):
+    """One sentence that says what to do, and no folder is left behind."""
+    recording = tmp_path / "other.jsonl"
+    recording.write_bytes((folder / "recording.jsonl").read_bytes())
+    code, _, err = adl(capsys, "replay", recording, "--verify", "--settings", folder / "settings.toml")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "there is nothing to verify in" in err
+    assert list(tmp_path.iterdir()) == [recording]
+
+
 def test_a_replay_of_the_demo_writes_the_demos_bytes(capsys, folder, tmp_path):
     """The recording alone gives the outputs that the exchange was answered with."""
     arguments = folder / "recording.jsonl", "--settings", folder / "settings.toml", "--out", tmp_path, "--json"
@@ -98,11 +108,11 @@ def test_a_trade_is_explained_in_words_and_as_json(capsys, folder, outputs):
     """Who, why, how much, at which price; the rank is the one the outputs give."""
     trades = [m for r in outputs if isinstance(m := decode_output(r.value), ForcedTrade)]
     trade = max((t for t in trades if t.role == "COUNTERPARTY"), key=lambda t: (Decimal(t.haircut), t.trade_id))
-    code, out, _ = adl(capsys, "explain", trade.trade_id[:20], "--outputs", folder)
+    code, out, _ = adl(capsys, "explain", trade.trade_id[:20], "--out", folder)
     assert code == 0
     for words in (trade.account, trade.quantity, "Why this account", "Why this amount", f"gives up {trade.haircut}"):
         assert words in out
-    facts = json.loads(adl(capsys, "explain", trade.trade_id, "--outputs", folder, "--json")[1])["facts"]
+    facts = json.loads(adl(capsys, "explain", trade.trade_id, "--out", folder, "--json")[1])["facts"]
     peers = [
         t
         for t in trades
@@ -141,8 +151,8 @@ def test_every_decision_and_trade_can_be_explained(outputs):
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("explain", "zzz", "--outputs", "{folder}"), 2, "no decision or trade has the id 'zzz'"),
-        (("explain", "0", "--outputs", "{folder}/no"), 3, "must be a folder of outputs"),
+        (("explain", "zzz", "--out", "{folder}"), 2, "no decision or trade has the id 'zzz'"),
+        (("explain", "0", "--out", "{folder}/no"), 3, "must be a folder of outputs"),
         (("replay", "{folder}/no.jsonl"), 3, "must be a readable file"),
         (
             ("replay", "{folder}/recording.jsonl", "--out", "{folder}/none", "--set", "input.topics.positions=books"),

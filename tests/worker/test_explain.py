@@ -70,7 +70,10 @@ def test_who_replaces_a_refused_leg_is_told_so():
     assert "the other side of what others refused to take of loser" in told[1]
     assert told[-1] == "Against the mark of 100 it gives up 30: the price is what those who refused would have paid."
     words = explain(said.decisions[1].decision_id, said.sink.records).sentences
-    assert "Reason: counterparties of an earlier attempt refused a part, for which new ones are asked." in words
+    assert (
+        "Reason: counterparties of an earlier attempt refused a part; new ones are asked for what was given of it."
+        in words
+    )
     assert "It goes on with the takeover of loser; the first attempt says who paid." in words
     assert not any("equity" in text for text in words)
 

@@ -156,3 +156,21 @@ def test_a_summary_counts_no_deficit_twice_after_a_replacement_at_the_mark():
         "0",
         "50",
     ]
+
+
+def test_a_leg_after_the_largest_number_an_exchange_may_know_can_be_reported():
+    """Reported: 2^61; the next leg is one more, and the update that shows it is taken because we gave it."""
+    tape = Tape().instrument().mark().account("winner", "1050", ("BTC", "-10", "105"), adl_seq=2**61)
+    said = tape.at(2000).bankrupt("x", ("BTC", "4")).run()
+    [number] = [trade.adl_seq for trade in said.trades if trade.account == "winner"]
+    assert number == 2**61 + 1
+    tape.at(3000).account("winner", "650", ("BTC", "-6", "105"), adl_seq=number)
+    assert tape.at(4000).bankrupt("y", ("BTC", "12")).run().letters == []
+
+
+def test_a_record_key_that_is_not_its_account_is_counted():
+    """A null value with the key would miss the account; the record counts as what it says."""
+    tape = Tape().instrument().account("a", "1").account("b", "1")
+    tape.raw("positions", tape.records[-1].value.replace(b'"b"', b'"c"'), b"elsewhere")
+    tape.raw("positions", tape.records[1].value.replace(b'"a"', b'"d"'))
+    assert tape.at(9000).mark().run().report.counts == {"KEY_DIFFERS": 1}

@@ -82,6 +82,13 @@ def test_a_wrong_setting_says_which_and_what_is_allowed(file, environ, flags, se
     assert str(error.value) == sentence
 
 
+@pytest.mark.parametrize("name", ["ADL_DECISION", "ADL_DECISION_POLICY"])
+def test_a_variable_that_names_a_section_without_two_underscores_is_refused(name):
+    """It would otherwise be passed over in silence."""
+    with pytest.raises(SettingError, match=f"{name} must name a section and a key"):
+        load(environ={name: "1"})
+
+
 def test_other_variables_of_the_environment_are_left_alone():
     """ADL_CI names no section."""
     assert load(environ={"ADL_CI": "1", "PATH": "x", "ADL": "y"}) == Settings()

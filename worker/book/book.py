@@ -144,7 +144,6 @@ class Book(Ledger):
         epoch = accounts[EPOCH][row] if row >= 0 else -1
         full, renewed = update.full, update.epoch > epoch
         if not renewed and (update.epoch < epoch or update.seq <= accounts[SEQ][row]):
-            self.stale += 1
             return "STALE"
         if renewed and not full:
             raise Refused(

@@ -103,6 +103,21 @@ def fetch(accounts: Cells, slots: Cells, chosen: Numbers, heads: Cells) -> None:
         heads[4, at] = slots[NEXT, slot]
 
 
+@kernel("void(int64[::1], int64[::1], int64, int64, int64, int64)")
+def insert(entry_key: Cells, entry_slot: Cells, first: int, end: int, key: int, slot: int) -> None:
+    """Puts an entry in its place among those of its account, [first, end), which are sorted by key.
+
+    The account's list is in order of arrival; an insertion sort, for most hold one to three positions.
+    """
+    place = end
+    while place > first and entry_key[place - 1] > key:
+        entry_key[place] = entry_key[place - 1]
+        entry_slot[place] = entry_slot[place - 1]
+        place -= 1
+    entry_key[place] = key
+    entry_slot[place] = slot
+
+
 @kernel(
     f"UniTuple(int64, 3)({_CELLS}, int32[::1], {_CELLS}, uint8[::1], uint8[::1], uint8[::1], int32[::1], "
     "int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])"
@@ -142,14 +157,7 @@ def walk(
                     wanted, unmarked = False, True
                 sort_key += _ISOLATED_KEY
             if wanted:
-                # The account's list is in order of arrival; an insertion sort, for most hold one to three positions.
-                place = entries
-                while place > first and entry_key[place - 1] > sort_key:
-                    entry_key[place] = entry_key[place - 1]
-                    entry_slot[place] = entry_slot[place - 1]
-                    place -= 1
-                entry_key[place] = sort_key
-                entry_slot[place] = slot
+                insert(entry_key, entry_slot, first, entries, sort_key, slot)
                 entries += 1
             if following < 0:
                 break

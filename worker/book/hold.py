@@ -115,3 +115,36 @@ def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, 
         slots[SELL, slot], slots[BUY, slot], slots[HELD_QUOTE, slot] = sell, buy, slots[HELD_QUOTE, slot] + quote
         slots[EFFECTIVE, slot], slots[VALUE, slot] = effective, value
     return FITS
+
+
+@kernel("boolean(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+def fits(legs: Cells, known: Cells, account: Cells, key: Cells, lots: Cells, quote: Cells) -> bool:
+    """Whether new legs, sorted by (account, key), fit beside those that are open: by position, and by account.
+
+    What an update says later decides which of an account's legs its positions hold, which are loose cash, which are
+    gone. So all of them are added up, whatever their sign: then no later sum can be beyond a limit.
+    """
+    at = 0
+    while at < len(account):
+        row = account[at]
+        loose = np.int64(0)
+        leg = known[FIRST_LEG, row] - 1
+        while leg >= 0:
+            loose += abs(legs[LEG_QUOTE, leg])
+            leg = legs[LEG_NEXT, leg] - 1
+        while at < len(account) and account[at] == row:
+            position = key[at]
+            held_lots = held_quote = np.int64(0)
+            leg = known[FIRST_LEG, row] - 1
+            while leg >= 0:
+                if legs[LEG_KEY, leg] == position:
+                    held_lots += abs(legs[LEG_LOTS, leg])
+                    held_quote += abs(legs[LEG_QUOTE, leg])
+                leg = legs[LEG_NEXT, leg] - 1
+            while at < len(account) and account[at] == row and key[at] == position:
+                cash = abs(quote[at])
+                if cash > _QUOTE_MAX - held_quote or cash > _LOOSE_MAX - loose or lots[at] > _LOTS_MAX - held_lots:
+                    return False
+                held_lots, held_quote, loose = held_lots + lots[at], held_quote + cash, loose + cash
+                at += 1
+    return True

@@ -61,7 +61,6 @@ class State:
         self.symbols = Names("symbol")
         self.owners = Names("owner")
         self.markets: list[Market] = []
-        self.stale = 0  # updates that were not newer; a count, not a cell
         self.parked: dict[tuple[str, str], str] = {}  # (type of the refused message, name) -> reason
         self._market: dict[str, Market] = {}
         self._table = Table(ACCOUNT_FIELDS)
@@ -189,13 +188,6 @@ class State:
     def mark(self, symbol_row: int) -> int:
         """The scaled mark, 0 where there never was one."""
         return self.markets[symbol_row].mark
-
-    def mark_time(self, symbol_row: int) -> int:
-        """Event time of the mark in ms."""
-        return self.markets[symbol_row].event_time_ms
-
-    def mark_log_time(self, symbol_row: int) -> int:
-        return self.markets[symbol_row].log_time_ms
 
     def market(self, symbol: str) -> Market:
         """All that is known of a symbol; Refused UNKNOWN_SYMBOL without an instrument."""

@@ -15,11 +15,9 @@ from worker.output import DECISIONS, TRADES
 
 def explain_command(
     wanted: Annotated[str, typer.Argument(metavar="DECISION|TRADE", help="An id, or its beginning.")],
-    outputs: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option(
-            "--outputs", help="Folder of outputs; without it: the topics of the settings.", show_default=False
-        ),
+        typer.Option("--out", "-o", help="Folder of outputs; without it: the topics of the settings."),
     ] = None,
     settings_file: SettingsFile = None,
     sets: Set = None,
@@ -27,11 +25,11 @@ def explain_command(
 ) -> None:
     """Why this account, why this amount."""
     settings = read_settings(settings_file, sets)
-    if outputs is None:
+    if out is None:
         topics = published_topics(settings)
         records = until_end(topics.said([DECISIONS, TRADES], finite=True), topics.cluster)
     else:
-        records = committed_outputs(outputs)
+        records = committed_outputs(out)
     explanation = explain(wanted, records)
     if json:
         terminal.show_json(explanation)

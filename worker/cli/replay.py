@@ -23,8 +23,9 @@ from worker.cli.run import start_of_pool
 from worker.edge import terminal
 from worker.edge.code import code_digest
 from worker.edge.exits import Exit
+from worker.edge.jsonlines import RecordingError
 from worker.edge.log import log_decision
-from worker.edge.recording import RecordingSource, committed_outputs
+from worker.edge.recording import OUTPUTS_FILE, RecordingSource, committed_outputs
 from worker.settings import SettingError, Settings, to_values
 from worker.summary import summarise
 
@@ -145,6 +146,8 @@ def _verify(source: RecordingSource, folder: Path, settings: Settings, *, json: 
     from worker.memory import MemorySink
     from worker.verify import verify_replay
 
+    if not (folder / OUTPUTS_FILE).exists():
+        raise RecordingError(f"there is nothing to verify in {folder}; replay it first, or name its --out")
     logical = {topic: name.replace("_", "-") for name, topic in to_values(settings)["output"].items()}
     published = MemorySink()
     published.records = [

@@ -41,6 +41,7 @@ class Counterparties(Takeover):
             trader.role == "TRADER"
             and trader.adl != "EXEMPT"
             and name not in outside
+            and name != "CLEARING"  # faces every leg
             and trader.owner not in owners
             and all(self.markets[k[0]].mark is not None for k in self.members(self.margin_unit(name, key)))
         )

@@ -80,9 +80,12 @@ class Estate:
 
 @dataclass
 class Refusal:
-    """Legs of one decision that were refused in one run of results."""
+    """Legs of one decision that were refused in one run of results, less what both sides refused."""
 
     bankruptcies: tuple[str, ...]
     attempt: int
-    wanted: dict  # (symbol, side) -> [quantity, quote]
+    wanted: dict  # (symbol, side) -> [quantity, quote], of counterparties
     refused_by: set
+    gave_less: dict = field(default_factory=dict)  # the same of liquidated accounts, by the side they hold
+    open: dict = field(default_factory=dict)  # (symbol, side) -> quantity they leave open, where it changed
+    lost: int = 0  # of the clearing account, where what was undone had two prices

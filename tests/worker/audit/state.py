@@ -58,6 +58,7 @@ class State:
         self.assigned = defaultdict(int)
         self.refusals = []
         self.run = {}  # decision id -> Refusal, of the results now being applied
+        self.gone = defaultdict(dict)  # bankruptcy ids -> (symbol, side) -> [quantity, quote] not given up, not undone
         self.decided = {}  # decision id -> (bankruptcy ids, attempt, refused_by)
         self.faults = []
 
@@ -104,7 +105,8 @@ class State:
             self.apply(message)
         for message in results:
             self.apply(message)
-        self.refusals += self.run.values()
+        for refusal in self.run.values():
+            self.undo(refusal)
         self.run = {}
 
     def apply(self, message):
@@ -171,13 +173,40 @@ class State:
         kept = leg.quote * int(filled / lot) // int(leg.quantity / lot)
         refused, quote = leg.quantity - filled, leg.quote - kept
         leg.quantity, leg.quote = filled, kept
-        if refused and leg.role == "COUNTERPARTY":
+        if refused:
             ids, attempt, refused_by = self.decided[leg.decision_id]
             run = self.run.setdefault(leg.decision_id, Refusal(ids, attempt + 1, {}, set(refused_by)))
-            run.refused_by.add(leg.account)
-            cell = run.wanted.setdefault((leg.key[0], leg.sign), [Fraction(0), 0])
+            if leg.role == "COUNTERPARTY":
+                run.refused_by.add(leg.account)
+            side = run.wanted if leg.role == "COUNTERPARTY" else run.gave_less
+            cell = side.setdefault((leg.key[0], leg.sign), [Fraction(0), 0])
             cell[0] += refused
             cell[1] += quote
+
+    def undo(self, refusal):
+        """What both sides of a decision refused undoes itself, in this run of results or an earlier one."""
+        self.refusals.append(refusal)
+        gone = self.gone[refusal.bankruptcies]
+        before = {key: cell[0] for key, cell in gone.items()}
+        for key, (quantity, quote) in refusal.gave_less.items():
+            cell = gone.setdefault(key, [Fraction(0), 0])
+            cell[0], cell[1] = cell[0] + quantity, cell[1] + quote
+        for (symbol, side), cell in sorted(gone.items()):
+            for pending in [r for r in self.refusals if r.bankruptcies == refusal.bankruptcies]:
+                wanted = pending.wanted.get((symbol, -side))
+                if wanted is None or not cell[0]:
+                    continue
+                both = min(wanted[0], cell[0])
+                given = floor(cell[1] * both / cell[0])
+                # New counterparties pay what is owed for the rest, but no more than those who refused it would have.
+                share, owed = floor(wanted[1] * (wanted[0] - both) / wanted[0]), wanted[1] + given
+                pending.lost += max(0, share - owed)
+                cell[0], cell[1] = cell[0] - both, cell[1] - given
+                wanted[0], wanted[1] = wanted[0] - both, max(share, min(owed, 0) if side > 0 else owed)
+                if not wanted[0]:
+                    del pending.wanted[symbol, -side]
+            if cell[0] != before.get((symbol, side), 0):
+                refusal.open[symbol, side] = cell[0]
 
     # --- what the state says --------------------------------------------------------------------------------------
 

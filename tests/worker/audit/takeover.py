@@ -17,20 +17,27 @@ class Takeover(State):
         for claim in claims:
             for line in claim.lines:
                 listed[claim.account, (line.symbol, line.position_side)] += Fraction(line.quantity)
+        # All of a position is named, and a part of it is with us: what is still there.
+        raced = {}
+        for (name, key), quantity in listed.items():
+            held, free = self.traders[name].holdings.get(key), self.free(name, key)
+            if held and held.quantity == quantity != free:
+                raced[name, key] = free
         for place, claim in enumerate(claims):
-            name, cross = claim.account, []
-            lines = [
-                (line.symbol, line.position_side, Fraction(line.quantity), line.price and Fraction(line.price))
-                for line in claim.lines
-            ]
-            if not lines and name not in whole:
+            name, cross, lines = claim.account, [], []
+            for line in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)):
+                key, quantity = (line.symbol, line.position_side), Fraction(line.quantity)
+                if (name, key) in raced:
+                    quantity = min(quantity, raced[name, key], key=abs)
+                    raced[name, key] -= quantity
+                lines += [(*key, quantity, line.price and Fraction(line.price))] if quantity else []
+            if not claim.lines and name not in whole:
                 whole.add(name)
                 for key in self.members((name, None)):
-                    free, others = self.free(name, key), listed[name, key]
-                    if free * others > 0:
-                        free -= others if abs(others) < abs(free) else free
+                    free, others = self.free(name, key), listed.get((name, key), 0)
+                    free -= min(others, free, key=abs) if free * others > 0 else free * (others != 0)
                     lines += [(*key, free, None)] if free else []
-            for line in sorted(lines):
+            for line in sorted(lines, key=lambda item: item[:2]):
                 unit = self.margin_unit(name, line[:2])
                 if unit[1]:
                     market = self.markets[line[0]]
@@ -47,6 +54,32 @@ class Takeover(State):
         for unit in {estate.unit for estate in estates}:
             self.share(claims, [estate for estate in estates if estate.unit == unit])
         return estates
+
+    def disagreements(self, decision, claims, estates):
+        """An equity that counts is known; what the events of a decision list otherwise than the book is said."""
+        listed = defaultdict(Fraction)
+        for claim in claims:
+            for line in claim.lines:
+                listed[claim.account, (line.symbol, line.position_side)] += Fraction(line.quantity)
+        for estate in estates:
+            if len(estate.unit) == 2:
+                unmarked = [k for k in self.members(estate.unit) if self.free(estate.account, k) and self.unmarked(k)]
+                self.check(not unmarked, decision, estate.account, "has positions without a mark:", unmarked)
+        for place, (claim, said) in enumerate(zip(claims, decision.bankruptcies, strict=True)):
+            keys = {(line.symbol, line.position_side) for line in claim.lines}
+            known = bool(self.traders[claim.account].holdings)
+            expected = [key for key in keys if known and listed[claim.account, key] != self.free(claim.account, key)]
+            mine = [estate for estate in estates if estate.claim == place]
+            if claim.equity is not None and mine and all(len(estate.unit) == 2 for estate in mine):
+                cross = [estate.equity for estate in mine if estate.unit[1] is None]
+                ours = cross[0] if cross else sum(estate.equity for estate in mine)
+                expected += [("equity",)] * (ours != self.minor(claim.equity))
+            found = sorted(text.partition(":")[0] for text in said.disagreements)
+            right = found == sorted(" ".join(key) for key in expected)
+            self.check(right, decision, said.id, "disagreements", said.disagreements, "expected", sorted(expected))
+
+    def unmarked(self, key):
+        return self.markets[key[0]].mark is None
 
     def needed(self, lines):
         return sum(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from schemas.rejections import Refused
 from tests.worker.book.sequences import ACCOUNTS, INSTRUMENTS, History, Step, instrument
 from tests.worker.book.twin import SIDES, Twin, TwinRefusal
+from tests.worker.book.twin_digest import digest
+from tests.worker.book.twin_gather import gather
 from worker.book.book import Book
 from worker.book.views import Gathered
 
@@ -80,8 +82,7 @@ def compare(book: Book, twin: Twin) -> None:
         assert book.longs_minus_shorts(symbol) == net
         assert book.mark(book.symbols.row(symbol)) == twin.marks.get(symbol, (0, 0))[1]
     assert book.parked == twin.parked
-    assert book.stale == twin.stale
-    assert book.digest() == book.digest_full() == twin.digest()
+    assert book.digest() == book.digest_full() == digest(twin)
 
 
 def rows_of(book: Book, gathered: Gathered) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def compare_gather(book: Book, twin: Twin, chance: random.Random) -> int:
     excluded = chance.sample(ACCOUNTS, chance.choice([0, 1, 2]))
     owners = chance.choice([[], ["owner 1"], ["nobody"]])
     gathered = book.gather([(book.symbols.row(symbol), side) for symbol, side in sides], excluded, owners)
-    rows, unmarked = twin.gather(sides, excluded, owners)
+    rows, unmarked = gather(twin, sides, excluded, owners)
     assert rows_of(book, gathered) == rows
     assert gathered.unmarked_accounts == unmarked
     assert (np.diff(gathered.account) >= 0).all()

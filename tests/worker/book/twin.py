@@ -5,17 +5,12 @@ Every answer is computed from the messages' numbers anew; nothing is kept increm
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from hashlib import blake2b
 from math import floor
-from typing import Any
 
 from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice, Position
 
 VALUE_MAX = 2**51
-MASK = 2**64 - 1
 SIDES = ["NET", "LONG", "SHORT"]
-ROLES = ["TRADER", "LIQUIDATION", "INSURANCE", "CLEARING"]
-CLASSES = ["NORMAL", "LAST", "EXEMPT"]
 
 
 class TwinRefusal(Exception):  # noqa: N818  # named after what it stands for
@@ -61,7 +56,6 @@ class Twin:
         self.books: dict[str, Book1] = {}
         self.loose: dict[str, int] = {}
         self.parked: dict[tuple[str, str], str] = {}
-        self.stale = 0
 
     # --- numbers ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +133,6 @@ class Twin:
     def apply_update(self, update: AccountUpdate) -> str:
         book = self.books.get(update.account) or Book1(-1, -1, 0, 0)
         if (update.epoch, update.seq) <= (book.epoch, book.seq) or update.epoch < book.epoch:
-            self.stale += 1
             return "STALE"
         renewed = update.epoch > book.epoch
         if renewed and not update.full:
@@ -270,121 +263,3 @@ class Twin:
 
     def is_parked(self, name: str, *sources: str) -> bool:
         return any((source, name) in self.parked for source in sources)
-
-    def gather(
-        self, sides: list[tuple[str, int]], excluded: list[str], excluded_owners: list[str]
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Rows in the order promised, each with its entries; and the accounts left out for want of a mark."""
-        owners = set(excluded_owners)
-        rows: list[dict[str, Any]] = []
-        unmarked_accounts = 0
-        for name in self.names():
-            role = self.accounts.get(name) or Account(account=name)
-            if name in excluded or role.role != "TRADER" or role.adl == "EXEMPT" or role.beneficial_owner in owners:
-                continue
-            if self.is_parked(name, "AccountUpdate", "Account"):
-                continue
-            positions = self.sorted_positions(name)
-            asked = [
-                (s, side) for s, side, held in positions if (s, (held.effective > 0) - (held.effective < 0)) in sides
-            ]
-            cross = [item for item in positions if item[2].margin is None]
-            groups: list[tuple[list[tuple[str, str, Held]], bool]] = []
-            if any((s, side) in asked for s, side, _ in cross):
-                groups.append((cross, False))
-            groups += [([item], True) for item in positions if item[2].margin is not None and item[:2] in asked]
-            lacking = False
-            for items, isolated in groups:
-                if any(symbol not in self.marks for symbol, _, _ in items):
-                    lacking = True
-                    continue
-                rows.append(self.row(name, role, items, isolated))
-            unmarked_accounts += lacking
-        return rows, unmarked_accounts
-
-    def row(self, name: str, role: Account, items: list[tuple[str, str, Held]], isolated: bool) -> dict[str, Any]:
-        unit, required = float(self.unit), 0.0
-        for symbol, _, held in items:
-            mmf = float(Fraction(self.instruments[symbol].maintenance_margin_fraction))
-            required += float(abs(self.value(symbol, held.effective))) * mmf
-        if isolated:
-            ((symbol, side, held),) = items
-            equity, balance = self.isolated_equity(name, symbol, side), held.margin
-        else:
-            book = self.books[name]
-            equity, balance = self.equity(name), book.balance + self.loose.get(name, 0)
-            required = required if book.required is None else float(book.required)
-        return {
-            "account": name,
-            "isolated": isolated,
-            "equity": float(equity) / unit,
-            "balance": float(balance or 0) / unit,
-            "maintenance_margin": required / unit,
-            "adl_class": CLASSES.index(role.adl),
-            "entries": [
-                (symbol, held.effective, not self.is_parked(symbol, "MarkPrice", "Instrument"),
-                 float(held.entry) / float(held.lots) / unit)
-                for symbol, _, held in items if held.effective
-            ],
-        }  # fmt: skip
-
-    # --- the digest, in Python integers -------------------------------------------------------------------------------
-
-    def digest(self) -> int:
-        total = 0
-        for symbol, instrument in self.instruments.items():
-            price = self.marks.get(symbol, (Fraction(0), 0, 0, 0))
-            fractions = [instrument.tick_size, instrument.lot_size, instrument.multiplier]
-            fractions.append(instrument.maintenance_margin_fraction)
-            total += rare("symbol", symbol, *(str(Fraction(text)) for text in fractions), self.price_scale(symbol),
-                          instrument.fund_id, instrument.status, *price[1:])  # fmt: skip
-        for key, reason in self.parked.items():
-            total += rare("parked", *key, reason)
-        for name, account in self.accounts.items():
-            flags = ROLES.index(account.role) + 4 * CLASSES.index(account.adl)
-            if flags or account.beneficial_owner is not None:
-                owner = name_words(account.beneficial_owner, b"owner") if account.beneficial_owner is not None else ()
-                total += numbers(name, 3, flags, *owner)
-        for name in {*self.books, *(name for name, quote in self.loose.items() if quote)}:
-            book = self.books.get(name) or Book1(-1, -1, 0, 0)
-            required = -1 if book.required is None else book.required
-            total += numbers(name, 2, book.epoch, book.seq, book.balance, self.loose.get(name, 0), book.adl_seq,
-                             book.full_adl_seq, required)  # fmt: skip
-            for (symbol, side), held in book.positions.items():
-                margin = -1 if held.margin is None else held.margin
-                total += numbers(name, 1, *name_words(symbol, b"symbol"), SIDES.index(side), held.lots, held.entry,
-                                 margin, held.adl_seq, held.quote, held.sell, held.buy)  # fmt: skip
-            for (symbol, side), seq in book.closed.items():
-                total += rare("closed", name, symbol, SIDES.index(side), seq)
-        return total % 2**128
-
-
-def rare(*parts: Any) -> int:
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16, person=b"cell").digest(), "big")
-
-
-def name_words(name: str, kind: bytes) -> tuple[int, int]:
-    text = name.encode()
-    words = [int.from_bytes(text[begin : begin + 8], "little") for begin in range(0, len(text), 8)]
-    return absorbed((0, 0), int.from_bytes(kind, "little"), *words)
-
-
-def mixed(x: int) -> int:
-    x &= MASK
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
-    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
-    return x ^ x >> 31
-
-
-def numbers(account: str, *words: int) -> int:
-    hi, lo = absorbed(name_words(account, b"account"), *words)
-    return (hi << 64) + lo
-
-
-def absorbed(lanes: tuple[int, int], *words: int) -> tuple[int, int]:
-    hi, lo = lanes
-    for word in words:
-        word &= MASK
-        hi = mixed((hi ^ word) + 0x9E3779B97F4A7C15)
-        lo = mixed((lo + (word ^ 0x14057B7EF767814F) & MASK) ^ 0x5851F42D4C957F2D)
-    return hi, lo
