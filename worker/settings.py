@@ -52,6 +52,12 @@ class SettingError(ValueError):
 
 ENVIRONMENT_PREFIX: Final = "ADL_"
 CLIENT: Final = ["kafka", "client"]
+# Settings with one underscore between. Other names are not ours: Kubernetes sets ADL_WORKER_SERVICE_HOST and the like.
+_MISSPELT: Final = {
+    "_".join(("ADL", section, *key)).upper()
+    for section, kind in SECTIONS.items()
+    for key in ((), *((field,) for field in kind.__struct_fields__))
+}
 
 
 def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterable[str] = ()) -> Settings:
@@ -72,7 +78,7 @@ def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterab
             elif len(path) > 2:  # a topic's or a kind's name, which the environment cannot spell
                 path[2:] = ["-".join(path[2:]).replace("_", "-")]
             _put(values, path, text, origin=name)
-        elif name.startswith(ENVIRONMENT_PREFIX) and name.split("_")[1].lower() in SECTIONS:
+        elif name in _MISSPELT:
             raise SettingError(f"{name} must name a section and a key with two underscores between: ADL_SECTION__KEY")
     for flag in flags:
         setting, equals, text = flag.partition("=")

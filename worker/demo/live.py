@@ -60,7 +60,7 @@ class LiveExchange:
         self._said.ends()
         self._publish(exchange.start())
         self._until_answered(check_worker)
-        while not exchange.done:
+        while True:
             due = time.monotonic() + TICK_MS / 1000 / speed
             self._publish(exchange.step())
             show(min(exchange.tick, exchange.ticks))
@@ -68,6 +68,8 @@ class LiveExchange:
                 self._hear(check_worker)
             if exchange.done:  # by its own books; the worker may have more to say
                 self._until_answered(check_worker)
+                if exchange.done:
+                    return
 
     def _publish(self, records: list[Record]) -> None:
         for _, group in itertools.groupby(records, lambda record: (record.log_time_ms, RANK[record.topic])):
