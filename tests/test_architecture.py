@@ -25,6 +25,7 @@ ARROWS = {
     "worker.demo": {
         "schemas",
         "worker",  # the chain of outputs
+        "worker.summary",
         "worker.record",
         "worker.settings",
         "worker.loop",

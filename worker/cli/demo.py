@@ -1,7 +1,6 @@
 """`adl demo`: a seeded exchange crashes, and the worker answers it; in one process, or each on its side of a broker."""
 
 import os
-import signal
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -100,11 +99,10 @@ def _live(exchange: "Exchange", out: Path, settings: Settings, speed: float, *, 
     _make_topics(exchange, published, settings)
     _made_anew(out, settings)
     begun = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the worker ends with us
     with WorkerProcess(out / "settings.toml") as worker:
-        live = LiveExchange(exchange, prefix, config, published.cluster)
+        live = LiveExchange(exchange, prefix, config, published.cluster, worker.check)
         with terminal.progress("ticks of the exchange", exchange.ticks, quiet=json) as show:
-            live.run(speed, worker.check, show)
+            live.run(speed, show)
         worker.stop()
     exchange.check()
     summary = summarise(record for topic in CHAINED for record in published.outputs(topic))

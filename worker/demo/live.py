@@ -36,9 +36,19 @@ class UnansweredError(EdgeError):
 class LiveExchange:
     """`run()` once: the exchange from its opening to its end, at a pace."""
 
-    def __init__(self, exchange: Exchange, prefix: str, config: Mapping[str, Any], cluster: Cluster) -> None:
-        """`prefix`: of every topic; behind it stands the exchange's own name of an input, or that of an output."""
-        self.exchange, self._prefix, self._cluster = exchange, prefix, cluster
+    def __init__(
+        self,
+        exchange: Exchange,
+        prefix: str,
+        config: Mapping[str, Any],
+        cluster: Cluster,
+        check_worker: Callable[[], None],
+    ) -> None:
+        """`prefix`: of every topic; behind it stands the exchange's own name of an input, or that of an output.
+
+        `check_worker`: asked again and again; raises where there is nobody to wait for.
+        """
+        self.exchange, self._prefix, self._cluster, self._check_worker = exchange, prefix, cluster, check_worker
         self._publisher = Publisher(config, linger_ms=0)
         begins = cluster.begins(cluster.partitions(map(self._named, CHAINED)))
         self._said = KafkaSource(config, cluster, begins, group=READER_GROUP)
@@ -47,29 +57,32 @@ class LiveExchange:
         self._trades: dict[str, list[ForcedTrade]] = {}  # of these, and of decisions that are not there
         self._reached: dict[str, int] = {}  # what the newest cut rests on
 
-    def run(self, speed: float, check_worker: Callable[[], None], show: Callable[[int], None]) -> None:
+    def run(self, speed: float, show: Callable[[int], None]) -> None:
         """Ticks at `speed` times their own pace until everything is answered; raises an EdgeError."""
         try:
-            self._run(speed, check_worker, show)
+            self._run(speed, show)
         finally:
             self._said.close()
 
-    def _run(self, speed: float, check_worker: Callable[[], None], show: Callable[[int], None]) -> None:
+    def _run(self, speed: float, show: Callable[[int], None]) -> None:
         exchange = self.exchange
         self._publisher.ready()
         self._said.ends()
         self._publish(exchange.start())
-        self._until_answered(check_worker)
-        while True:
+        self._until_answered()
+        while not self._closed():
             due = time.monotonic() + TICK_MS / 1000 / speed
             self._publish(exchange.step())
             show(min(exchange.tick, exchange.ticks))
+            self._hear()
             while time.monotonic() < due:
-                self._hear(check_worker)
-            if exchange.done:  # by its own books; the worker may have more to say
-                self._until_answered(check_worker)
-                if exchange.done:
-                    return
+                self._hear()
+
+    def _closed(self) -> bool:
+        """The exchange has nothing left to answer, and the worker has no more to say."""
+        if self.exchange.done:
+            self._until_answered()
+        return self.exchange.done
 
     def _publish(self, records: list[Record]) -> None:
         for _, group in itertools.groupby(records, lambda record: (record.log_time_ms, RANK[record.topic])):
@@ -77,12 +90,12 @@ class LiveExchange:
                 self._publisher.put(msgspec.structs.replace(record, topic=self._named(record.topic)), timed=False)
             self._publisher.flush()
 
-    def _until_answered(self, check_worker: Callable[[], None]) -> None:
+    def _until_answered(self) -> None:
         """Returns when a cut rests on everything published, and all that was written with it has been heard."""
         ends = {f"{self._named(topic)}:{number}": end for (topic, number), end in self.exchange.offsets.items()}
         until = time.monotonic() + PATIENCE_SECONDS
         while not (all(self._reached.get(name, 0) >= end for name, end in ends.items()) and self._heard_all()):
-            self._hear(check_worker)
+            self._hear()
             if time.monotonic() > until:
                 missing = "".join(f"; {step.sentence}" for step in self._chains.settle() if isinstance(step, Break))
                 raise UnansweredError(f"no whole answer to what was published {PATIENCE_SECONDS:.0f} s ago{missing}")
@@ -92,15 +105,12 @@ class LiveExchange:
         # A commit shows in one partition after the other: a cut can be there before the trades that came with it.
         written, ends = self._cluster.ends(self._said.partitions(), committed=False), self._said.ends()
         while any(self._said.complete_until_ms(where) != END for where in ends):
-            self._take()
+            self._hear()
         return not (self._decisions or self._trades) and all(ends[where] >= end for where, end in written.items())
 
-    def _hear(self, check_worker: Callable[[], None]) -> None:
+    def _hear(self) -> None:
         """Takes what was committed since; waits a moment where nothing was."""
-        check_worker()
-        self._take()
-
-    def _take(self) -> None:
+        self._check_worker()
         for record in self._said.poll(POLL_RECORDS):
             for step in self._chains.see(record, decode_output(record.value or b"")):
                 if isinstance(step, Break):

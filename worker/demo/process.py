@@ -26,6 +26,7 @@ class WorkerProcess:
     """`adl run` with a settings file; its logs go where ours go."""
 
     def __init__(self, settings_file: Path) -> None:
+        self._handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it would end us at once
         # The file says everything; a variable would win over it.
         environ = {n: v for n, v in os.environ.items() if not (n.startswith(ENVIRONMENT_PREFIX) and "__" in n)}
         command = [sys.executable, "-m", "worker.cli", "run", "--settings", str(settings_file)]
@@ -57,6 +58,7 @@ class WorkerProcess:
     def __exit__(self, *error: object) -> None:
         self._process.kill()  # nothing where it has ended
         self._process.wait()
+        signal.signal(signal.SIGTERM, self._handler)
 
 
 def _ended(code: int) -> str:
