@@ -214,7 +214,9 @@ class Worker:
         )  # fmt: skip
 
     def alive(self):
-        return self.process.poll() is None
+        """True; says how the process ended if it did."""
+        assert self.process.poll() is None, f"the worker ended with {self.process.poll()}: {self.words()}"
+        return True
 
     def wait(self, seconds=60):
         """The exit code."""
