@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,9 @@ def test_topics_that_were_filled_beforehand_give_the_bytes_of_the_recording(brok
         assert (len(wanted[DECISIONS]), wanted[DEAD_LETTERS]) == (BURSTS, [])
         topics.wait_until_read(120, worker.alive)
         assert worker.stop() == 0, worker.words()
-    assert topics.outputs() == wanted
+    said = topics.outputs()
+    pairs = ((a, b) for topic in wanted for a, b in zip_longest(said[topic], wanted[topic]))
+    assert next(((a, b) for a, b in pairs if a != b), None) is None  # the first difference: there are 388,000 records
 
 
 def test_live_every_takeover_is_decided_once_and_every_decision_is_derived_again(broker, records, tmp_path):
