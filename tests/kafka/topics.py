@@ -121,7 +121,7 @@ class Topics:
             reached = cut["basis"] | cut.get("after", {})
             if all(reached.get(name, 0) >= end for name, end in ends.items()):
                 return
-            assert alive(), "the worker ended"
+            assert alive(), last_words(alive)
             assert time.monotonic() < until, f"the last cut is {cut}, the inputs end at {ends}"
             time.sleep(0.1)
 
@@ -134,7 +134,7 @@ class Topics:
         """Returns when a topic holds so many committed records."""
         until = time.monotonic() + seconds
         while len(found := list(committed(self.broker, self.named(topic)))) < count:
-            assert alive(), "the worker ended"
+            assert alive(), last_words(alive)
             assert time.monotonic() < until, f"{len(found)} of {count} records of {topic} after {seconds} s"
             time.sleep(0.1)
 
@@ -198,6 +198,12 @@ def adl(*arguments):
 _numbers = itertools.count()
 
 
+def last_words(alive):
+    """What a worker said before it ended; `alive` may be its method."""
+    worker = getattr(alive, "__self__", None)
+    return "the worker ended" if worker is None else f"ended with {worker.process.poll()}: {worker.words()[-2000:]}"
+
+
 class Worker:
     """`adl run` as a process of its own; with `lives`, as tests/kafka/killed.py has them."""
 
@@ -214,9 +220,7 @@ class Worker:
         )  # fmt: skip
 
     def alive(self):
-        """True; says how the process ended if it did."""
-        assert self.process.poll() is None, f"the worker ended with {self.process.poll()}: {self.words()}"
-        return True
+        return self.process.poll() is None
 
     def wait(self, seconds=60):
         """The exit code."""
