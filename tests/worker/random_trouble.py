@@ -36,6 +36,8 @@ class Trouble:
         self._bankruptcies += 1
         sort = rng.choice(SORTS)
         books = [book for book in self.books.values() if not book.gone and book.holds(isolated=sort == "isolated")]
+        if not books:
+            return
         book = min(rng.sample(books, min(5, len(books))), key=lambda item: item.cash_cents)
         message = Bankruptcy(
             id=f"b{rng.randint(1, self._bankruptcies) if sort == 'again' else self._bankruptcies}",

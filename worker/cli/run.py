@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import typer
+from confluent_kafka import KafkaException
 
 from worker.cli.common import Set, SettingsFile, fail, read_settings
 from worker.edge.code import code_digest, worker_version
@@ -24,7 +25,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.engine import Engine, Start
 
-CLOSE_SECONDS = 8.0  # a stop takes at most ten
+CLOSE_SECONDS = 3.0  # a stop takes at most ten, and a call that hangs may have taken half of them
 
 
 def run_command(settings_file: SettingsFile = None, sets: Set = None) -> None:
@@ -56,6 +57,7 @@ def run_pool(
 
     watchdog = Watchdog()
     opened: Pool | None = None
+    code = Exit.HUNG  # until it is known how the run ended
     try:
         with _serving(health, settings):
             warm()
@@ -73,19 +75,27 @@ def run_pool(
                 on_decision=log_decision,
                 on_engine=on_engine,
             )
+            code = Exit.DONE
             log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
     except StoppedError as stopped:
+        code = Exit.DONE
         log.info("adl.stopped", reason=str(stopped))
     except StateLostError as error:
-        fail(str(error), Exit.STATE_LOST)
+        code = Exit.STATE_LOST
+        fail(str(error), code)
     except EdgeError as error:
-        fail(str(error), error.exit)
+        code = error.exit
+        fail(str(error), code)
+    except KafkaException as error:  # where nobody expects one: a client that cannot be made, a poll
+        code = Exit.CLIENT
+        fail(str(error), code)
     finally:
         if opened is not None:
-            with watchdog.within(CLOSE_SECONDS, "close"):
+            # What was said is committed: a client that does not close changes nothing about how the run ended.
+            with watchdog.within(CLOSE_SECONDS, "close", code):
                 opened.close()
         watchdog.close()
-    return Exit.DONE
+    return code
 
 
 def start_of_pool(origin: Origin) -> "Start":

@@ -37,6 +37,7 @@ PATIENCE_SECONDS: Final = 120.0
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
 HUNG_MAX: Final = 5  # calls that were left behind before the process ends
 BEAT_SECONDS: Final = 1.0
+ADVICE_SECONDS: Final = 1.0  # what is advisory may be lost; a stop must not wait for it
 PRODUCER: Final[dict[str, Any]] = {
     "linger.ms": 0,
     "retry.backoff.ms": 10,
@@ -127,7 +128,7 @@ class KafkaSink:
             time_ms = log_time_ms if output.log_time_ms is None else output.log_time_ms
             try:
                 self._advisor.produce(self._topics[output.topic], output.value, output.key, timestamp=max(time_ms, 1))
-            except BufferError:
+            except (BufferError, KafkaException):
                 break  # they may be lost
         self._advisor.poll(0)
 
@@ -142,7 +143,7 @@ class KafkaSink:
     def close(self) -> None:
         """Closes the clients."""
         self._offsets_of.close()
-        self._advisor.flush(CALL_SECONDS)
+        self._advisor.flush(ADVICE_SECONDS)
 
     # --- one commit ---------------------------------------------------------------------------------------------------
 

@@ -16,14 +16,14 @@ class Watchdog:
     """One deadline at a time, for the one thread that calls the client."""
 
     def __init__(self) -> None:
-        self._until: tuple[float, str] | None = None
+        self._until: tuple[float, str, int] | None = None
         self._closed = Event()
         Thread(target=self._look, name="watchdog", daemon=True).start()
 
     @contextmanager
-    def within(self, seconds: float, call: str) -> Iterator[None]:
-        """The process ends when the block takes longer."""
-        self._until = time.monotonic() + seconds, call
+    def within(self, seconds: float, call: str, code: int = Exit.HUNG) -> Iterator[None]:
+        """The process ends with the code when the block takes longer."""
+        self._until = time.monotonic() + seconds, call, code
         try:
             yield
         finally:
@@ -38,4 +38,4 @@ class Watchdog:
             until = self._until
             if until is not None and time.monotonic() > until[0]:
                 os.write(2, f"adl: {until[1]} did not come back from the Kafka client\n".encode())
-                os._exit(Exit.HUNG)
+                os._exit(until[2])
