@@ -16,6 +16,7 @@ from schemas.messages import (
 from worker.demo.exchange import Exchange
 from worker.demo.population import FIRST_TRADER
 from worker.demo.prices import minor_of, money
+from worker.demo.run import DemoSource, deliver
 from worker.record import Output, Record
 
 
@@ -140,3 +141,10 @@ class NaivePolicy:
             code_digest="",
             bankruptcies=[paid],
         )
+
+
+def run_demo(engine_step, exchange, on_record):
+    """Runs an exchange to its end against any answer to a tick's records, without the loop."""
+    source = DemoSource(exchange, on_record)
+    while not source.at_end():
+        deliver(exchange, engine_step(source.poll(1 << 30)))

@@ -15,12 +15,12 @@ from schemas.messages import (
     Instrument,
 )
 from schemas.units import Scale, amount_minor
-from tests.worker.naive_policy import NaivePolicy
+from tests.worker.naive_policy import NaivePolicy, run_demo
 from worker.demo.exchange import EPOCH_MS, RANK, TOPICS, Exchange
 from worker.demo.ledger import NET, BrokenInvariantError, Ledger
 from worker.demo.population import FIRST_TRADER
 from worker.demo.prices import PricePath, minor_of, specs
-from worker.demo.run import DemoSink, DemoSource, deliver, run_demo
+from worker.demo.run import DemoSink, DemoSource, deliver
 from worker.record import END, Output, Record
 
 

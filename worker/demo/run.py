@@ -89,15 +89,3 @@ class DemoSink:
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         self._inner.advise(outputs, log_time_ms)
-
-
-def run_demo(
-    engine_step: Callable[[list[Record]], Sequence[Output]],
-    exchange: Exchange,
-    on_record: Callable[[Record], None] = _nowhere,
-) -> None:
-    """Runs an exchange to its end against any answer to a tick's records, without the loop."""
-    source = DemoSource(exchange, on_record)
-    while not source.at_end():
-        records = source.poll(1 << 30)
-        deliver(exchange, engine_step(records))

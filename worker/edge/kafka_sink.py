@@ -1,6 +1,6 @@
 """Topics as a sink: outputs, dead letters and input offsets in one transaction of the pool's one producer.
 
-Rule 1: the transactional id never changes, so a pool has one writer: whoever starts last fences the others.
+Rule 1: the transactional id never changes, so a pool has one writer: whoever asks last for it fences the others.
 Rule 2: whether an uncertain commit took effect is not guessed. A new producer ends whatever is open, and the offsets
 that are then committed say it: ours, and it did; those before, and the same bytes are sent again; others, and we stop.
 
@@ -37,6 +37,7 @@ PATIENCE_SECONDS: Final = 120.0
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
 HUNG_MAX: Final = 5  # calls that were left behind before the process ends
 BEAT_SECONDS: Final = 1.0
+RENEW_SECONDS: Final = 0.2  # between two producers: an error that comes at once would make thousands of them
 ADVICE_SECONDS: Final = 1.0  # what is advisory may be lost; a stop must not wait for it
 PRODUCER: Final[dict[str, Any]] = {
     "linger.ms": 0,
@@ -51,7 +52,8 @@ PRODUCER: Final[dict[str, Any]] = {
 }
 _DEFAULTS: Final[dict[str, Any]] = {"compression.type": "lz4"}  # the operator's may win
 _FENCED: Final = (
-    KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED,  # noqa: SLF001
+    KafkaError._FENCED,  # noqa: SLF001  the library's public names
+    KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED,
 )  # fmt: skip
 
 
@@ -234,8 +236,11 @@ class KafkaSink:
             except Again as again:
                 structlog.get_logger().warning("adl.producer_not_ready", reason=str(again))
                 self._left_behind.append(producer)
+                if self._stop():
+                    raise StoppedError("stopped without a producer") from None
                 if time.monotonic() > until:
                     raise UnreachableError(f"no producer for {PATIENCE_SECONDS:.0f} s: {again}") from None
+                time.sleep(RENEW_SECONDS)
                 continue
             self._producer = producer
             return

@@ -182,7 +182,8 @@ class KafkaSource:
 def _judge(error: KafkaError, where: str) -> None:
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  the library's name
         raise LogLostError(f"the log of {where} does not have the next offset any more: {error.str()}")
-    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):  # noqa: SLF001
+    gone = KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION  # noqa: SLF001  the library's public names
+    if error.code() in gone:
         raise LogLostError(f"{where} is gone: {error.str()}")
     if error.fatal() or not is_away(error):
         raise ClientError(f"reading {where}, Kafka says {error.name()}: {error.str()}")
