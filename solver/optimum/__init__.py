@@ -1,0 +1,1 @@
+"""The general method: expected loss over all accounts is lowered as far as the demands allow."""
