@@ -63,7 +63,7 @@ class Reader:
 
     def _live_steps(self, source: LiveSource, stop: Callable[[], bool]) -> Iterator[Iterable[Event | CutPoint]]:
         sequencer = self.sequencer
-        source.ends()  # catching up: the first round is all that is there
+        ends = source.ends()  # catching up: the first round is all that is there
         in_round, idle = True, False
         while not stop():
             if in_round:
@@ -72,13 +72,14 @@ class Reader:
             if not in_round:
                 idle = sequencer.pending() and source.quiet_ms() >= self._quiet_ms
                 if idle or sequencer.due():
-                    source.ends()
+                    ends = source.ends()
                     in_round = True
             if not in_round:
                 yield ()
             elif all(source.complete_until_ms(partition) == END for partition in sequencer.offsets):
                 # Something came after all while the ends were asked: then the log did not end here.
                 idle = idle and source.quiet_ms() >= self._quiet_ms
+                sequencer.reach(ends)
                 yield sequencer.settle(idle=idle)
                 in_round = False
                 source.hold(())
