@@ -10,6 +10,7 @@ were written, also where a record below them is no longer in the log: the rule g
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -41,6 +42,8 @@ KIND = {
 }
 CONTROL, RESULT, BANKRUPTCY = KIND[Control], KIND[ForcedTradeResult], KIND[Bankruptcy]
 CUTTING = frozenset((CONTROL, RESULT, BANKRUPTCY))
+# Live. No rate lets so many wait for a second's watch cut: more wait where a record with a clock far ahead was cut.
+WAITING_MAX: Final = 200_000
 CompleteUntil = Callable[[Partition], int]
 
 
@@ -134,6 +137,10 @@ class Sequencer:
             return True
         oldest_ms = min(self.merge.oldest_ms(), END if self._last_ms is None else self._last_ms)
         return max(oldest_ms, self._cut_ms, self._watched_ms + 1) <= self._watch_until_ms()
+
+    def crowded(self) -> bool:
+        """Live: so much waits that the log must be cut as if it ended here, or memory fills."""
+        return self.merge.waiting() > WAITING_MAX
 
     def pending(self) -> bool:
         """Something was read that no cut, or no watch cut, has covered."""

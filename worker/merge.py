@@ -114,6 +114,10 @@ class Merge(Generic[Item]):
         """The smallest log time that waits; END when nothing does."""
         return min((queue[0].log_time_ms for queue in self._queues.values() if queue), default=END)
 
+    def waiting(self) -> int:
+        """How many were pushed and not taken."""
+        return sum(map(len, self._queues.values()))
+
     def ahead(self) -> set[Partition]:
         """Partitions with so much waiting that others should be read first."""
         for partition, queue in self._queues.items():

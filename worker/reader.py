@@ -70,7 +70,7 @@ class Reader:
                 source.hold(sequencer.merge.ahead())
             self._poll()
             if not in_round:
-                idle = sequencer.pending() and source.quiet_ms() >= self._quiet_ms
+                idle = sequencer.pending() and self._ended(source)
                 if idle or sequencer.due():
                     ends = source.ends()
                     in_round = True
@@ -78,7 +78,7 @@ class Reader:
                 yield ()
             elif all(source.complete_until_ms(partition) == END for partition in sequencer.offsets):
                 # Something came after all while the ends were asked: then the log did not end here.
-                idle = idle and source.quiet_ms() >= self._quiet_ms
+                idle = idle and self._ended(source)
                 sequencer.reach(ends)
                 yield sequencer.settle(idle=idle)
                 in_round = False
@@ -87,6 +87,9 @@ class Reader:
                 yield sequencer.steps(source.complete_until_ms)
             if not in_round and (sequencer.replaying or (source.at_end() and not sequencer.pending())):
                 return
+
+    def _ended(self, source: LiveSource) -> bool:
+        return source.quiet_ms() >= self._quiet_ms or self.sequencer.crowded()
 
     def _poll(self) -> int:
         records = self._source.poll(POLL_RECORDS)
