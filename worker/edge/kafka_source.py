@@ -18,6 +18,7 @@ from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
 REPORT_SECONDS: Final = 5.0
+AHEAD_MS: Final = 60_000  # clocks that are kept agree to less
 CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -127,6 +128,11 @@ class KafkaSource:
         """The age of the newest record given while others are still to be read, else 0."""
         newest_ms = max(self._newest_ms.values(), default=-END)
         return max(0, int(time.time() * 1000) - max(newest_ms, 0)) if self._behind else 0
+
+    def ahead_ms(self) -> dict[Partition, int]:
+        """By how much a partition's newest log time is ahead of this machine's clock, where it is by much."""
+        now_ms = int(time.time() * 1000)
+        return {p: ms - now_ms for p, ms in self._newest_ms.items() if ms > now_ms + AHEAD_MS}
 
     def close(self) -> None:
         """Leaves the cluster."""
