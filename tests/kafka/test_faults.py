@@ -104,6 +104,22 @@ def test_a_stop_while_the_broker_is_away_takes_less_than_ten_seconds(topics, bro
             broker.start()
 
 
+def test_outputs_that_the_broker_does_not_take_end_it_at_once(topics, broker, tmp_path):
+    """8: the same bytes would be refused again; a person reads which topic's limit is too small, and for what."""
+    limit = ConfigEntry("max.message.bytes", "300", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topics.named(DECISIONS), incremental_configs=[limit])
+    admin = broker.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+    with Worker(topics.settings(*FLAGS), tmp_path) as worker:
+        assert worker.wait() == Exit.USAGE, worker.words()
+        last = worker.words().splitlines()[-1]
+        assert "MSG_SIZE_TOO_LARGE" in last
+        assert topics.named(DECISIONS) in last
+        assert "adl.commit_uncertain" not in worker.events()
+    assert topics.outputs(DECISIONS) == {DECISIONS: []}
+
+
 def test_records_that_left_retention_are_not_jumped_over(topics, broker, tmp_path):
     """10: the state rests on them."""
     settings = topics.settings(*FLAGS)
