@@ -300,6 +300,32 @@ def test_a_full_queue_is_reported_and_hears_the_stop(sink_of, monkeypatch):
     assert said
 
 
+class Told:
+    """A client that does everything asked of it at once, and notes the order."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __len__(self):
+        return 0
+
+    def __getattr__(self, name):
+        return lambda *_, **__: self.calls.append(name)
+
+
+def test_offsets_wait_for_the_outputs_only_where_a_transaction_has_just_ended(sink_of, monkeypatch):
+    """They would race its markers; in every order they are sent before the commit, and the outputs acknowledged."""
+    client = Told()
+    sink = sink_of(client)
+    sink.origin = Origin({})
+    for seconds in (0, 1000):  # that count as just ended
+        monkeypatch.setattr(kafka_sink, "MARKERS_SECONDS", seconds)
+        sink.commit([OUTPUT], {("marks", 0): 1}, "", 5)
+    begun, sent = ["poll", "begin_transaction", "produce"], "send_offsets_to_transaction"
+    ended = ["commit_transaction", "poll"]
+    assert client.calls == [*begun, sent, "flush", *ended, *begun, "flush", sent, *ended]
+
+
 # --- what stands beside an offset -------------------------------------------------------------------------------------
 
 
