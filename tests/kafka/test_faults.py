@@ -104,8 +104,8 @@ def test_a_stop_while_the_broker_is_away_takes_less_than_ten_seconds(topics, bro
             broker.start()
 
 
-def test_outputs_that_the_broker_does_not_take_end_it_at_once(topics, broker, tmp_path):
-    """8: the same bytes would be refused again; a person reads which topic's limit is too small, and for what."""
+def test_outputs_that_the_broker_does_not_take_end_it(topics, broker, tmp_path):
+    """8: after at most one more try, as the same bytes would be refused again; the last line names topic and limit."""
     limit = ConfigEntry("max.message.bytes", "300", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topics.named(DECISIONS), incremental_configs=[limit])
     admin = broker.admin()
@@ -116,7 +116,7 @@ def test_outputs_that_the_broker_does_not_take_end_it_at_once(topics, broker, tm
         last = worker.words().splitlines()[-1]
         assert "MSG_SIZE_TOO_LARGE" in last
         assert topics.named(DECISIONS) in last
-        assert "adl.commit_uncertain" not in worker.events()
+        assert worker.events().count("adl.commit_uncertain") <= 1
     assert topics.outputs(DECISIONS) == {DECISIONS: []}
 
 

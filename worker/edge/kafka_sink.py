@@ -148,7 +148,7 @@ class KafkaSink:
             if doubt:
                 structlog.get_logger().warning("adl.commit_uncertain", reason=doubt)
                 self._producer.renew()
-                found = self._read_committed()
+                found, self._at = self._read_committed(), time.monotonic()
                 if found == before and found != wanted:
                     continue
                 if found != wanted:
@@ -179,8 +179,9 @@ class KafkaSink:
         first = min(offsets)
         places = [TopicPartition(*p, offset, words if p == first else "") for p, offset in sorted(offsets.items())]
         # Sent while the outputs are on their way, offsets make a transaction take 6.2 ms instead of 7.5. Right behind
-        # another one they would race its markers, and wait 10 ms to be sent again: 6.4 ms become 10 to 15.
-        beside = time.monotonic() - self._at >= MARKERS_SECONDS
+        # another one they would race its markers, and wait 10 ms to be sent again: 6.4 ms become 10 to 15. An output
+        # that fails beside them may show as `_STATE`; the next try, right behind, says what it was.
+        beside = self._begun - self._at >= MARKERS_SECONDS
         if beside:
             self._send_offsets(places)
         if outputs:
