@@ -104,6 +104,22 @@ def test_a_stop_while_the_broker_is_away_takes_less_than_ten_seconds(topics, bro
             broker.start()
 
 
+def test_outputs_that_the_broker_does_not_take_end_it(topics, broker, tmp_path):
+    """8: after at most one more try, as the same bytes would be refused again; the last line names topic and limit."""
+    limit = ConfigEntry("max.message.bytes", "300", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topics.named(DECISIONS), incremental_configs=[limit])
+    admin = broker.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+    with Worker(topics.settings(*FLAGS), tmp_path) as worker:
+        assert worker.wait() == Exit.USAGE, worker.words()
+        last = worker.words().splitlines()[-1]
+        assert "MSG_SIZE_TOO_LARGE" in last
+        assert topics.named(DECISIONS) in last
+        assert worker.events().count("adl.commit_uncertain") <= 1
+    assert topics.outputs(DECISIONS) == {DECISIONS: []}
+
+
 def test_records_that_left_retention_are_not_jumped_over(topics, broker, tmp_path):
     """10: the state rests on them."""
     settings = topics.settings(*FLAGS)

@@ -11,7 +11,7 @@ class Exit(IntEnum):
 
     DONE = 0  # ran to its end, or was asked to stop
     DIFFERENCE = 1  # a check or `--verify` found a difference
-    USAGE = 2  # wrong use or settings
+    USAGE = 2  # wrong use or settings, ours or Kafka's
     UNREADABLE = 3  # a file cannot be read
     STATE_LOST = 4  # the inputs and what was committed about them do not agree, or a part of a log is gone
     UNREACHABLE = 5  # Kafka did not answer for longer than the worker waits
@@ -34,6 +34,12 @@ class LogLostError(EdgeError):
 
 class WrongTopicsError(EdgeError):
     """Topics are missing or set up in a way that the worker cannot work with."""
+
+    exit = Exit.USAGE
+
+
+class NotAllowedError(EdgeError):
+    """Kafka refuses what the worker must write, and would again: a right is missing, or a limit too small."""
 
     exit = Exit.USAGE
 

@@ -77,7 +77,8 @@ class KafkaSource:
         """
         if not (self._finite and self._asked):
             ends = self._cluster.ends(self._partitions, committed=self._asked > 0)
-            self._ends = {partition: min(end, self._until.get(partition, END)) for partition, end in ends.items()}
+            until = {} if self._asked else self._until  # who follows and asks again wants what came since
+            self._ends = {partition: min(end, until.get(partition, END)) for partition, end in ends.items()}
             self._behind = {p for p in self._partitions if self._next[p] < self._ends[p]}
         self._asked += 1
         return dict(self._ends)
