@@ -19,8 +19,8 @@ from worker.cli.run import run_pool
 from worker.cut import CutPoint
 from worker.edge.kafka_sink import Again, KafkaSink
 from worker.edge.kafka_source import KafkaSource
-from worker.loop import run  # noqa: F401  what each life needs is imported once
 from worker.rebuild import Rebuild
+from worker.warm import warm
 
 POINTS = (
     "transaction is open",
@@ -140,6 +140,7 @@ def main():
     parser.add_argument("--settings", type=Path)
     given = parser.parse_args()
     settings = read_settings(given.settings, [])
+    warm()  # what each life needs is loaded once
     for pair in given.lives:
         point, _, count = pair.partition("=")
         if len(given.lives) == 1:

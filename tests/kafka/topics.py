@@ -244,11 +244,7 @@ class Worker:
 
     def replayed(self, *arguments):
         """`adl replay` with the same settings: exit code and what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker.cli", "replay", *arguments, "--settings", str(self.path)],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        return adl("replay", *arguments, "--settings", self.path)
 
     def wait_until(self, event, seconds=60):
         """Returns when it has logged an event."""
