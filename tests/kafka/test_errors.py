@@ -2,10 +2,8 @@
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from structlog.testing import capture_logs
 
-from worker.edge import kafka_cluster
-from worker.edge.exits import ClientError, Exit, FencedError, StoppedError, UnreachableError
+from worker.edge.exits import ClientError, Exit, FencedError, StoppedError
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_sink import CALLS_MAX, Again, KafkaSink
 from worker.edge.watchdog import Watchdog
@@ -89,15 +87,3 @@ def test_a_stop_is_heard_between_two_tries(sink_of):
     with pytest.raises(StoppedError):
         sink_of(stop=lambda: True)._call("init_transactions", call)
     assert len(calls) == 1
-
-
-def test_a_broker_that_does_not_answer_is_reported_now_and_then(monkeypatch):
-    """Not only at the end of patience: an operator who waits sees for what."""
-    monkeypatch.setattr(kafka_cluster, "REPORT_SECONDS", 0.4)
-    monkeypatch.setattr(kafka_cluster, "ASK_SECONDS", 0.1)
-    call, _ = failing(RETRIABLE, 999)
-    with capture_logs() as lines, pytest.raises(UnreachableError):
-        Cluster(CONFIG, patience_seconds=1.5).ask("offsets", call)
-    waiting = [line for line in lines if line["event"] == "adl.waiting"]
-    assert {line["asked_for"] for line in waiting} == {"offsets"}
-    assert 2 <= len(waiting) <= 4

@@ -1,15 +1,12 @@
 """A live source: rounds that end where the logs ended when it was asked, and partitions that stand back."""
 
-import threading
 import time
 
 import pytest
 
 from tests.kafka.topics import Topics
 from worker.cut import Event
-from worker.edge.exits import StoppedError
 from worker.edge.kafka_cluster import Cluster
-from worker.edge.kafka_log import records_of
 from worker.edge.kafka_source import KafkaSource
 from worker.merge import AHEAD_MAX
 from worker.reader import POLL_RECORDS, Reader
@@ -68,18 +65,6 @@ def test_what_comes_after_the_ends_were_asked_waits_for_the_round_to_be_over(top
     assert sorted(r.log_time_ms for r in later) == [12, 13, 14]
     source.ends()
     assert drained(source) == []
-
-
-def test_reading_back_hears_a_stop_while_there_is_more_to_read(topics, broker):
-    """At each turn, which is a sign of life too, and not only when nothing comes."""
-    topics.publish([record(0, 10 + number) for number in range(5000)])
-    stop = threading.Event()
-    config = {"bootstrap.servers": broker.bootstrap}
-    reading = records_of(config, Cluster(config, stop.is_set), [topics.named("mark-prices")])
-    next(reading)
-    stop.set()
-    with pytest.raises(StoppedError):
-        list(reading)
 
 
 def test_a_source_says_for_how_long_nothing_came(topics, source_of):
