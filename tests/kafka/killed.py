@@ -20,8 +20,8 @@ from worker.cut import CutPoint
 from worker.edge.kafka_producer import Again
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
-from worker.loop import run  # noqa: F401  what each life needs is imported once
 from worker.rebuild import Rebuild
+from worker.warm import warm
 
 POINTS = (
     "transaction is open",
@@ -141,6 +141,7 @@ def main():
     parser.add_argument("--settings", type=Path)
     given = parser.parse_args()
     settings = read_settings(given.settings, [])
+    warm()  # what each life needs is loaded once
     for pair in given.lives:
         point, _, count = pair.partition("=")
         if len(given.lives) == 1:

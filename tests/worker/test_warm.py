@@ -1,7 +1,11 @@
-"""After `warm()` a first decision compiles nothing."""
+"""After `warm()` a first decision compiles nothing; a stop while it compiles is heard."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 FIRST_SOLVES = """
 from numba.core.dispatcher import Dispatcher
@@ -26,3 +30,20 @@ assert not compiled, compiled
 def test_no_solve_waits_for_a_compiler_once_warm_ran():
     """Small and large, one demand and many, under every policy; in a process of its own, for others compile too."""
     subprocess.run([sys.executable, "-c", FIRST_SOLVES], check=True)
+
+
+def test_a_stop_while_kernels_are_compiled_ends_the_worker_at_once(tmp_path):
+    """16: with nothing cached that is half a minute, before Kafka is asked anything."""
+    cache = tmp_path / "cache"
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "run", "--set", "kafka.bootstrap=127.0.0.1:1"],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)}, stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        until = time.monotonic() + 60
+        while not list(cache.rglob("*.nbi")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        words = worker.communicate(timeout=10)[1]
+    assert worker.returncode == 0, words
+    assert json.loads(words.splitlines()[-1])["reason"] == "stopped while compiling"

@@ -61,7 +61,8 @@ def run_pool(
     code = Exit.HUNG  # until it is known how the run ended
     try:
         with _serving(health, settings):
-            warm()
+            with watchdog.unless(stop, "compiling"):
+                warm(health.alive)
             config = client_config(settings.kafka, os.environ)
             opened = pool = open_pool(settings, config, watchdog=watchdog, stop=asked_to_stop, sink_class=sink_class)
             log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)

@@ -18,6 +18,7 @@ class Exit(IntEnum):
     FENCED = 6  # another process writes for this pool
     CLIENT = 7  # the Kafka client reported what it never should: our bug, or its
     HUNG = 8  # calls to the Kafka client do not come back
+    MORE_PARTITIONS = 9  # an input has partitions that are not read yet; a restart reads them
 
 
 class EdgeError(Exception):
@@ -64,6 +65,12 @@ class HangingError(EdgeError):
     """The client hangs again and again."""
 
     exit = Exit.HUNG
+
+
+class MorePartitionsError(EdgeError):
+    """An input topic has got partitions while it was read."""
+
+    exit = Exit.MORE_PARTITIONS
 
 
 class StoppedError(EdgeError):

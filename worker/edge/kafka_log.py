@@ -40,9 +40,8 @@ def until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
     try:
         source.ends()
         while not source.at_end():
-            if not (records := source.poll(POLL_RECORDS)):
-                cluster.heed_stop("reading topics back")
-            yield from records
+            cluster.heed_stop("reading topics back")  # each turn, for it is a sign of life too
+            yield from source.poll(POLL_RECORDS)
     finally:
         source.close()
 

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from worker.edge.exits import ClientError, LogLostError
-from worker.edge.kafka_cluster import Cluster, is_away
+from worker.edge.kafka_cluster import GONE, Cluster, is_away
 from worker.edge.kafka_words import ClientWords
 from worker.record import END, Partition, Record
 
@@ -189,8 +189,7 @@ class KafkaSource:
 def _judge(error: KafkaError, where: str) -> None:
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  the library's name
         raise LogLostError(f"the log of {where} does not have the next offset any more: {error.str()}")
-    gone = KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION  # noqa: SLF001  the library's public names
-    if error.code() in gone:
-        raise LogLostError(f"{where} is gone: {error.str()}")
+    if error.code() in GONE:
+        raise LogLostError(f"{where} was deleted, or is another topic now: {error.str()}")
     if error.fatal() or not is_away(error):
         raise ClientError(f"reading {where}, Kafka says {error.name()}: {error.str()}")
