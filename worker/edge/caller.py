@@ -39,7 +39,7 @@ class Caller:
                 value, error = answer.get(timeout=LOOK_SECONDS)
             except Empty:
                 left -= LOOK_SECONDS
-                if left > 0 and not (left < seconds / 2 and self._stop()):
+                if left > 0 and not (self._stop() and left < seconds / 2):  # to ask is the sign of life, too
                     continue
                 self._hung_at.append(time.monotonic())
                 self._work.put(None)
