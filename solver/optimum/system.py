@@ -21,7 +21,7 @@ from solver.optimum.dense import invert
 class Model(NamedTuple):
     """A loss model as the kernels take it."""
 
-    tail: float  # degrees of freedom of Student's t, infinite for Gaussian
+    tail: np.ndarray  # of `solver.loss.model.tail_of`
     weight: np.ndarray  # float[S] of scenarios, whose returns are then the loadings; empty for an elliptical model
 
 
@@ -99,7 +99,7 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
         _, rr, survival, kc, kx, kd = shape
         marginals(i, candidates, demands, rr, survival, c, sys.marginal)
         rounding(i, candidates, demands, u, w, equity, shape, factor, gross, c, sys.rounding)
-        power = kd * equity * equity / max(variance * rr, 1e-300) if bent else 0.0
+        power = 1.0 + kc * variance / rr if bent and rr > 0.0 else 0.0
         n = 0
         for p in range(first, last):
             if sys.free[p]:
