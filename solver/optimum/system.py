@@ -17,6 +17,8 @@ from solver.loss.model import bend
 from solver.optimum.account import evaluate, hessian
 from solver.optimum.dense import invert
 
+SMALL_CHANGE = 1e-10
+
 
 class System(NamedTuple):
     """Columns written by `assemble`; I items, K demands."""
@@ -82,6 +84,7 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
     _clear(sys)
     for i in range(candidates.account.size):
         variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
+        sys.height[i] = shape[1] * math.sqrt(variance)
         n = 0
         for p in range(candidates.start[i], candidates.start[i + 1]):
             if sys.free[p]:
@@ -165,12 +168,20 @@ def violation(candidates, sys, level, floor, u, w, snap):
     return worst
 
 
-def level_floor(candidates, demands, sys):
-    """Levels smaller than this float[K] are rounding beside the marginals that accounts of the demand can have.
+@njit(cache=True, error_model="numpy")
+def level_floor(candidates, demands, sys, floor):
+    """Fill floor float[K]: levels below it are small change beside the marginals that accounts of the demand can have.
 
     H sqrt(Sigma_jj) bounds an account's marginal in asset j at the mark.
     """
-    own = demands.idiosyncratic + (demands.loading**2).sum(axis=1)
-    largest = np.zeros(own.size)
-    np.maximum.at(largest, candidates.demand, np.repeat(sys.height, np.diff(candidates.start)))
-    return np.maximum(1e-10 * np.sqrt(own) * largest, 1e-30)
+    for k in range(floor.size):
+        floor[k] = 0.0
+    for i in range(candidates.account.size):
+        for p in range(candidates.start[i], candidates.start[i + 1]):
+            k = candidates.demand[p]
+            floor[k] = max(floor[k], sys.height[i])
+    for k in range(floor.size):
+        own = demands.idiosyncratic[k]
+        for f in range(demands.loading.shape[1]):
+            own += demands.loading[k, f] * demands.loading[k, f]
+        floor[k] = max(SMALL_CHANGE * math.sqrt(own) * floor[k], 1e-30)
