@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from solver.loss.model import bend
-from solver.optimum.account import evaluate, hessian
+from solver.optimum.account import evaluate, hessian, legs_apart, second_legs
 from solver.optimum.dense import invert
 
 SMALL_CHANGE = 1e-10
@@ -81,6 +81,7 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
     most = most_items(candidates)
     scratch, c, residual = np.empty((2, demands.loading.shape[1])), np.empty(most), np.empty(most)
     K, sweep, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
+    leg = np.empty(most, np.int64)
     _clear(sys)
     for i in range(candidates.account.size):
         variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
@@ -92,17 +93,18 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
                 n += 1
         if n == 0:
             continue
-        hessian(i, candidates, demands, shape, c, free, n, K)
+        second_legs(free, n, candidates.mirror, sys.theta, leg)
+        hessian(i, candidates, demands, shape, c, sys.theta, free, leg, n, K)
         power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
         for x in range(n):
             p = free[x]
             target, m = level[candidates.demand[p]], sys.marginal[p]
             residual[x] = bend(target, m, power, model.tail) if bent else target - m
-            K[x, x] = max(K[x, x], 0.0) + sys.theta[p]
         if n == 1:
             K[0, 0] = 1.0 / max(K[0, 0], 1e-290)
         else:
             invert(K, n, sweep)
+            legs_apart(K, leg, n)
         _scatter(candidates.demand, free, n, K, residual, sys.offset[i], sys)
 
 
