@@ -6,17 +6,22 @@ from solver.insolvent import take_insolvent
 from solver.items import collect
 from solver.policies import isolated, queues
 from solver.policies.waterfill import waterfill
+from solver.risk import RiskModel, Scenarios
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
 
-POLICIES = ("waterfill", *(f"queue:{name}" for name in queues.NAMES))
+POLICIES = ("risk", "waterfill", *(f"queue:{name}" for name in queues.NAMES))
 
 
-def misfit(problem, policy, protect_principal):
+def misfit(problem, policy, protect_principal, risk):
     """The sentence why this policy cannot run on this problem, or an empty string."""
-    if policy == "risk":
-        return "policy risk is not built yet; use one of " + ", ".join(POLICIES)
     if policy not in POLICIES:
         return f"policy must be one of {', '.join(POLICIES)}, was {policy!r}"
+    if policy == "risk":
+        if not isinstance(risk, RiskModel | Scenarios):
+            return "policy risk needs risk=RiskModel(...) or Scenarios(...)"
+        assets = risk.loadings.shape[0] if isinstance(risk, RiskModel) else risk.returns.shape[1]
+        if assets != problem.mark_price.size:
+            return f"the risk model must have one row per asset, {problem.mark_price.size}, had {assets}"
     if problem.entry_price is None and policy == "queue:pnl_leverage":
         return "policy queue:pnl_leverage needs entry_price"
     if problem.entry_price is None and protect_principal:
@@ -27,7 +32,7 @@ def misfit(problem, policy, protect_principal):
 def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):  # noqa: ARG001  policy `risk`
     """Allocate every demand of a Problem; never raises on a valid one, never silently short."""
     options = {"protect_principal": bool(protect_principal), "lots": bool(lots)}
-    reason = misfit(problem, policy, protect_principal)
+    reason = misfit(problem, policy, protect_principal, risk)
     if reason:
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
