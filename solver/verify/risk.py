@@ -108,10 +108,11 @@ def _several(p, asked, model, open_ones, scale, solution, report):
     unknown order of the missing lots is allowed to matter.
     """
     whole = np.floor(asked.relaxed)
-    excess = asked.demands.reduce(np.add, whole.astype(np.int64), 0) - asked.demands.reduce(np.add, asked.taken, 0)
-    share = 4.0 * np.maximum(excess, 0) / np.maximum(asked.demands.reduce(np.add, asked.free, 0), 1)
-    lessened = np.floor(asked.relaxed * (1 - 1e-14) - share[asked.k] * asked.free)
-    base = np.maximum(np.where(excess[asked.k] > 0, lessened, np.floor(asked.relaxed * (1 - 1e-14))), 0)
+    sums = asked.demands.reduce(np.add, whole, 0.0)
+    excess = sums - asked.demands.reduce(np.add, asked.taken, 0)
+    count = asked.demands.reduce(np.add, np.ones(asked.k.size), 0.0)
+    less = np.where(excess > 0, 2.0 * (excess + count) / np.maximum(sums, 1.0), 1e-14)
+    base = np.maximum(np.floor(asked.relaxed * (1.0 - less[asked.k])), 0)
     lost = asked.taken < base
     report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
     missing = np.maximum(asked.taken - base, 0.0)
