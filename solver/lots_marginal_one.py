@@ -18,6 +18,8 @@ ULP = 2.3e-16
 BITS = 56
 OFFSET = 2**55  # makes every number of net lots positive
 ENUMERATED_MAX = 4096
+# Relative to the relaxed level: far above what its certificate allows a relaxed reduction to be off by.
+CERTAIN = 1e-6
 
 
 class One(NamedTuple):
@@ -100,91 +102,85 @@ def envelope(n, i, one):
     return level
 
 
-@njit(cache=True, error_model="numpy")
-def lots_above(eta, i, one, most, guess):
-    """Lots that item i, which gave net - most so far, gives of its `free` while above eta; `guess` net lots it keeps."""
-    low, high = one.net[i] - one.free[i], most + 1  # keeps at least low; high would be above eta, or is not held
-    n = guess
-    step = 1
+@njit(cache=True, error_model="numpy", inline="always")
+def kept_at(eta, i, one, low, high, guess):
+    """Net lots that item i keeps at level eta, at least `low` and below `high`, and the most that m may be there.
+
+    At `low` it is known to be below eta, or gives no more than that: -inf is returned for it.
+    """
+    n, step = guess, 1
     from_low = from_high = False
+    largest = -np.inf
     while high - low > 1:
         n = min(max(n, low + 1), high - 1)
         m, error, _ = doubted(n, i, one)
         if abs(m - eta) <= error:
             low = min(max(by_bits(eta, i, one), low), high - 1)
+            largest = np.inf
             break
         if m > eta:
             high, from_high = n, True
         else:
-            low, from_low = n, True
+            low, from_low, largest = n, True, m + error
         if from_low and from_high:
             n = low + (high - low) // 2
         else:
             n = low + step if from_low else high - step
         step *= 2
-    return most - low
+    return low, largest
 
 
 @njit(cache=True, error_model="numpy")
-def hints(one, relaxed, slope, rise):
-    """Fill m and its rise per lot where 0 < relaxed < free; return how many lots a level one higher would leave."""
-    open_items, response = 0, 0.0
+def likely_bracket(one, relaxed, level):
+    """Levels between which the last lot most likely is taken, from what is open at the relaxed level."""
+    active, response = 0, 0.0  # items, and lots that a level higher by one would leave
     for i in range(relaxed.size):
-        slope[i] = rise[i] = 0.0
-        if 0.0 < relaxed[i] < one.free[i]:
-            y = one.net[i] - relaxed[i]
-            slope[i], _, rise[i] = doubted(y, i, one)
-            open_items += 1
-            response += 1.0 / rise[i] if rise[i] > 0.0 else 0.0
-    return open_items, response
+        if (relaxed[i] > 0.0) & (relaxed[i] < one.free[i]):
+            _, _, rise = doubted(one.net[i] - relaxed[i], i, one)
+            response += 1.0 / rise if rise > 0.0 else 0.0
+            active += 1
+    # About half a lot too many per open item is above the relaxed level: start where the count should be right.
+    lot = 1.0 / response if response > 0.0 else 0.0
+    width = max((4.0 * np.sqrt(float(active)) + 2.0) * lot, 1e-14 * abs(level), 1e-300)
+    return level + 0.5 * active * lot - width, level + 0.5 * active * lot + width
 
 
 @njit(cache=True, error_model="numpy")
-def count_between(low, high, one, relaxed, slope, rise, x, spans, open_items):
+def count_between(low, high, one, relaxed, level, x, spans, open_items):
     """Lots above `high` (written to x, summed), and items with lots in (low, high]: count, lots."""
     above = between = found = 0
+    certain = low > level + CERTAIN * abs(level)  # of what is kept at the relaxed level
     for i in range(relaxed.size):
-        net = one.net[i]
-        at_high = at_low = net - int(relaxed[i])
-        if rise[i] > 0.0:
-            # Beyond a book's size the hint is worth nothing; within it the next two probes confirm it.
-            kept = net - relaxed[i]
-            at_high = int(np.floor(kept + min(max((high - slope[i]) / rise[i], -relaxed[i]), relaxed[i])))
-            at_low = int(np.floor(kept + max(min((low - slope[i]) / rise[i], 0.0), relaxed[i] - one.free[i])))
-        n = lots_above(high, i, one, net, at_high)
-        x[i] = n
-        above += n
-        if n < one.free[i]:
-            if n == 0:
-                m, error, _ = doubted(net, i, one)
-                if m + error <= low:
-                    continue
-            m = lots_above(low, i, one, net - n, at_low)
-            if m > 0:
+        net, free = one.net[i], one.free[i]
+        if certain and relaxed[i] == 0.0:
+            x[i] = 0
+            continue
+        guess = net - np.int64(np.ceil(relaxed[i]))
+        least = guess if certain else net - free
+        kept, largest = kept_at(high, i, one, least, net + 1, guess)
+        x[i] = net - kept
+        above += x[i]
+        if largest > low:
+            fewer, _ = kept_at(low, i, one, least, kept + 1, kept)
+            if fewer < kept:
                 open_items[found] = i
-                spans[found] = m
+                spans[found] = kept - fewer
                 found += 1
-                between += m
+                between += kept - fewer
     return above, between, found
 
 
 @njit(cache=True, error_model="numpy")
 def one_demand(one, relaxed, level, z, x):
-    """Write to x the z lots taken one at a time, 0 < z < all; `relaxed` lots and their level are where it looks first.
+    """Write to x the z lots taken one at a time, 0 < z < all, given the relaxed lots and their level.
 
-    The bracket around the level is a hint: where it is wrong it is moved.
+    The bracket of levels in which the last one is looked for is a hint: where it is wrong it is moved.
     """
-    n = relaxed.size
-    slope, rise = np.empty(n), np.empty(n)
-    active, response = hints(one, relaxed, slope, rise)
-    # About half a lot too many per open item is above the relaxed level: start where the count should be right.
-    lot = 1.0 / response if response > 0.0 else max(0.01 * abs(level), 1e-300)
-    width = max((4.0 * np.sqrt(float(active)) + 2.0) * lot, 1e-15 * abs(level), 1e-300)
-    middle = level + 0.5 * active * lot if response > 0.0 else level
-    low, high = middle - width, middle + width
-    spans, open_items = np.empty(n, np.int64), np.empty(n, np.int64)
+    low, high = likely_bracket(one, relaxed, level)
+    width = 0.5 * (high - low)
+    spans, open_items = np.empty(relaxed.size, np.int64), np.empty(relaxed.size, np.int64)
     while True:
-        above, between, found = count_between(low, high, one, relaxed, slope, rise, x, spans, open_items)
+        above, between, found = count_between(low, high, one, relaxed, level, x, spans, open_items)
         if above <= z <= above + between:
             break
         width *= 8.0
@@ -228,7 +224,7 @@ def halve(middle, one, x, spans, open_items, found, left):
     for c in range(found):
         i = open_items[c]
         most = one.net[i] - x[i]
-        parts[c] = min(lots_above(middle, i, one, most, most - spans[c] // 2), spans[c])
+        parts[c] = most - kept_at(middle, i, one, most - spans[c], most + 1, most - spans[c] // 2)[0]
         upper += parts[c]
     keep_upper = upper >= left
     if not keep_upper:
