@@ -25,7 +25,7 @@ BASE = (int(np.float64(2.0**-OCTAVES).view(np.int64)) >> PART_BITS) - 1
 # Zeros of the Chebyshev polynomial of degree 9, outer ones first: divided differences stay small.
 NODES = np.array([0.984807753012208, -0.984807753012208, 0.0, 0.866025403784439, -0.866025403784439,
                   0.642787609686539, -0.642787609686539, 0.342020143329669, -0.342020143329669])  # fmt: skip
-STEP, REACH = 1 / 32, 126  # of the integrals: exp-sinh rule, from 1e-17 to 1e17 times the scale
+STEP, REACH = 1 / 20, 80  # of the integrals: exp-sinh rule, from 1e-17 to 1e17 times the scale
 
 
 @njit(cache=True, error_model="numpy")
