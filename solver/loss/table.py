@@ -7,6 +7,7 @@ of x by eight, so that an error is relative wherever the scale of the change lie
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -93,8 +94,14 @@ def _filled(nu):
     return tail
 
 
+@lru_cache(maxsize=8)
 def tail_of(nu):
-    """Return float64[], what the kernels of solver.loss take: nu > 1 degrees of freedom, math.inf for the Gaussian."""
+    """Return float64[], what the kernels of solver.loss take: nu > 1 degrees of freedom, math.inf for the Gaussian.
+
+    Not to be written to: one array serves all callers.
+    """
+    if nu == 4.0:
+        return np.array([4.0])  # algebraic: no table
     return _filled(float(nu))
 
 
