@@ -13,7 +13,9 @@ from numba import njit
 
 from solver.heap import enter, leave, settle, sink
 from solver.loss.model import curves
+from solver.loss.scenarios import evaluate
 from solver.lots_marginal_one import One, one_demand
+from solver.optimum.account import Model
 
 
 class Held(NamedTuple):
@@ -32,7 +34,7 @@ class Held(NamedTuple):
     idiosyncratic: np.ndarray  # float[K]
     price: np.ndarray  # float[K], notional of a lot
     haircut: np.ndarray  # float[K], per unit of notional
-    tail: np.ndarray
+    model: Model
 
 
 @njit(cache=True, error_model="numpy")
@@ -54,14 +56,28 @@ def present(a, held, x, total, m):
             for f in range(total.size):
                 total[f] += loading[k, f] * y
         equity -= held.haircut[k] * (x[i] * price[k])
+    if held.model.weight.size > 0:
+        in_scenarios(a, held, variance, equity, total, m)
+        return
     for f in range(total.size):
         variance += total[f] * total[f]
-    _, rr, survival, _, _, _ = curves(variance, equity, held.tail)
+    _, rr, survival, _, _, _ = curves(variance, equity, held.model.tail)
     for i in range(start[a], start[a + 1]):
         k = demand[i]
         for f in range(total.size):
             m[i] += loading[k, f] * total[f]
         m[i] = rr * m[i] - survival * held.haircut[k]
+
+
+@njit(cache=True, error_model="numpy")
+def in_scenarios(a, held, variance, equity, total, m):
+    """What `present` writes, for scenarios, whose returns are the loadings; m holds s (D y) of each item."""
+    items = slice(held.start[a], held.start[a + 1])
+    demand = held.demand[items]
+    evaluate(
+        equity, variance, total, held.model.weight, held.loading, demand, m[items].copy(), held.haircut[demand],
+        held.model.tail, m[items], np.empty(demand.size), np.empty((0, 0)),
+    )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
@@ -137,7 +153,7 @@ def whole_parts(relaxed, demand, free, asked):
     return x, asked - sums
 
 
-def in_lots(candidates, demands, price, tail, relaxed, free, asked, level):
+def in_lots(candidates, demands, price, model, relaxed, free, asked, level):
     """Whole lots per item of Candidates, exactly `asked` int64[K] of every demand.
 
     price float[K]: notional of a lot; relaxed float[I] and free int64[I] in lots; level float[K] of the relaxed ones.
@@ -146,7 +162,7 @@ def in_lots(candidates, demands, price, tail, relaxed, free, asked, level):
     if asked.size == 1:
         one = One(
             candidates.factor, candidates.variance, candidates.equity, kept + free, free, demands.loading[0],
-            float(demands.idiosyncratic[0]), float(price[0]), float(demands.haircut[0]), tail,
+            float(demands.idiosyncratic[0]), float(price[0]), float(demands.haircut[0]), model,
         )  # fmt: skip
         x = np.empty(free.size, np.int64)
         one_demand(one, relaxed, float(level[0]), int(asked[0]), x)
@@ -155,7 +171,7 @@ def in_lots(candidates, demands, price, tail, relaxed, free, asked, level):
     holder = np.repeat(np.arange(candidates.account.size), np.diff(candidates.start))
     held = Held(
         candidates.start, holder, candidates.demand, kept, free, candidates.mirror, candidates.factor,
-        candidates.variance, candidates.equity, demands.loading, demands.idiosyncratic, price, demands.haircut, tail,
+        candidates.variance, candidates.equity, demands.loading, demands.idiosyncratic, price, demands.haircut, model,
     )  # fmt: skip
     one_by_one(level.copy(), held, missing, x)
     return x

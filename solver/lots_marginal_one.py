@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 
 from solver.loss.model import curves
+from solver.loss.scenarios import evaluate
+from solver.optimum.account import ULP, Model
 
-ULP = 2.3e-16
 BITS = 56
 OFFSET = 2**55  # makes every number of net lots positive
 ENUMERATED_MAX = 4096
@@ -34,12 +35,14 @@ class One(NamedTuple):
     idiosyncratic: float
     price: float  # notional of a lot
     haircut: float  # per unit of notional
-    tail: np.ndarray  # of solver.loss
+    model: Model
 
 
 @njit(cache=True, error_model="numpy", inline="always")
 def present(n, i, one):
     """Marginal of item i that is left with n net lots."""
+    if one.model.weight.size > 0:
+        return in_scenarios(n, i, one)[0]
     y = n * one.price
     v, c = one.variance[i] + one.idiosyncratic * y * y, one.idiosyncratic * y
     for f in range(one.loading.size):
@@ -47,13 +50,35 @@ def present(n, i, one):
         v += x * x
         c += one.loading[f] * x
     own = one.equity[i] - one.haircut * ((one.net[i] - n) * one.price)
-    _, rr, survival, _, _, _ = curves(v, own, one.tail)
+    _, rr, survival, _, _, _ = curves(v, own, one.model.tail)
     return rr * c - survival * one.haircut
+
+
+@njit(cache=True, error_model="numpy")
+def in_scenarios(n, i, one):
+    """What `doubted` says, for scenarios, whose returns are the loadings."""
+    y = n * one.price
+    exposure = np.empty(one.loading.size)
+    for s in range(exposure.size):
+        exposure[s] = one.factor[i, s] + one.loading[s] * y
+    own = one.equity[i] - one.haircut * ((one.net[i] - n) * one.price)
+    variance = one.variance[i] + one.idiosyncratic * y * y
+    marginal, size, hessian = np.empty(1), np.empty(1), np.empty((1, 1))
+    loading = np.empty((1, exposure.size))
+    loading[0] = one.loading
+    zero = np.zeros(1, np.int64)
+    cross, haircut = np.array([one.idiosyncratic * y]), np.array([one.haircut])
+    _, rr = evaluate(
+        own, variance, exposure, one.model.weight, loading, zero, cross, haircut, one.model.tail, marginal, size, hessian
+    )
+    return marginal[0], 1e-12 * size[0], (hessian[0, 0] + rr * one.idiosyncratic) * one.price
 
 
 @njit(cache=True, error_model="numpy", inline="always")
 def doubted(n, i, one):
     """(m, a bound on its rounding, its rise per lot) of item i left with n net lots."""
+    if one.model.weight.size > 0:
+        return in_scenarios(n, i, one)
     y = n * one.price
     size = one.idiosyncratic * y * y
     v, c, spread = one.variance[i] + size, one.idiosyncratic * y, one.idiosyncratic
@@ -68,7 +93,7 @@ def doubted(n, i, one):
         spread += one.loading[f] * one.loading[f]
     paid = one.haircut * ((one.net[i] - n) * one.price)
     own, d = one.equity[i] - paid, one.haircut
-    _, rr, survival, kc, kx, kd = curves(v, own, one.tail)
+    _, rr, survival, kc, kx, kd = curves(v, own, one.model.tail)
     error = rr * of_c + abs(kc * c) * of_v + survival * abs(d) + (abs(kx * c) + kd * abs(d)) * (abs(own) + abs(paid))
     rise = rr * spread + kc * c * c + 2.0 * kx * c * d + kd * d * d
     return rr * c - survival * d, 16.0 * ULP * error, rise * one.price

@@ -11,10 +11,19 @@ Rule 1: what remains is added up from what is kept, E from what the haircuts lea
 Rule 2: the kernels are inlined, because a NamedTuple handed over at every account costs two to three times the sums.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 ULP = 2.3e-16
+
+
+class Model(NamedTuple):
+    """A loss model as the kernels take it."""
+
+    tail: np.ndarray  # of `solver.loss.model.tail_of`
+    weight: np.ndarray  # float[S] of scenarios, whose returns are then the loadings; empty for an elliptical model
 
 
 def least_equity(candidates, demands):

@@ -34,9 +34,10 @@ def certify(view, asked, solution, risk, report):
 def _objective(p, before, after, solution, report):
     """Expected loss over solvent accounts, before and after."""
     solvent = p.equity > 0
-    for name, found in (("objective_before", before), ("objective_after", after)):
-        total, stated = float(found.loss[solvent].sum()), getattr(solution, name)
-        same = abs(stated - total) <= 1e-9 * float(before.loss[solvent].sum()) + 1e-300
+    totals = [float(found.loss[solvent].sum()) for found in (before, after)]
+    for name, total in zip(("objective_before", "objective_after"), totals, strict=True):
+        stated = getattr(solution, name)
+        same = abs(stated - total) <= 1e-9 * max(totals) + 1e-100
         report.check(same, f"{name} must be {total}, was {stated}")
 
 
