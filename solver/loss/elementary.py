@@ -69,7 +69,7 @@ def _expm1_series(high, low):
     return r + (0.5 * q + (q * r * (even + r * odd) + lost * (1.0 + r)))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def exp(x):
     """e**x; 0 and inf beyond the doubles."""
     if x != x:
@@ -124,7 +124,7 @@ def _split(bits):
     return n, np.int64(bits - (n << EXPONENT_BITS)).view(np.float64)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def log(x):
     """Natural logarithm; -inf at 0, NaN below."""
     if not 0.0 < x < np.inf:
@@ -139,7 +139,7 @@ def log(x):
     return whole * LN2_HIGH - ((half - (rest + whole * LN2_LOW)) - f)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def log1p(x):
     """log(1 + x) without cancellation near 0."""
     if -0.29 < x < 0.41:

@@ -27,28 +27,35 @@ SMALLEST_VARIANCE = 1e-120
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def upper(k2, tail):
-    """(H, g / H, g k^2 / H - 1) at k^2."""
+def _head(variance, equity, tail):
+    """(1 / sigma^2, sigma, H, g / H, g k^2 / H - 1)."""
+    square = equity * equity
+    v = max(variance, FARTHEST * square, SMALLEST_VARIANCE)
+    per_variance = 1.0 / v
     nu = tail[NU]
     if nu == math.inf:
-        return tail[PEAK] * exp(-0.5 * k2), 1.0, k2 - 1.0
-    inverse = 1.0 / (nu + k2)
+        k2 = square * per_variance
+        return per_variance, math.sqrt(v), tail[PEAK] * exp(-0.5 * k2), 1.0, k2 - 1.0
+    inverse = 1.0 / (nu * v + square)
+    heavy = square * inverse  # k^2 / (nu + k^2)
+    fall = log1p(-heavy) if heavy < 0.25 else log(nu * v * inverse)
     return (
-        tail[PEAK] * exp(tail[EXPONENT] * log1p(k2 / nu)),
-        (nu - 1.0) * inverse,
-        ((nu - 2.0) * k2 - nu) * inverse,
+        per_variance,
+        math.sqrt(v),
+        tail[PEAK] * exp(tail[EXPONENT] * fall),
+        (nu - 1.0) * v * inverse,
+        ((nu - 2.0) * square - nu * v) * inverse,
     )
 
 
 @njit(cache=True, error_model="numpy")
 def _general_at_mark(variance, equity, tail):
     """curves_at_mark for any tail."""
-    v = max(variance, FARTHEST * equity * equity, SMALLEST_VARIANCE)
-    H, _, excess = upper(equity * equity / v, tail)
-    rr = H / math.sqrt(v)
-    kc = rr * excess / v
+    per_variance, sigma, H, _, excess = _head(variance, equity, tail)
+    rr = H * (sigma * per_variance)
+    kc = rr * excess * per_variance
     if H < FAINT:
-        rr4, kc4 = student.curves_at_mark(v, equity)
+        rr4, kc4 = student.curves_at_mark(sigma * sigma, equity)
         rr += FAINT_WEIGHT * rr4
         kc += FAINT_WEIGHT * kc4
     return rr, kc
@@ -57,18 +64,16 @@ def _general_at_mark(variance, equity, tail):
 @njit(cache=True, error_model="numpy")
 def _general(variance, equity, tail):
     """curves for any tail."""
-    v = max(variance, FARTHEST * equity * equity, SMALLEST_VARIANCE)
-    sigma = math.sqrt(v)
-    H, density, excess = upper(equity * equity / v, tail)
+    per_variance, sigma, H, density, excess = _head(variance, equity, tail)
     survival, shortfall = ratios(sigma / (sigma + abs(equity)), tail)
     survival *= H
     loss = sigma * (H * shortfall)
-    rr = H / sigma
-    kc = rr * excess / v
+    rr = H * (sigma * per_variance)
+    kc = rr * excess * per_variance
     kd = rr * density
-    kx = -kd * equity / v
+    kx = -kd * equity * per_variance
     if H < FAINT:
-        loss4, rr4, survival4, kc4, kx4, kd4 = student.curves(v, abs(equity))
+        loss4, rr4, survival4, kc4, kx4, kd4 = student.curves(sigma * sigma, abs(equity))
         loss += FAINT_WEIGHT * loss4
         rr += FAINT_WEIGHT * rr4
         survival += FAINT_WEIGHT * survival4

@@ -13,7 +13,7 @@ from numba import njit
 
 from solver.loss.elementary import exp, log1p
 
-# tail[0] = nu, H(0), 1/nu, -(nu - 1)/2, then one row per piece: coefficients of A, then of C.
+# tail[0] = nu, H(0), 1/nu, (nu - 1)/2, then one row per piece: coefficients of A, then of C.
 NU, PEAK, INVERSE, EXPONENT, FIRST = 0, 1, 2, 3, 4
 DEGREE = 8
 WIDTH = 2 * (DEGREE + 1)
@@ -79,7 +79,7 @@ def _filled(nu):
     """The whole array."""
     tail = np.empty(FIRST + ROWS * WIDTH)
     mass = _integrals(0.0, nu)[0]
-    tail[NU], tail[INVERSE], tail[EXPONENT] = nu, 1.0 / nu, -0.5 * (nu - 1.0)
+    tail[NU], tail[INVERSE], tail[EXPONENT] = nu, 1.0 / nu, 0.5 * (nu - 1.0)
     tail[PEAK] = 0.5 / (mass * (1.0 - 1.0 / nu))
     a, c = np.empty(DEGREE + 1), np.empty(DEGREE + 1)
     for row in range(ROWS):
