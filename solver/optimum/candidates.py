@@ -243,14 +243,20 @@ class Gatherer:
 
     def __init__(self, problem, demand, asked_lots, available, loading, idiosyncratic, threads):
         self.threads = threads
-        self.holders, total = holders(problem, demand, asked_lots, available, threads)
-        state = states(asked_lots, total)
-        self.demands = demands_of(problem, state, asked_lots, total, loading, idiosyncratic)
+        self.holders, self.total_lots = holders(problem, demand, asked_lots, available, threads)
+        state = states(asked_lots, self.total_lots)
+        self.demands = demands_of(problem, state, asked_lots, self.total_lots, loading, idiosyncratic)
         self.entries = Entries(
             problem.account, problem.asset, problem.quantity_lots, demand,
             np.zeros(0, np.int64) if available is None else available, problem.equity, problem.lot_price,
             problem.haircut, problem.demand_side, state, loading, idiosyncratic,
         )  # fmt: skip
+
+    def per_lot(self):
+        """Share of its demand that one lot is, float[demands]; 0 where nothing is solved for."""
+        share = np.zeros(self.entries.state.size)
+        share[self.demands.index] = 1.0 / self.total_lots[self.demands.index]
+        return share
 
     def take(self, found=None, weight=None, level=None, tail=None):
         """Candidates among the holders `found` (None: all).

@@ -1,0 +1,242 @@
+"""What accounts give at given levels: each minimises its expected loss plus levels times what it gives.
+
+For account i at levels lambda:  min over 0 <= x <= a of L_i(x) + lambda . x,  by projected Newton steps on the items that
+are free, each halved until it lowers the function. Marginals and curvature as in `account`.
+Rule 1: an item keeps u = x / a and w = 1 - u; the one below one half is moved, the other follows.
+Rule 2: sums over accounts are made per part, in order.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from solver.loss.model import bend, curves
+
+SWEEP_AT = (14, 28)  # Newton steps after which one item at a time is solved: one account in 100,000 cycles
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, w, g, c):
+    """(variance, equity) of an account at w; fills its factor exposures g and c = s (Sigma y)."""
+    loading, own_variance, haircut = demands
+    factors = g.size
+    for f in range(factors):
+        g[f] = own[f]
+    for m in range(n):
+        p = first + m
+        k = k_of[p]
+        rest = kept[p] + a[p] * w[m]
+        for f in range(factors):
+            g[f] += rest * loading[k, f]
+        other = mirror[p]
+        if other < 0:
+            c[m] = own_variance[k] * rest
+            variance += c[m] * rest
+        else:
+            net = rest - (kept[other] + a[other] * w[other - first])
+            c[m] = own_variance[k] * net
+            if other < p:  # the two legs of an asset are one net position
+                variance += c[m] * net
+        d = haircut[k] * a[p]
+        if d != 0.0:
+            equity += d * w[m] if d > 0.0 else -d * (1.0 - w[m])
+    for f in range(factors):
+        variance += g[f] * g[f]
+    for m in range(n):
+        k = k_of[first + m]
+        for f in range(factors):
+            c[m] += loading[k, f] * g[f]
+    return variance, equity
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _curvature(first, i, j, k_of, mirror, demands, rr, kc, kx, kd, c):
+    """Second derivative of an account's expected loss in its items i and j."""
+    loading, own_variance, haircut = demands
+    p, k, l = first + i, k_of[first + i], k_of[first + j]
+    scale = 0.0
+    for f in range(loading.shape[1]):
+        scale += loading[k, f] * loading[l, f]
+    if i == j:
+        scale += own_variance[k]
+    elif mirror[p] == first + j:
+        scale -= own_variance[k]
+    return rr * scale + kc * c[i] * c[j] + kx * (c[i] * haircut[l] + haircut[k] * c[j]) + kd * haircut[k] * haircut[l]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _cholesky(n, triangle):
+    """The lower triangle of a positive matrix becomes its Cholesky factor; pivots are floored at 1e-13 of the diagonal."""
+    for i in range(n):
+        for j in range(i):
+            t = triangle[i, j]
+            for z in range(j):
+                t -= triangle[i, z] * triangle[j, z]
+            triangle[i, j] = t / triangle[j, j]
+        t = triangle[i, i]
+        least = 1e-13 * t
+        for z in range(i):
+            t -= triangle[i, z] * triangle[i, z]
+        triangle[i, i] = math.sqrt(max(t, least))
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _solve(n, triangle, x):
+    """x becomes the solution of (triangle triangle') y = x."""
+    for i in range(n):
+        t = x[i]
+        for z in range(i):
+            t -= triangle[i, z] * x[z]
+        x[i] = t / triangle[i, i]
+    for i in range(n - 1, -1, -1):
+        t = x[i]
+        for z in range(i + 1, n):
+            t -= triangle[z, i] * x[z]
+        x[i] = t / triangle[i, i]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _add_inverse(n, triangle, free, first, k_of, slope):
+    """Add the inverse of (triangle triangle') to the rows and columns of the free items' demands (lower triangle)."""
+    for j in range(n):
+        triangle[j, j] = 1.0 / triangle[j, j]
+        for i in range(j + 1, n):
+            t = 0.0
+            for z in range(j, i):
+                t += triangle[i, z] * triangle[z, j]
+            triangle[i, j] = -t / triangle[i, i]
+    for i in range(n):
+        k = k_of[first + free[i]]
+        for j in range(i + 1):
+            t = 0.0
+            for z in range(i, n):
+                t += triangle[z, i] * triangle[z, j]
+            l = k_of[first + free[j]]
+            slope[max(k, l), min(k, l)] += t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def respond(part, limits, candidates, demands, tail, level, scale, tolerance, rounds, u, w, sums):
+    """Bring the accounts of a part nearer to what they give at the levels, at most `rounds` steps each.
+
+    u, w float[I] are moved; sums as `Sums` says. tolerance: of a marginal, relative to scale float[K].
+    """
+    start, _, k_of, _, a, kept, mirror, fixed, fixed_variance, equities = candidates
+    loading, own_variance, haircut = demands
+    slope, taken, left, missing, worst, peak, steps = (
+        sums.slope[part], sums.taken[part], sums.left[part], sums.missing[part], sums.worst[part], sums.peak[part],
+        sums.steps,
+    )
+    most = 1
+    for i in range(limits[part], limits[part + 1]):
+        most = max(most, start[i + 1] - start[i])
+    g, c, c2, m_of, d = np.empty(loading.shape[1]), np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    uu, ww, un, wn = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    triangle, free = np.empty((most, most)), np.empty(most, np.int64)
+    unit = np.empty(haircut.size)
+    for k in range(unit.size):
+        t = own_variance[k]
+        for f in range(g.size):
+            t += loading[k, f] * loading[k, f]
+        unit[k] = math.sqrt(t)
+    for i in range(limits[part], limits[part + 1]):
+        first = start[i]
+        n = start[i + 1] - first
+        equity = equities[i]
+        for m in range(n):
+            uu[m], ww[m] = u[first + m], w[first + m]
+            equity -= max(haircut[k_of[first + m]], 0.0) * a[first + m]
+        v, e = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, ww, g, c)
+        loss, rr, survival, kc, kx, kd = curves(v, e, tail)
+        free_items = 0
+        for step in range(rounds + 1):
+            if step == 14 or step == 28:
+                steps[part, 1] += 1
+            free_items, error = 0, 0.0
+            size = rr * math.sqrt(v)
+            for m in range(n):
+                k = k_of[first + m]
+                m_of[m] = rr * c[m] - survival * haircut[k]
+                r = level[k] - m_of[m]
+                if (uu[m] <= 0.0 and r >= 0.0) or (ww[m] <= 0.0 and r <= 0.0):
+                    continue
+                free[free_items] = m
+                free_items += 1
+                t = max(0.0, abs(r) - 1e-15 * (size * unit[k] + survival * abs(haircut[k]))) / scale[k]
+                error = max(error, t)
+            power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
+            for x in range(free_items):
+                m = free[x]
+                k = k_of[first + m]
+                for z in range(x + 1):
+                    triangle[x, z] = _curvature(first, m, free[z], k_of, mirror, demands, rr, kc, kx, kd, c)
+                triangle[x, x] = max(triangle[x, x], 0.0) + 1e-11 * abs(level[k]) / a[first + m] + 1e-280
+                d[x] = -bend(level[k], m_of[m], power, tail)
+            _cholesky(free_items, triangle)
+            _solve(free_items, triangle, d)
+            if free_items == 0 or error <= tolerance or step == rounds:
+                break
+            steps[part, 0] += 1
+            move = 1.0
+            for _ in range(12):
+                slope_along, level_sum = 0.0, 0.0
+                for m in range(n):
+                    un[m], wn[m] = uu[m], ww[m]
+                for x in range(free_items):
+                    m = free[x]
+                    t = move * d[x] / a[first + m]
+                    if uu[m] < 0.5:
+                        un[m] = min(max(uu[m] + t, 0.0), 1.0)
+                        wn[m] = 1.0 - un[m]
+                        t = un[m] - uu[m]
+                    else:
+                        wn[m] = min(max(ww[m] - t, 0.0), 1.0)
+                        un[m] = 1.0 - wn[m]
+                        t = ww[m] - wn[m]
+                    k = k_of[first + m]
+                    level_sum += level[k] * a[first + m] * t
+                    slope_along += (level[k] - m_of[m]) * a[first + m] * t
+                v2, e2 = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c2)
+                loss2, rr2, survival2, kc2, kx2, kd2 = curves(v2, e2, tail)
+                over = False
+                for x in range(free_items):
+                    m = free[x]
+                    k = k_of[first + m]
+                    # Closed although its marginal there is below the level: the step went past, stop short of the end.
+                    if wn[m] <= 0.0 and ww[m] > 0.0 and rr2 * c2[m] - survival2 * haircut[k] < level[k]:
+                        wn[m] = 0.1 * ww[m]
+                        un[m] = 1.0 - wn[m]
+                        over = True
+                if over:
+                    v2, e2 = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c2)
+                    loss2, rr2, survival2, kc2, kx2, kd2 = curves(v2, e2, tail)
+                    slope_along, level_sum = 0.0, 0.0
+                    for x in range(free_items):
+                        m = free[x]
+                        t = un[m] - uu[m] if uu[m] < 0.5 else ww[m] - wn[m]
+                        k = k_of[first + m]
+                        level_sum += level[k] * a[first + m] * t
+                        slope_along += (level[k] - m_of[m]) * a[first + m] * t
+                if loss2 - loss + level_sum <= 1e-4 * slope_along + 1e-14 * loss or error < 1e-5:
+                    break
+                move *= 0.4
+            for m in range(n):
+                uu[m], ww[m], c[m] = un[m], wn[m], c2[m]
+            v, loss, rr, survival, kc, kx, kd = v2, loss2, rr2, survival2, kc2, kx2, kd2
+        size = rr * math.sqrt(v)
+        for m in range(n):
+            k = k_of[first + m]
+            u[first + m], w[first + m] = uu[m], ww[m]
+            taken[k] += a[first + m] * uu[m]
+            left[k] += a[first + m] * ww[m]
+            peak[k] = max(peak[k], size * unit[k])
+        for x in range(free_items):
+            k = k_of[first + free[x]]
+            missing[k] += d[x]
+            worst[k] = max(worst[k], abs(level[k] - m_of[free[x]]))
+        if free_items == 1:
+            k = k_of[first + free[0]]
+            slope[k, k] += 1.0 / (triangle[0, 0] * triangle[0, 0])
+        elif free_items > 1:
+            _add_inverse(free_items, triangle, free, first, k_of, slope)
