@@ -13,6 +13,7 @@ from numba import njit
 
 from solver.loss.model import bend, curves
 
+STEPS = 40
 SWEEP_AT = (14, 28)  # Newton steps after which one item at a time is solved: one account in 100,000 cycles
 
 
@@ -116,9 +117,58 @@ def _add_inverse(n, triangle, free, first, k_of, slope):
             slope[max(k, l), min(k, l)] += t
 
 
+@njit(cache=True, error_model="numpy")
+def _root(m, first, n, k_of, a, kept, mirror, own, variance, equity, demands, tail, level, uu, ww, g, c):
+    """Set item m to where its marginal is its level, the others held: safeguarded Newton, to the last bits of w."""
+    loading, own_variance, haircut = demands
+    low, high, k = 0.0, 1.0, k_of[first + m]
+    unit = own_variance[k]
+    for f in range(g.size):
+        unit += loading[k, f] * loading[k, f]
+    guess = ww[m]
+    for at in (0.0, 1.0):
+        ww[m] = at
+        v, e = _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, ww, g, c)
+        _, rr, survival, _, _, _ = curves(v, e, tail)
+        r = level[k] - (rr * c[m] - survival * haircut[k])
+        if (r <= 0.0 and at == 0.0 and v > 0.0) or (r >= 0.0 and at == 1.0):
+            uu[m] = 1.0 - at
+            return
+    ww[m] = guess if 0.0 < guess < 1.0 else 0.5
+    for trial in range(200):
+        v, e = _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, ww, g, c)
+        _, rr, survival, kc, kx, kd = curves(v, e, tail)
+        x = rr * c[m] - survival * haircut[k]
+        low, high = (low, ww[m]) if x > level[k] else (ww[m], high)
+        steep = (rr * unit + kc * c[m] * c[m] + 2.0 * kx * c[m] * haircut[k] + kd * haircut[k] * haircut[k]) * a[first + m]
+        power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
+        w = ww[m] + bend(level[k], x, power, tail) / steep if steep > 0.0 else ww[m]
+        if not low < w < high or trial % 8 == 7:
+            w = 0.5 * (low + high) if low >= 0.01 * high else math.sqrt(max(low, 1e-30 * high) * high)
+        done = abs(w - ww[m]) <= 2e-16 * w
+        ww[m] = w
+        if done:
+            break
+    uu[m] = 1.0 - ww[m]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _trial(move, items, free, first, a, d, uu, ww, un, wn):
+    """un, wn: the point after a part `move` of the step d of the free items, kept in the box."""
+    for x in range(items):
+        m = free[x]
+        t = move * d[x] / a[first + m]
+        if uu[m] < 0.5:
+            un[m] = min(max(uu[m] + t, 0.0), 1.0)
+            wn[m] = 1.0 - un[m]
+        else:
+            wn[m] = min(max(ww[m] - t, 0.0), 1.0)
+            un[m] = 1.0 - wn[m]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def respond(part, limits, candidates, demands, tail, level, scale, tolerance, rounds, u, w, sums):
-    """Bring the accounts of a part nearer to what they give at the levels, at most `rounds` steps each.
+def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u, w, sums):
+    """Bring the accounts of a part to what they give at the levels.
 
     u, w float[I] are moved; sums as `Sums` says. tolerance: of a marginal, relative to scale float[K].
     """
@@ -126,12 +176,12 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, ro
     loading, own_variance, haircut = demands
     slope, taken, left, missing, worst, peak, steps = (
         sums.slope[part], sums.taken[part], sums.left[part], sums.missing[part], sums.worst[part], sums.peak[part],
-        sums.steps,
-    )
+        sums.steps[part],
+    )  # fmt: skip
     most = 1
     for i in range(limits[part], limits[part + 1]):
         most = max(most, start[i + 1] - start[i])
-    g, c, c2, m_of, d = np.empty(loading.shape[1]), np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    g, c, m_of, d = np.empty(loading.shape[1]), np.empty(most), np.empty(most), np.empty(most)
     uu, ww, un, wn = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     triangle, free = np.empty((most, most)), np.empty(most, np.int64)
     unit = np.empty(haircut.size)
@@ -145,17 +195,38 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, ro
         n = start[i + 1] - first
         equity = equities[i]
         for m in range(n):
-            uu[m], ww[m] = u[first + m], w[first + m]
+            un[m], wn[m] = u[first + m], w[first + m]
             equity -= max(haircut[k_of[first + m]], 0.0) * a[first + m]
-        v, e = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, ww, g, c)
-        loss, rr, survival, kc, kx, kd = curves(v, e, tail)
-        free_items = 0
-        for step in range(rounds + 1):
-            if step == 14 or step == 28:
-                steps[part, 1] += 1
+        step, halvings, short, loss, error, size, move, free_items = 0, 0, False, 0.0, 0.0, 0.0, 1.0, 0
+        while True:
+            v, e = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c)
+            new, rr, survival, kc, kx, kd = curves(v, e, tail)
+            if step > 0 and step != SWEEP_AT[0] and step != SWEEP_AT[1]:
+                over, along, paid = False, 0.0, 0.0
+                for x in range(free_items):
+                    m = free[x]
+                    k = k_of[first + m]
+                    # Closed although its marginal there is below the level: the step went past, stop short of the end.
+                    if not short and wn[m] <= 0.0 and ww[m] > 0.0 and rr * c[m] - survival * haircut[k] < level[k]:
+                        wn[m] = 0.1 * ww[m]
+                        un[m] = 1.0 - wn[m]
+                        over = True
+                    t = a[first + m] * (un[m] - uu[m] if uu[m] < 0.5 else ww[m] - wn[m])
+                    paid += level[k] * t
+                    along += (level[k] - m_of[m]) * t
+                if over:
+                    short = True
+                    continue
+                if not (new - loss + paid <= 1e-4 * along + 1e-14 * loss or error < 1e-5) and halvings < 12:
+                    halvings += 1
+                    move *= 0.4
+                    _trial(move, free_items, free, first, a, d, uu, ww, un, wn)
+                    short = False
+                    continue
+            loss, size = new, rr * math.sqrt(v)
             free_items, error = 0, 0.0
-            size = rr * math.sqrt(v)
             for m in range(n):
+                uu[m], ww[m] = un[m], wn[m]
                 k = k_of[first + m]
                 m_of[m] = rr * c[m] - survival * haircut[k]
                 r = level[k] - m_of[m]
@@ -165,6 +236,8 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, ro
                 free_items += 1
                 t = max(0.0, abs(r) - 1e-15 * (size * unit[k] + survival * abs(haircut[k]))) / scale[k]
                 error = max(error, t)
+            if free_items == 0:
+                break
             power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
             for x in range(free_items):
                 m = free[x]
@@ -175,56 +248,20 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, ro
                 d[x] = -bend(level[k], m_of[m], power, tail)
             _cholesky(free_items, triangle)
             _solve(free_items, triangle, d)
-            if free_items == 0 or error <= tolerance or step == rounds:
+            if error <= tolerance or step == STEPS:
                 break
-            steps[part, 0] += 1
-            move = 1.0
-            for _ in range(12):
-                slope_along, level_sum = 0.0, 0.0
-                for m in range(n):
-                    un[m], wn[m] = uu[m], ww[m]
-                for x in range(free_items):
-                    m = free[x]
-                    t = move * d[x] / a[first + m]
-                    if uu[m] < 0.5:
-                        un[m] = min(max(uu[m] + t, 0.0), 1.0)
-                        wn[m] = 1.0 - un[m]
-                        t = un[m] - uu[m]
-                    else:
-                        wn[m] = min(max(ww[m] - t, 0.0), 1.0)
-                        un[m] = 1.0 - wn[m]
-                        t = ww[m] - wn[m]
-                    k = k_of[first + m]
-                    level_sum += level[k] * a[first + m] * t
-                    slope_along += (level[k] - m_of[m]) * a[first + m] * t
-                v2, e2 = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c2)
-                loss2, rr2, survival2, kc2, kx2, kd2 = curves(v2, e2, tail)
-                over = False
-                for x in range(free_items):
-                    m = free[x]
-                    k = k_of[first + m]
-                    # Closed although its marginal there is below the level: the step went past, stop short of the end.
-                    if wn[m] <= 0.0 and ww[m] > 0.0 and rr2 * c2[m] - survival2 * haircut[k] < level[k]:
-                        wn[m] = 0.1 * ww[m]
-                        un[m] = 1.0 - wn[m]
-                        over = True
-                if over:
-                    v2, e2 = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c2)
-                    loss2, rr2, survival2, kc2, kx2, kd2 = curves(v2, e2, tail)
-                    slope_along, level_sum = 0.0, 0.0
-                    for x in range(free_items):
-                        m = free[x]
-                        t = un[m] - uu[m] if uu[m] < 0.5 else ww[m] - wn[m]
-                        k = k_of[first + m]
-                        level_sum += level[k] * a[first + m] * t
-                        slope_along += (level[k] - m_of[m]) * a[first + m] * t
-                if loss2 - loss + level_sum <= 1e-4 * slope_along + 1e-14 * loss or error < 1e-5:
-                    break
-                move *= 0.4
-            for m in range(n):
-                uu[m], ww[m], c[m] = un[m], wn[m], c2[m]
-            v, loss, rr, survival, kc, kx, kd = v2, loss2, rr2, survival2, kc2, kx2, kd2
-        size = rr * math.sqrt(v)
+            step += 1
+            halvings, short, move = 0, False, 1.0
+            if step == SWEEP_AT[0] or step == SWEEP_AT[1]:
+                steps[1] += 1
+                for _ in range(30):
+                    for m in range(n):
+                        _root(m, first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, tail,
+                              level, un, wn, g, c)  # fmt: skip
+                continue
+            _trial(move, free_items, free, first, a, d, uu, ww, un, wn)
+        steps[0] += step
+        steps[2] += np.int64(error > tolerance)
         for m in range(n):
             k = k_of[first + m]
             u[first + m], w[first + m] = uu[m], ww[m]
@@ -232,9 +269,10 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, ro
             left[k] += a[first + m] * ww[m]
             peak[k] = max(peak[k], size * unit[k])
         for x in range(free_items):
-            k = k_of[first + free[x]]
-            missing[k] += d[x]
-            worst[k] = max(worst[k], abs(level[k] - m_of[free[x]]))
+            m = free[x]
+            k = k_of[first + m]
+            missing[k] += min(max(d[x], -uu[m] * a[first + m]), ww[m] * a[first + m])
+            worst[k] = max(worst[k], abs(level[k] - m_of[m]))
         if free_items == 1:
             k = k_of[first + free[0]]
             slope[k, k] += 1.0 / (triangle[0, 0] * triangle[0, 0])
