@@ -234,8 +234,9 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
                     continue
                 free[free_items] = m
                 free_items += 1
-                t = max(0.0, abs(r) - 1e-15 * (size * unit[k] + survival * abs(haircut[k]))) / scale[k]
-                error = max(error, t)
+                t = abs(r) - 1e-15 * (size * unit[k] + survival * abs(haircut[k]))  # beyond the rounding of the marginal
+                error = max(error, t / scale[k])
+                d[free_items - 1] = 0.0 if t <= 0.0 else 1.0
             if free_items == 0:
                 break
             power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
@@ -245,7 +246,8 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
                 for z in range(x + 1):
                     triangle[x, z] = _curvature(first, m, free[z], k_of, mirror, demands, rr, kc, kx, kd, c)
                 triangle[x, x] = max(triangle[x, x], 0.0) + 1e-11 * abs(level[k]) / a[first + m] + 1e-280
-                d[x] = -bend(level[k], m_of[m], power, tail)
+                if d[x] != 0.0:
+                    d[x] = -bend(level[k], m_of[m], power, tail)
             _cholesky(free_items, triangle)
             _solve(free_items, triangle, d)
             if error <= tolerance or step == STEPS:
