@@ -20,6 +20,7 @@ HALVINGS = 11
 # Multipliers farther than this factor from mu / u stop steps: with 1e8 one problem in a hundred failed.
 SPREAD = 100.0
 ULP = 4e-16
+TIE = 1e3
 
 
 class Point(NamedTuple):
@@ -124,6 +125,16 @@ def _move(point, origin, step, dlevel, primal, dual):
 
 
 @njit(cache=True, error_model="numpy")
+def _imbalance(candidates, sys, point):
+    """Largest |dL/dx + lambda - multipliers| times the room of the share: in the units of mu."""
+    worst = 0.0
+    for p in range(point.u.size):
+        r = point.level[candidates.demand[p]] - sys.marginal[p] - point.low[p] + point.high[p]
+        worst = max(worst, (abs(r) - sys.rounding[p]) * min(point.u[p], point.w[p]))
+    return worst
+
+
+@njit(cache=True, error_model="numpy")
 def _slope(candidates, sys, point, mu, du):
     """Slope of the barrier function along du, and what of it is rounding."""
     slope = noise = 0.0
@@ -180,7 +191,7 @@ def approach(candidates, demands, model, floor, point, origin, sys, steps, until
         dlevel = solve(sys.S, U, scale, -(short + sys.sum_answer))
         primal, dual = _direction(candidates, sys, point, 0.0, 0.0, dlevel, still, affine)
         after = complementarity(point, affine, primal, dual) / mean
-        least = 1e-3 if stuck == 0 else 0.3
+        least = 1e-3 if stuck == 0 and _imbalance(candidates, sys, point) <= TIE * mean else 0.3
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, least), 0.8))
         aim = short + sys.sum_answer + mu * sys.sum_pull
         second = 0.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from solver.optimum.account import least_equity
 from solver.optimum.barrier import Point, approach, start
-from solver.optimum.polish import CLEARING, TOLERANCE, polish
+from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, polish
 from solver.optimum.system import level_floor, system
 
 FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
@@ -35,8 +35,8 @@ def solve_core(candidates, demands, model):
     best, steps, until = None, 0, FIRST_POLISH
     while True:
         steps, gap = approach(candidates, demands, model, floor, point, origin, sys, steps, until)
-        for bold in (True, False):
-            kkt, uncleared, more, level, u, w = polish(candidates, demands, model, floor, point, bold, sys)
+        for kind in (BOLD, CLEAR, CERTAIN):
+            kkt, uncleared, _, level, u, w = polish(candidates, demands, model, floor, point, kind, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found

@@ -1,6 +1,7 @@
 """Polish: Newton's method on a guess of which items stand at a bound; from near the optimum it ends at rounding.
 
-Rule: two guesses are needed. One believes the ratio of share and multiplier, the other only clear cases.
+Rule: three guesses are needed. One believes the ratio of share and multiplier, one only clear cases, and one, where
+the loss is so flat that Newton's method only does harm, takes the inside point as it is but for what is at a bound.
 """
 
 import numpy as np
@@ -13,22 +14,24 @@ STEPS_MAX = 14
 TOLERANCE, CLEARING = 1e-9, 1e-12
 PROXIMAL = 1e-10  # of lambda / a, on the diagonal: where the loss is flat the items stay
 NONE, FREE, ALL = -1, 0, 1
+BOLD, CLEAR, CERTAIN = 0, 1, 2  # guesses
 
 
 @njit(cache=True, error_model="numpy")
-def guess(candidates, point, bold, side):
+def _guess(candidates, demands, point, kind, side):
     """Fill side int8[I] with NONE (nothing taken), FREE or ALL."""
     for p in range(point.u.size):
-        level = abs(point.level[candidates.demand[p]]) + 1e-300
-        u, w = point.u[p], point.w[p]
-        if bold:
-            none, all_of_it = (
-                u < w and u < 1e-3 and u * level < point.low[p],
-                w < u and w < 1e-3 and w * level < point.high[p],
-            )
+        k = candidates.demand[p]
+        level = abs(point.level[k]) + 1e-300
+        u, w, low, high = point.u[p], point.w[p], point.low[p], point.high[p]
+        if kind == BOLD:
+            none, whole = u < w and u < 1e-3 and u * level < low, w < u and w < 1e-3 and w * level < high
+        elif kind == CLEAR:
+            none, whole = u < 1e-4 and low > 1e-3 * level, w < 1e-4 and high > 1e-3 * level
         else:
-            none, all_of_it = u < 1e-4 and point.low[p] > 1e-3 * level, w < 1e-4 and point.high[p] > 1e-3 * level
-        side[p] = NONE if none else ALL if all_of_it else FREE
+            share = demands.asked[k] / demands.total[k]
+            none, whole = u < 1e-14 * share and low > high, w < 1e-14 * (1.0 - share) and high > low
+        side[p] = NONE if none else ALL if whole else FREE
 
 
 @njit(cache=True, error_model="numpy")
@@ -121,11 +124,11 @@ def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def polish(candidates, demands, model, floor, inside, bold, sys):
+def polish(candidates, demands, model, floor, inside, kind, sys):
     """Return (violation, clearing, steps, level, u, w) of Newton's method from an inside Point."""
     level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
     side = np.empty(u.size, np.int8)
-    guess(candidates, inside, bold, side)
+    _guess(candidates, demands, inside, kind, side)
     for p in range(u.size):
         if side[p] == NONE:
             u[p], w[p] = 0.0, 1.0
