@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from solver.optimum.screen import stays
+from solver.optimum.screen import at_rest, stays
 from solver.optimum.threads import Threads, bounds
 
 IDLE, CLOSED = -1, -2  # a demand that asks nothing of solvent accounts, and one that takes all they may give
@@ -128,16 +128,19 @@ def _by(key, rows, first, last):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill(part, limits, offset, found, weight, entries, demands, level, tail, out):
+def _fill(part, limits, offset, found, weight, entries, demands, level, tail, out, outside):
     """Write the candidates among the holders of a part from place offset[part]; how many (accounts, items).
 
-    Each is multiplied by its weight (none: 1); left out is whoever stays untouched at the levels (none: -inf).
+    Each is multiplied by its weight (none: 1). Left out is whoever stays untouched at the levels (none: -inf); what
+    they might give is added to outside[part].
     """
     account, asset, quantity, demand, available, equity, lot_price, lot_haircut, side, state, loading, own_variance = entries
     start, holder, item_demand, item_row, free, kept, mirror, factor, variance, own = out
+    found_first, found_last = found
+    d_loading, d_variance, d_haircut = demands.loading, demands.idiosyncratic, demands.haircut
     most = 1
     for h in range(limits[part], limits[part + 1]):
-        most = max(most, found.last[h] - found.first[h])
+        most = max(most, found_last[h] - found_first[h])
     rows, twin = np.empty(most, np.int64), np.empty(most, np.int64)
     k_of, row_of, order = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     free_of, kept_of = np.empty(most), np.empty(most)
@@ -145,7 +148,7 @@ def _fill(part, limits, offset, found, weight, entries, demands, level, tail, ou
     i, p = limits[part], offset[part]
     base = p
     for h in range(limits[part], limits[part + 1]):
-        first, count, items = found.first[h], found.last[h] - found.first[h], 0
+        first, count, items = found_first[h], found_last[h] - found_first[h], 0
         for c in range(count):
             rows[c] = first + c
         _by(asset, rows, 0, count)
@@ -210,8 +213,13 @@ def _fill(part, limits, offset, found, weight, entries, demands, level, tail, ou
         for f in range(exposed.size):
             factor[i, f] = exposed[f]
         variance[i], own[i] = var, scale * (equity[a] - paid)
-        if level.size > 0 and stays(i, p, p + items, base, out, demands, level, tail, marginal, exposed):
-            continue
+        if level.size > 0:
+            at_rest(p, p + items, base, item_demand, free, kept, mirror, var, own[i], d_loading, d_variance, d_haircut,
+                    tail, exposed, marginal)  # fmt: skip
+            if stays(p, p + items, item_demand, marginal, level):
+                for o in range(p, p + items):
+                    outside[part, item_demand[o]] += free[o]
+                continue
         holder[i] = a
         p += items
         start[i] = p - base  # where the account's items end
@@ -259,7 +267,7 @@ class Gatherer:
         return share
 
     def take(self, found=None, weight=None, level=None, tail=None):
-        """Candidates among the holders `found` (None: all).
+        """Return (Candidates among the holders `found` (None: all), what others might give float[K]).
 
         weight float[H]: what each is multiplied by; level float[K]: whoever stays untouched at it is left out.
         """
@@ -269,11 +277,13 @@ class Gatherer:
         room = found.last - found.first
         offset = np.array([0, *np.cumsum([room[a:b].sum() for a, b in zip(limits[:-1], limits[1:], strict=True)])])
         out = _columns(found.first.size + 1, offset[-1], self.entries.loading.shape[1])
+        outside = np.zeros((limits.size - 1, self.demands.index.size))
         counts = self.threads.run(
             _fill, limits.size - 1, limits, offset, found, none if weight is None else weight, self.entries,
             self.demands, none if level is None else level, none if tail is None else tail, out,
+            outside,
         )  # fmt: skip
-        return _packed(out, limits, offset, counts)
+        return _packed(out, limits, offset, counts), outside.sum(axis=0)
 
 
 def _columns(accounts, items, factors):
@@ -315,4 +325,4 @@ def gather(problem, demand, asked_lots, available, loading, idiosyncratic):
     """
     with Threads(problem.account.size) as threads:
         gatherer = Gatherer(problem, demand, asked_lots, available, loading, idiosyncratic, threads)
-        return gatherer.take(), gatherer.demands
+        return gatherer.take()[0], gatherer.demands

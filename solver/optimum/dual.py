@@ -21,7 +21,8 @@ from solver.optimum.threads import bounds
 
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
-CLEARING, VIOLATION = 2e-10, 1e-9
+CLEARING, VIOLATION = 1e-11, 1e-9
+TRACE = None
 LEAST = 0.05  # of the largest marginal: levels below it move on that scale
 
 
@@ -112,8 +113,11 @@ def _move(level, surplus, step, asked, peak, slope, power, search):
         level[k] = new
 
 
-def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, trace=None):
-    """Return (converged, level, largest violation, largest clearing error, steps); u, w float[I] are moved."""
+def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, outside=0.0):
+    """Return (converged, level, peak, largest violation, largest clearing error, steps); u, w float[I] are moved.
+
+    outside float[K]: of each total, what is not among the candidates and stays untouched.
+    """
     K = level.size
     limits = bounds(candidates.account.size)
     parts = limits.size - 1
@@ -121,21 +125,21 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
     level, peak = level.copy(), np.abs(level)
     search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K))
     U, scale = np.empty((K, K)), np.empty(K)
-    small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked
+    small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
     tolerance, best, stall = 1e-3, np.inf, 0
     columns = (demands.loading, demands.idiosyncratic, demands.haircut)
     for step in range(STEPS):
         sums = Sums(np.zeros((parts, K, K)), *np.zeros((5, parts, K)), np.zeros((parts, 3), np.int64))
         size = np.maximum(np.abs(level), 1e-6 * peak + 1e-300)
-        threads.run(respond, parts, limits, candidates, columns, model.tail, level, size, tolerance, u, w, sums)
+        threads.run(respond, parts, limits, candidates, *columns, model.tail, level, size, tolerance, u, w, sums)
         slope, taken, left, missing, worst, peak = _added(sums)
         surplus = np.where(small, taken - demands.asked, rest - left)
         error = (np.abs(surplus) / demands.asked).max()
         violation = (worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
-        if trace is not None:
-            trace(step, level, surplus / demands.asked, missing / demands.asked, violation, tolerance, sums.steps.sum(axis=0))
+        if TRACE is not None:
+            TRACE(step, level, surplus / demands.asked, missing / demands.asked, violation, tolerance, sums.steps.sum(axis=0))
         if error <= clearing and violation <= VIOLATION:
-            return True, level, violation, error, step + 1
+            return True, level, peak, violation, error, step + 1
         surplus = surplus + np.clip(missing, -0.5 * np.abs(surplus), 0.5 * np.abs(surplus))
         off = np.abs(surplus) / demands.asked
         progress = (off > 1e-3).sum() + min(off.max(), 1.0)
@@ -147,4 +151,4 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
             break
         _move(level, surplus, newton, demands.asked, peak, slope, power, search)
         tolerance = max(1e-11, min(tolerance, 0.01 * off.max() * off.max()))
-    return False, level, violation, error, step + 1
+    return False, level, peak, violation, error, step + 1

@@ -14,31 +14,28 @@ from numba import njit
 from solver.loss.model import bend, curves
 
 STEPS = 40
+NEAR = 0.02  # of the marginal: nearer than this its tail is a straight line
 SWEEP_AT = (14, 28)  # Newton steps after which one item at a time is solved: one account in 100,000 cycles
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, w, g, c):
+def _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, w, g, c):
     """(variance, equity) of an account at w; fills its factor exposures g and c = s (Sigma y)."""
-    loading, own_variance, haircut = demands
     factors = g.size
     for f in range(factors):
-        g[f] = own[f]
+        g[f] = fixed[i, f]
     for m in range(n):
         p = first + m
-        k = k_of[p]
+        k, other = k_of[p], mirror[p]
         rest = kept[p] + a[p] * w[m]
+        net = rest
+        if other >= 0:
+            net -= kept[other] + a[other] * w[other - first]
+        c[m] = own_variance[k] * net
+        if other < p:  # the two legs of an asset are one net position
+            variance += c[m] * net
         for f in range(factors):
             g[f] += rest * loading[k, f]
-        other = mirror[p]
-        if other < 0:
-            c[m] = own_variance[k] * rest
-            variance += c[m] * rest
-        else:
-            net = rest - (kept[other] + a[other] * w[other - first])
-            c[m] = own_variance[k] * net
-            if other < p:  # the two legs of an asset are one net position
-                variance += c[m] * net
         d = haircut[k] * a[p]
         if d != 0.0:
             equity += d * w[m] if d > 0.0 else -d * (1.0 - w[m])
@@ -46,15 +43,16 @@ def _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, w, g
         variance += g[f] * g[f]
     for m in range(n):
         k = k_of[first + m]
+        t = c[m]
         for f in range(factors):
-            c[m] += loading[k, f] * g[f]
+            t += loading[k, f] * g[f]
+        c[m] = t
     return variance, equity
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _curvature(first, i, j, k_of, mirror, demands, rr, kc, kx, kd, c):
+def _curvature(first, i, j, k_of, mirror, loading, own_variance, haircut, rr, kc, kx, kd, c):
     """Second derivative of an account's expected loss in its items i and j."""
-    loading, own_variance, haircut = demands
     p, k, l = first + i, k_of[first + i], k_of[first + j]
     scale = 0.0
     for f in range(loading.shape[1]):
@@ -118,17 +116,16 @@ def _add_inverse(n, triangle, free, first, k_of, slope):
 
 
 @njit(cache=True, error_model="numpy")
-def _root(m, first, n, k_of, a, kept, mirror, own, variance, equity, demands, tail, level, uu, ww, g, c):
+def _root(m, i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, tail, level, uu, ww, g, c):
     """Set item m to where its marginal is its level, the others held: safeguarded Newton, to the last bits of w."""
-    loading, own_variance, haircut = demands
     low, high, k = 0.0, 1.0, k_of[first + m]
     unit = own_variance[k]
-    for f in range(g.size):
+    for f in range(loading.shape[1]):
         unit += loading[k, f] * loading[k, f]
     guess = ww[m]
     for at in (0.0, 1.0):
         ww[m] = at
-        v, e = _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, ww, g, c)
+        v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, ww, g, c)
         _, rr, survival, _, _, _ = curves(v, e, tail)
         r = level[k] - (rr * c[m] - survival * haircut[k])
         if (r <= 0.0 and at == 0.0 and v > 0.0) or (r >= 0.0 and at == 1.0):
@@ -136,7 +133,7 @@ def _root(m, first, n, k_of, a, kept, mirror, own, variance, equity, demands, ta
             return
     ww[m] = guess if 0.0 < guess < 1.0 else 0.5
     for trial in range(200):
-        v, e = _state(first, n, k_of, a, kept, mirror, own, variance, equity, demands, ww, g, c)
+        v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, ww, g, c)
         _, rr, survival, kc, kx, kd = curves(v, e, tail)
         x = rr * c[m] - survival * haircut[k]
         low, high = (low, ww[m]) if x > level[k] else (ww[m], high)
@@ -167,13 +164,12 @@ def _trial(move, items, free, first, a, d, uu, ww, un, wn):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u, w, sums):
+def respond(part, limits, candidates, loading, own_variance, haircut, tail, level, scale, tolerance, u, w, sums):
     """Bring the accounts of a part to what they give at the levels.
 
     u, w float[I] are moved; sums as `Sums` says. tolerance: of a marginal, relative to scale float[K].
     """
     start, _, k_of, _, a, kept, mirror, fixed, fixed_variance, equities = candidates
-    loading, own_variance, haircut = demands
     slope, taken, left, missing, worst, peak, steps = (
         sums.slope[part], sums.taken[part], sums.left[part], sums.missing[part], sums.worst[part], sums.peak[part],
         sums.steps[part],
@@ -187,7 +183,7 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
     unit = np.empty(haircut.size)
     for k in range(unit.size):
         t = own_variance[k]
-        for f in range(g.size):
+        for f in range(loading.shape[1]):
             t += loading[k, f] * loading[k, f]
         unit[k] = math.sqrt(t)
     for i in range(limits[part], limits[part + 1]):
@@ -199,7 +195,7 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
             equity -= max(haircut[k_of[first + m]], 0.0) * a[first + m]
         step, halvings, short, loss, error, size, move, free_items = 0, 0, False, 0.0, 0.0, 0.0, 1.0, 0
         while True:
-            v, e = _state(first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, wn, g, c)
+            v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, fixed_variance[i], equity, loading, own_variance, haircut, wn, g, c)
             new, rr, survival, kc, kx, kd = curves(v, e, tail)
             if step > 0 and step != SWEEP_AT[0] and step != SWEEP_AT[1]:
                 over, along, paid = False, 0.0, 0.0
@@ -244,12 +240,16 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
                 m = free[x]
                 k = k_of[first + m]
                 for z in range(x + 1):
-                    triangle[x, z] = _curvature(first, m, free[z], k_of, mirror, demands, rr, kc, kx, kd, c)
+                    triangle[x, z] = _curvature(first, m, free[z], k_of, mirror, loading, own_variance, haircut, rr, kc, kx, kd, c)
                 triangle[x, x] = max(triangle[x, x], 0.0) + 1e-11 * abs(level[k]) / a[first + m] + 1e-280
-                if d[x] != 0.0:
-                    d[x] = -bend(level[k], m_of[m], power, tail)
-            _cholesky(free_items, triangle)
-            _solve(free_items, triangle, d)
+                r = level[k] - m_of[m]
+                d[x] *= -r if abs(r) < NEAR * m_of[m] else -bend(level[k], m_of[m], power, tail)
+            if free_items == 1:
+                triangle[0, 0] = 1.0 / triangle[0, 0]
+                d[0] *= triangle[0, 0]
+            else:
+                _cholesky(free_items, triangle)
+                _solve(free_items, triangle, d)
             if error <= tolerance or step == STEPS:
                 break
             step += 1
@@ -258,7 +258,7 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
                 steps[1] += 1
                 for _ in range(30):
                     for m in range(n):
-                        _root(m, first, n, k_of, a, kept, mirror, fixed[i], fixed_variance[i], equity, demands, tail,
+                        _root(m, i, first, n, k_of, a, kept, mirror, fixed, fixed_variance[i], equity, loading, own_variance, haircut, tail,
                               level, un, wn, g, c)  # fmt: skip
                 continue
             _trial(move, free_items, free, first, a, d, uu, ww, un, wn)
@@ -277,6 +277,6 @@ def respond(part, limits, candidates, demands, tail, level, scale, tolerance, u,
             worst[k] = max(worst[k], abs(level[k] - m_of[m]))
         if free_items == 1:
             k = k_of[first + free[0]]
-            slope[k, k] += 1.0 / (triangle[0, 0] * triangle[0, 0])
+            slope[k, k] += triangle[0, 0]
         elif free_items > 1:
             _add_inverse(free_items, triangle, free, first, k_of, slope)

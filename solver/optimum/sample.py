@@ -15,14 +15,15 @@ from solver.optimum.candidates import Holders
 def _draw(part, limits, found, entries, per_lot, rank, share, chance):
     """Fill share and chance float[H]: an account is in a sample of size c where its chance is below c times its share."""
     account, quantity, demand, available = entries.account, entries.quantity, entries.demand, entries.available
+    first, last = found
     for h in range(limits[part], limits[part + 1]):
         largest = 0.0
-        for row in range(found.first[h], found.last[h]):
+        for row in range(first[h], last[h]):
             k = demand[row]
             if k >= 0 and per_lot[k] > 0.0:
                 lots = available[row] if available.size > 0 else abs(quantity[row])
                 largest = max(largest, lots * per_lot[k])
-        holder = account[found.first[h]]
+        holder = account[first[h]]
         bits = np.uint64(rank[holder] if rank.size > 0 else holder) * np.uint64(0x9E3779B97F4A7C15)
         bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
         bits ^= bits >> np.uint64(32)

@@ -1,0 +1,97 @@
+"""The general method for large books: levels from samples, then only the accounts that these levels may touch.
+
+Rule: a shortcut changes the time, not the answer. Who was left out is checked against the levels found, and what does
+not converge goes to the core.
+"""
+
+import numpy as np
+
+from solver.optimum.candidates import Gatherer
+from solver.optimum.core import Optimum, solve_core
+from solver.optimum.dual import LEAST, ascend
+from solver.optimum.sample import Lottery
+from solver.optimum.screen import first_levels
+from solver.optimum.threads import Threads, bounds
+
+FIRST_SAMPLE, GROWTH = 40, 6  # accounts per demand in the first sample; each next one is larger
+SAMPLE_LEAST = 600  # accounts in a sample of few demands
+SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
+SAMPLE_CLEARING = 2e-3
+MARGIN = 0.2  # of a level: who is not touched this far below it is left out
+
+
+def solve_fast(problem, demand, asked_lots, available, risk, model):
+    """Return (Optimum, Candidates, Demands): the accounts that are touched, and some that are not, and what they give.
+
+    demand int64[P] of rows that may be asked, by solvent accounts, else -1; asked_lots int64[demands] of them;
+    available int64[P], None: whole positions; risk a RiskModel, model its Model. Whoever holds something that is asked
+    and is no candidate gives nothing.
+    """
+    with Threads(problem.account.size) as threads:
+        gatherer = Gatherer(problem, demand, asked_lots, available, risk.loadings, risk.idiosyncratic, threads)
+        if not gatherer.demands.index.size:
+            none = np.zeros(0)
+            return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.take(level=none)[0], gatherer.demands
+        level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
+        for margin in (MARGIN, 4 * MARGIN, np.inf):
+            found = _on_candidates(gatherer, model, level, peak, margin, threads)
+            if found is not None:
+                optimum, candidates, level, peak, enough = found
+                steps += optimum.iterations
+                if enough:
+                    return optimum._replace(iterations=steps), candidates, gatherer.demands
+    raise AssertionError("without a margin nobody is left out")
+
+
+def _from_samples(gatherer, rank, model, threads):
+    """Return (levels or None, peaks, steps) from samples of growing size; None where the book is small."""
+    size, K = gatherer.holders.first.size, gatherer.demands.index.size
+    level, peak, steps = None, None, 0
+    c = max(FIRST_SAMPLE, SAMPLE_LEAST / K)
+    if c * K >= SAMPLE_MOST * size:
+        return level, peak, steps
+    lottery = Lottery(gatherer, rank, threads, bounds(size))
+    while True:
+        found, weight = lottery.sample(c)
+        if found.first.size >= SAMPLE_MOST * size:
+            return level, peak, steps
+        candidates, _ = gatherer.take(found, weight)
+        demands = _of_sample(gatherer.demands, candidates)
+        if level is None:
+            level = first_levels(candidates, demands, model.tail)
+        u, w = np.zeros(candidates.demand.size), np.ones(candidates.demand.size)
+        _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, SAMPLE_CLEARING)
+        steps += more
+        c *= GROWTH
+
+
+def _of_sample(demands, candidates):
+    """Demands that ask a sample for the share that they ask of all; nearly nothing where nobody is in the sample."""
+    held = np.bincount(candidates.demand, candidates.available, demands.asked.size)
+    asked = np.where(held > 0, np.minimum(demands.asked / demands.total, 1 - 1e-6) * held, 1e-300)
+    return demands._replace(asked=asked, total=held)
+
+
+def _on_candidates(gatherer, model, level, peak, margin, threads):
+    """Solve for the accounts that may be touched down to a margin below the levels.
+
+    Return (Optimum, Candidates, levels, peaks, is nobody else touched?), or None where these hold too little.
+    """
+    demands = gatherer.demands
+    lowest = np.full(demands.asked.size, -np.inf)
+    if level is not None and margin < np.inf:
+        lowest = level - margin * np.maximum(np.abs(level), LEAST * peak)
+    candidates, outside = gatherer.take(level=lowest, tail=model.tail)
+    if (demands.total - outside <= demands.asked * (1 + 1e-4)).any() and (outside > 0).any():
+        return None
+    u, w = np.zeros(candidates.demand.size), np.ones(candidates.demand.size)
+    if level is None:
+        level = first_levels(candidates, demands, model.tail)
+    converged, level, peak, kkt, error, steps = ascend(
+        candidates, demands, model, level, u, w, threads, outside=outside
+    )
+    optimum = Optimum(converged, level, u, w, kkt, error, steps)
+    if not converged:
+        inside = demands._replace(total=demands.total - outside)
+        optimum = solve_core(candidates, inside, model)
+    return optimum, candidates, optimum.level, peak, (optimum.level >= lowest).all()
