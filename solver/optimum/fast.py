@@ -13,6 +13,7 @@ from solver.optimum.sample import Lottery
 from solver.optimum.screen import first_levels
 from solver.optimum.threads import Threads, bounds
 
+FEW = 300  # holders: the core is faster
 FIRST_SAMPLE, GROWTH = 40, 6  # accounts per demand in the first sample; each next one is larger
 SAMPLE_LEAST = 600  # accounts in a sample of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
@@ -32,6 +33,9 @@ def solve_fast(problem, demand, asked_lots, available, risk, model):
         if not gatherer.demands.index.size:
             none = np.zeros(0)
             return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.take(level=none)[0], gatherer.demands
+        if gatherer.holders.first.size <= FEW:
+            candidates, _ = gatherer.take()
+            return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
         level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
         for margin in (MARGIN, 4 * MARGIN, np.inf):
             found = _on_candidates(gatherer, model, level, peak, margin, threads)
