@@ -45,6 +45,7 @@ class Search(NamedTuple):
     high: np.ndarray  # a level that took too little
     radius: np.ndarray
     surplus: np.ndarray  # the last one
+    halved: np.ndarray  # times in a row that the bracket was halved
 
 
 @njit(cache=True, error_model="numpy")
@@ -68,9 +69,18 @@ def _added(sums):
 
 
 @njit(cache=True, error_model="numpy")
+def _between(a, b, power):
+    """The middle of two levels, in the root of the level."""
+    x, y = to_power(abs(a), 1.0 / power), to_power(abs(b), 1.0 / power)
+    middle = 0.5 * ((x if a > 0.0 else -x) + (y if b > 0.0 else -y))
+    size = to_power(abs(middle), power)
+    return size if middle > 0.0 else -size
+
+
+@njit(cache=True, error_model="numpy")
 def _move(level, surplus, step, asked, peak, slope, power, search):
     """Move the levels, given surplus = sum x - z and the plain Newton step."""
-    low, high, radius, last = search
+    low, high, radius, last, halved = search
     for k in range(level.size):
         s, old, now = surplus[k], last[k], level[k]
         off = abs(s) / asked[k]
@@ -105,11 +115,14 @@ def _move(level, surplus, step, asked, peak, slope, power, search):
             t = max(t, -0.9 * radius[k]) if now >= least else max(t, -0.95)
             root = 1.0 + min(t, radius[k] if now >= least else 1e3)
             new = min(now * to_power(root, power), now + reach)
-        if off > 2e-2 and width < np.inf:
-            if new > high[k] + 0.1 * width or new < low[k] - 0.1 * width or abs(d) > 3.0 * width:
-                new = 0.5 * (low[k] + high[k])
-                if low[k] > 0.0:
-                    new = np.sqrt(low[k]) * np.sqrt(high[k])
+        far = high[k] if s > 0.0 else low[k]
+        if width < np.inf and (new > high[k] - 0.02 * width if s > 0.0 else new < low[k] + 0.02 * width):
+            new = _between(now, far, power)
+            halved[k] += 1
+            if halved[k] > 3:  # the other levels moved
+                low[k], high[k], halved[k] = (low[k], np.inf, 0) if s > 0.0 else (-np.inf, high[k], 0)
+        else:
+            halved[k] = 0
         level[k] = new
 
 
@@ -123,7 +136,7 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
     parts = limits.size - 1
     power = min(model.tail[NU] - 1.0, 3.0)
     level, peak = level.copy(), np.abs(level)
-    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K))
+    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K), np.zeros(K))
     U, scale = np.empty((K, K)), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
     tolerance, best, stall = 1e-3, np.inf, 0

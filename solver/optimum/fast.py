@@ -8,7 +8,7 @@ import numpy as np
 
 from solver.optimum.candidates import Gatherer
 from solver.optimum.core import Optimum, solve_core
-from solver.optimum.dual import LEAST, ascend
+from solver.optimum.dual import ascend
 from solver.optimum.sample import Lottery
 from solver.optimum.screen import first_levels
 from solver.optimum.threads import Threads, bounds
@@ -19,6 +19,7 @@ SAMPLE_LEAST = 600  # accounts in a sample of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
 SAMPLE_CLEARING = 2e-3
 MARGIN = 0.2  # of a level: who is not touched this far below it is left out
+SCREENED = 0.01  # of the largest marginal: below such levels nobody is left out
 
 
 def solve_fast(problem, demand, asked_lots, available, risk, model):
@@ -37,7 +38,7 @@ def solve_fast(problem, demand, asked_lots, available, risk, model):
             candidates, _ = gatherer.take()
             return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
         level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
-        for margin in (MARGIN, 4 * MARGIN, np.inf):
+        for margin in (MARGIN, 3 * MARGIN, 1.0):
             found = _on_candidates(gatherer, model, level, peak, margin, threads)
             if found is not None:
                 optimum, candidates, level, peak, enough = found
@@ -83,8 +84,9 @@ def _on_candidates(gatherer, model, level, peak, margin, threads):
     """
     demands = gatherer.demands
     lowest = np.full(demands.asked.size, -np.inf)
-    if level is not None and margin < np.inf:
-        lowest = level - margin * np.maximum(np.abs(level), LEAST * peak)
+    if level is not None and margin < 1.0:
+        # Levels near zero move by more than a part of themselves, and nearly everybody is touched there.
+        lowest = np.where(level > SCREENED * peak, (1.0 - margin) * level, -np.inf)
     candidates, outside = gatherer.take(level=lowest, tail=model.tail)
     if (demands.total - outside <= demands.asked * (1 + 1e-4)).any() and (outside > 0).any():
         return None
