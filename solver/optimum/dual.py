@@ -21,7 +21,7 @@ from solver.optimum.threads import bounds
 
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
-CLEARING, VIOLATION = 1e-11, 1e-9
+CLEARING, VIOLATION = 2e-11, 1e-9
 TRACE = None
 LEAST = 0.05  # of the largest marginal: levels below it move on that scale
 
@@ -46,6 +46,7 @@ class Search(NamedTuple):
     radius: np.ndarray
     surplus: np.ndarray  # the last one
     halved: np.ndarray  # times in a row that the bracket was halved
+    cycling: np.ndarray  # steps since which it is not forgotten that a step overshot
 
 
 @njit(cache=True, error_model="numpy")
@@ -80,7 +81,7 @@ def _between(a, b, power):
 @njit(cache=True, error_model="numpy")
 def _move(level, surplus, step, asked, peak, slope, power, search):
     """Move the levels, given surplus = sum x - z and the plain Newton step."""
-    low, high, radius, last, halved = search
+    low, high, radius, last, halved, cycling = search
     for k in range(level.size):
         s, old, now = surplus[k], last[k], level[k]
         off = abs(s) / asked[k]
@@ -100,6 +101,7 @@ def _move(level, surplus, step, asked, peak, slope, power, search):
         if old != 0.0:
             flip = (s > 0.0) != (old > 0.0) and abs(s) > 0.3 * abs(old)
             radius[k] = 0.5 * radius[k] if flip else min(1.6 * radius[k], 1.0)
+            cycling[k] = 3.0 if flip else cycling[k] - 1.0
         last[k] = s
         least = LEAST * peak[k]
         size = max(abs(now), least)
@@ -116,7 +118,8 @@ def _move(level, surplus, step, asked, peak, slope, power, search):
             root = 1.0 + min(t, radius[k] if now >= least else 1e3)
             new = min(now * to_power(root, power), now + reach)
         far = high[k] if s > 0.0 else low[k]
-        if width < np.inf and (new > high[k] - 0.02 * width if s > 0.0 else new < low[k] + 0.02 * width):
+        slack = 0.02 if cycling[k] > 0.0 or slope[k, k] <= 0.0 else -0.1 if off > 2e-2 else -np.inf
+        if width < np.inf and (new > high[k] - slack * width if s > 0.0 else new < low[k] + slack * width):
             new = _between(now, far, power)
             halved[k] += 1
             if halved[k] > 3:  # the other levels moved
@@ -136,7 +139,7 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
     parts = limits.size - 1
     power = min(model.tail[NU] - 1.0, 3.0)
     level, peak = level.copy(), np.abs(level)
-    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K), np.zeros(K))
+    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K), np.zeros(K), np.zeros(K))
     U, scale = np.empty((K, K)), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
     tolerance, best, stall = 1e-3, np.inf, 0

@@ -14,8 +14,8 @@ from solver.optimum.screen import first_levels
 from solver.optimum.threads import Threads, bounds
 
 FEW = 300  # holders: the core is faster
-FIRST_SAMPLE, GROWTH = 40, 6  # accounts per demand in the first sample; each next one is larger
-SAMPLE_LEAST = 600  # accounts in a sample of few demands
+FIRST_SAMPLE, LAST_SAMPLE, GROWTH = 40, 1500, 6  # accounts per demand; each sample is so many times the one before
+FEW_FIRST, FEW_LAST = 600, 5000  # accounts in samples of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
 SAMPLE_CLEARING = 2e-3
 MARGIN = 0.2  # of a level: who is not touched this far below it is left out
@@ -38,7 +38,8 @@ def solve_fast(problem, demand, asked_lots, available, risk, model):
             candidates, _ = gatherer.take()
             return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
         level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
-        for margin in (MARGIN, 3 * MARGIN, 1.0):
+        # A level found among too few is nearer to the true one than one from a sample.
+        for margin in (MARGIN, MARGIN, 1.0):
             found = _on_candidates(gatherer, model, level, peak, margin, threads)
             if found is not None:
                 optimum, candidates, level, peak, enough = found
@@ -52,14 +53,14 @@ def _from_samples(gatherer, rank, model, threads):
     """Return (levels or None, peaks, steps) from samples of growing size; None where the book is small."""
     size, K = gatherer.holders.first.size, gatherer.demands.index.size
     level, peak, steps = None, None, 0
-    c = max(FIRST_SAMPLE, SAMPLE_LEAST / K)
+    c = max(FIRST_SAMPLE, FEW_FIRST / K)
     if c * K >= SAMPLE_MOST * size:
         return level, peak, steps
     lottery = Lottery(gatherer, rank, threads, bounds(size))
-    while True:
+    while c <= max(LAST_SAMPLE, FEW_LAST / K):
         found, weight = lottery.sample(c)
         if found.first.size >= SAMPLE_MOST * size:
-            return level, peak, steps
+            break
         candidates, _ = gatherer.take(found, weight)
         demands = _of_sample(gatherer.demands, candidates)
         if level is None:
@@ -68,6 +69,7 @@ def _from_samples(gatherer, rank, model, threads):
         _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, SAMPLE_CLEARING)
         steps += more
         c *= GROWTH
+    return level, peak, steps
 
 
 def _of_sample(demands, candidates):
