@@ -140,7 +140,7 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
     power = min(model.tail[NU] - 1.0, 3.0)
     level, peak = level.copy(), np.abs(level)
     search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K), np.zeros(K), np.zeros(K))
-    U, scale = np.empty((K, K)), np.empty(K)
+    U, scale, newton = np.empty((K, K)), np.empty(K), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
     tolerance, best, stall = 1e-3, np.inf, 0
     columns = (demands.loading, demands.idiosyncratic, demands.haircut)
@@ -162,8 +162,7 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
         stall = 0 if progress < 0.9 * best else stall + 1
         best = min(best, progress) if stall == 0 else best
         factor(slope, U, scale)
-        newton = solve(slope, U, scale, surplus)
-        if stall > STALL or not np.isfinite(newton).all():
+        if not solve(slope, U, scale, surplus, newton) or stall > STALL:
             break
         _move(level, surplus, newton, demands.asked, peak, slope, power, search)
         tolerance = max(1e-11, min(tolerance, 0.01 * off.max() * off.max()))

@@ -22,19 +22,19 @@ MARGIN = 0.2  # of a level: who is not touched this far below it is left out
 SCREENED = 0.01  # of the largest marginal: below such levels nobody is left out
 
 
-def solve_fast(problem, demand, asked_lots, available, risk, model):
+def solve_fast(problem, demand, asked_lots, available, loading, idiosyncratic, model):
     """Return (Optimum, Candidates, Demands): the accounts that are touched, and some that are not, and what they give.
 
     demand int64[P] of rows that may be asked, by solvent accounts, else -1; asked_lots int64[demands] of them;
-    available int64[P], None: whole positions; risk a RiskModel, model its Model. Whoever holds something that is asked
-    and is no candidate gives nothing.
+    available int64[P], None: whole positions; loading float[M, F], idiosyncratic float[M] and model of the risk model.
+    Whoever holds something that is asked and is no candidate gives nothing.
     """
     with Threads(problem.account.size) as threads:
-        gatherer = Gatherer(problem, demand, asked_lots, available, risk.loadings, risk.idiosyncratic, threads)
+        gatherer = Gatherer(problem, demand, asked_lots, available, loading, idiosyncratic, threads)
         if not gatherer.demands.index.size:
             none = np.zeros(0)
             return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.take(level=none)[0], gatherer.demands
-        if gatherer.holders.first.size <= FEW:
+        if gatherer.holders.first.size <= FEW or model.weight.size:
             candidates, _ = gatherer.take()
             return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
         level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
