@@ -66,12 +66,18 @@ class Holders(NamedTuple):
     last: np.ndarray  # int64[H]
 
 
+@njit(cache=True, error_model="numpy", inline="always")
+def _whole(row, account):
+    """The first row from `row` on that begins an account."""
+    while 0 < row < account.size and account[row] == account[row - 1]:
+        row += 1
+    return row
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _scan(part, limits, account, quantity, demand, available, asked, total, first_of, last_of):
     """Note accounts with a row that is asked, from place limits[part]; add up lots per demand; how many there are."""
-    row, end = limits[part], limits[part + 1]
-    while row < end and row > 0 and account[row] == account[row - 1]:
-        row += 1
+    row, end = _whole(limits[part], account), _whole(limits[part + 1], account)
     count = limits[part]
     while row < end:
         if demand[row] < 0:
@@ -80,7 +86,7 @@ def _scan(part, limits, account, quantity, demand, available, asked, total, firs
         holder, first, last, some = account[row], row, row, False
         while first > 0 and account[first - 1] == holder:
             first -= 1
-        while last < account.size and account[last] == holder:
+        while last < end and account[last] == holder:
             k = demand[last]
             if k >= 0 and asked[k] > 0:
                 total[part, k] += available[last] if available.size > 0 else abs(quantity[last])
