@@ -12,6 +12,7 @@ from msgspec import Meta
 
 Kind = Literal[
     "instruments",
+    "risk-model",
     "accounts",
     "controls",
     "insurance-fund",

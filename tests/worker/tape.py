@@ -14,6 +14,7 @@ from schemas import (
     InsuranceFund,
     MarkPrice,
     Position,
+    RiskModel,
     decode_output,
     encode,
 )
@@ -25,6 +26,7 @@ from worker.settings import KINDS, load
 
 TOPIC = {
     Instrument: "instruments",
+    RiskModel: "risk-model",
     Account: "accounts",
     AccountUpdate: "positions",
     MarkPrice: "mark-prices",
