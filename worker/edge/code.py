@@ -20,6 +20,9 @@ OUTSIDE: Final = (
     "worker/client_settings.py",
     "worker/explain.py",
     "worker/findings.py",
+    "worker/fit.py",
+    "worker/risk_words.py",
+    "worker/student.py",
     "worker/summary.py",
 )
 LIBRARIES: Final = ("msgspec", "numba", "numpy")

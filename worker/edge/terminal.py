@@ -46,6 +46,14 @@ def show_explanation(explanation: Explanation) -> None:
         console.print(Text(sentence))
 
 
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Words in columns."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
 def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
     """Who was liquidated, what was taken from whom, who paid, what is left, and whether it adds up."""
     console = _console()
