@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import RiskModel, RiskSymbol, encode, limits
+from solver.risk import SHARED
 from worker.student import TAIL_MIN, scale_of, tail_of
 
 Floats = NDArray[np.float64]
@@ -76,7 +77,7 @@ def fit(marks: Marks, wanted: Wanted) -> Fit:
             f"the tail is the fattest looked for, {TAIL_MIN}: calm and storm together look so; fit them apart"
         )
     if len(symbols) == 1:
-        shares, shrinkage = np.array([[sqrt(0.7)]]), 0.0
+        shares, shrinkage = np.array([[sqrt(SHARED)]]), 0.0
         remarks.append("one symbol alone has no correlations: seven tenths of its variance count as common, as default")
     else:
         correlation, shrinkage = shrunk_correlation(returns)

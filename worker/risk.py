@@ -12,15 +12,12 @@ import numpy as np
 
 from schemas import RiskModel
 from solver import RiskModel as Returns
+from solver.risk import default_risk_model
 from worker.book.market import Market
 from worker.ids import digest_of
 
 NEEDED_BY: Final = ("risk", "factor")  # policies that ask for a model
-DEFAULT: Final = "default"  # the name of what holds without a model
-DEFAULT_TAIL: Final = 4.0
-COMMON_SHARE: Final = 0.7  # of a default symbol's variance that it shares with all others
-OWN_SHARE: Final = 0.3
-SCALE_OF_MARGIN: Final = 0.5  # a default symbol's scale is this part of its maintenance margin fraction
+DEFAULT: Final = "default"  # the name of what holds without a model: `solver.risk.default_risk_model`
 
 
 class Risk:
@@ -30,7 +27,7 @@ class Risk:
         self.name = DEFAULT
         self.model_digest: str | None = None
         self.digest = 0
-        self._tail = DEFAULT_TAIL
+        self._tail = np.inf
         self._rows: dict[str, tuple[list[float], float]] = {}  # symbol -> loadings and variance
         self._common = [1.0]  # unit vector of the factors, along which symbols without a row move
 
@@ -52,19 +49,21 @@ class Risk:
         return sorted(set(symbols) - self._rows.keys()) if self.model_digest is not None else []
 
     def returns(self, markets: Sequence[Market]) -> Returns:
-        """The solver's model of these symbols' returns, in their order."""
-        rows = [self._rows.get(market.symbol) or self._default(market) for market in markets]
-        loadings = np.array([row[0] for row in rows], np.float64).reshape(len(rows), len(self._common))
-        return Returns(loadings, np.array([row[1] for row in rows], np.float64), self._tail)
+        """The solver's model of these symbols' returns, in their order.
 
-    def _default(self, market: Market) -> tuple[list[float], float]:
-        """Scale half of the maintenance margin fraction; its common part along the mean direction of the model."""
-        scale = SCALE_OF_MARGIN * float(market.scale.mmf)
-        variance = scale * scale
+        A symbol without a row has the default's scale, and the part that is common lies along the mean direction.
+        """
+        default: Returns = default_risk_model([float(market.scale.mmf) for market in markets])
+        if self.model_digest is None:
+            return default
+        loadings = default.loadings * np.array([self._common])
+        idiosyncratic = default.idiosyncratic
         if not self._common:
-            return [], variance
-        loading = sqrt(COMMON_SHARE) * scale
-        return [loading * part for part in self._common], OWN_SHARE * variance
+            idiosyncratic = default.loadings[:, 0] ** 2 + idiosyncratic
+        for place, market in enumerate(markets):
+            if market.symbol in self._rows:
+                loadings[place], idiosyncratic[place] = self._rows[market.symbol]
+        return Returns(loadings, idiosyncratic, self._tail)
 
 
 def _common_direction(rows: Iterable[tuple[list[float], float]]) -> list[float]:

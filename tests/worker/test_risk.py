@@ -41,11 +41,11 @@ def covariance(returns):
 
 
 def test_without_a_model_the_documented_scale_holds():
-    """c = mmf / 2: one factor sqrt(0.7) c, variance 0.3 c^2 of its own, four degrees of freedom."""
+    """c = mmf / 2: one factor sqrt(0.7) c, variance 0.3 c^2 of its own, four degrees of freedom; as without symbols."""
     risk = Risk()
     returns = risk.returns(markets(A="0.02", B="0.1"))
     assert returns.loadings.tolist() == [[sqrt(0.7) * 0.01], [sqrt(0.7) * 0.05]]
-    assert returns.idiosyncratic.tolist() == [0.3 * (0.01 * 0.01), 0.3 * (0.05 * 0.05)]
+    assert returns.idiosyncratic.tolist() == pytest.approx([0.3 * 0.01**2, 0.3 * 0.05**2])
     assert (returns.tail, risk.name, risk.model_digest, risk.unnamed("AB")) == (4.0, "default", None, [])
 
 
@@ -84,7 +84,7 @@ def test_loadings_that_cancel_have_a_default_all_the_same():
     cancel = risk_of(("A", [0.01, 0.0], 0.0), ("B", [-0.01, 0.0], 0.0)).returns(some)
     assert cancel.loadings.tolist() == [[sqrt(0.7) * 0.01, 0.0]]
     none = risk_of(("A", [], 1e-4)).returns(some)
-    assert (none.loadings.shape, none.idiosyncratic.tolist()) == ((1, 0), [0.0001])
+    assert (none.loadings.shape, none.idiosyncratic.tolist()) == ((1, 0), pytest.approx([0.0001]))
     assert risk_of().returns(some).loadings.tolist() == Risk().returns(some).loadings.tolist()
 
 
