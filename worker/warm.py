@@ -4,7 +4,7 @@ The solver's kernels are compiled when they are first called: with nothing cache
 Rule: what is decided here is thrown away; it reaches neither the pool's state nor its outputs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import numpy as np
@@ -23,28 +23,35 @@ ACCOUNTS = 10
 ROWS = 25_000  # the solver has roads of its own for so many
 
 
-@cache
-def warm() -> int:
-    """Once in a process: a bankruptcy in one symbol, then two in both together, under each policy.
+def warm(turned: Callable[[], object] = lambda: None) -> int:
+    """Once in a process, under each policy, and calls `turned` after each: a sign of life.
 
     Returns how many outputs there were.
     """
     outputs = 0
-    settings = load(flags=["worker.mode=live"])
-    exchange = list(map(_event, _exchange(settings.pool.currency)))
     for policy in POLICIES:
-        engine = Engine(settings)
-        engine.policy = policy
-        for event in exchange:
+        outputs += _decide(policy)
+        turned()
+    return outputs
+
+
+@cache
+def _decide(policy: str) -> int:
+    """A bankruptcy in one symbol, then two in both together; how many outputs there were."""
+    outputs = 0
+    settings = load(flags=["worker.mode=live"])
+    engine = Engine(settings)
+    engine.policy = policy
+    for message in _exchange(settings.pool.currency):
+        engine.apply(_event(message))
+    for names in (("alone",), ("first", "second")):
+        *others, last = [_event(Bankruptcy(id=name, account=name, event_time_ms=1)) for name in names]
+        for event in others:
             engine.apply(event)
-        for names in (("alone",), ("first", "second")):
-            *others, last = [_event(Bankruptcy(id=name, account=name, event_time_ms=1)) for name in names]
-            for event in others:
-                engine.apply(event)
-            outputs += len(engine.cut(CutPoint(1, {}, [last])))
-        for symbols, price in ((1, 80.0), (1, 79.0), (2, 79.0)):  # at the mark there is one more road
-            problem = _large(symbols, price)
-            verify(problem, solve(problem, policy))
+        outputs += len(engine.cut(CutPoint(1, {}, [last])))
+    for symbols, price in ((1, 80.0), (1, 79.0), (2, 79.0)):  # at the mark there is one more road
+        problem = _large(symbols, price)
+        verify(problem, solve(problem, policy))
     return outputs
 
 
