@@ -19,6 +19,8 @@ OUTSIDE: Final = (
     "worker/check.py",
     "worker/client_settings.py",
     "worker/explain.py",
+    "worker/explain_risk.py",
+    "worker/explain_words.py",
     "worker/findings.py",
     "worker/fit.py",
     "worker/risk_words.py",
