@@ -1,7 +1,11 @@
 """After `warm()` a first decision compiles nothing."""
 
+import json
 import subprocess
 import sys
+
+from tests.worker.test_cli import adl
+from worker.inputs import POLICIES
 
 FIRST_SOLVES = """
 from numba.core.dispatcher import Dispatcher
@@ -26,3 +30,10 @@ assert not compiled, compiled
 def test_no_solve_waits_for_a_compiler_once_warm_ran():
     """Small and large, one demand and many, under every policy; in a process of its own, for others compile too."""
     subprocess.run([sys.executable, "-c", FIRST_SOLVES], check=True)
+
+
+def test_adl_warmup_says_how_long_each_policy_took(capsys):
+    """All of them, in seconds."""
+    code, said, _ = adl(capsys, "warmup", "--json")
+    assert (code, json.loads(said)["policies"].keys()) == (0, set(POLICIES))
+    assert "all in " in adl(capsys, "warmup")[1]

@@ -19,6 +19,7 @@ from worker.cli.risk_model import fit_command, publish_command, show_command
 from worker.cli.run import run_command
 from worker.cli.tail import tail
 from worker.cli.topics import acls_command, check_command, create
+from worker.cli.warmup import warmup
 from worker.edge.exits import EdgeError, Exit
 from worker.edge.jsonlines import RecordingError
 from worker.explain import NotFoundError
@@ -33,6 +34,7 @@ app.command(name="explain")(explain_command)
 app.command()(tail)
 app.command()(record)
 app.command()(publish)
+app.command()(warmup)
 topics = typer.Typer(no_args_is_help=True, help="The pool's topics.")
 topics.command()(create)
 topics.command(name="check")(check_command)
