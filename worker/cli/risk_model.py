@@ -15,7 +15,6 @@ from worker.cli.common import Json, Set, SettingsFile, read_settings, recording_
 from worker.edge import terminal
 from worker.edge.jsonlines import RecordingError
 from worker.edge.secrets import client_config
-from worker.edge.topics import READER_GROUP
 from worker.record import Record, Source
 from worker.settings import SettingError, Settings
 
@@ -152,29 +151,20 @@ def model_of_file(file: Path) -> RiskModel:
 def model_of_topic(settings: Settings) -> RiskModel:
     """The newest model on the topics; raises SettingError where there is none that the worker takes."""
     from worker.edge.kafka_cluster import Cluster
-    from worker.edge.kafka_source import KafkaSource
+    from worker.edge.kafka_log import records_of
     from worker.formats import decoders
 
-    read, newest = decoders(settings), None
-    config = client_config(settings.kafka, os.environ)
-    cluster = Cluster(config)
-    partitions = cluster.partitions(settings.input.topics["risk-model"])
-    begins, ends = cluster.begins(partitions), cluster.ends(partitions)
-    source = KafkaSource(config, cluster, begins, group=READER_GROUP, finite=True, until=ends)
-    try:
-        while not source.at_end():
-            for record in source.poll(POLL_RECORDS):
-                try:
-                    messages = read[record.topic](record) if record.value is not None else []
-                except Refused:
-                    continue
-                models = [message for message in messages if isinstance(message, RiskModel)]
-                newest = models[-1] if models else newest
-    finally:
-        source.close()
-    if newest is None:
-        raise SettingError(f"there is no model on {', '.join(settings.input.topics['risk-model'])}")
-    return newest
+    read, config, topics = decoders(settings), client_config(settings.kafka, os.environ), settings.input.topics
+    newest: list[RiskModel] = []
+    for record in records_of(config, Cluster(config), topics["risk-model"]):
+        try:
+            messages = read[record.topic](record) if record.value is not None else []
+        except Refused:
+            continue
+        newest = [message for message in messages if isinstance(message, RiskModel)] or newest
+    if not newest:
+        raise SettingError(f"there is no model on {', '.join(topics['risk-model'])}")
+    return newest[-1]
 
 
 def _tail(text: str | None) -> float | None:
