@@ -5,11 +5,12 @@ partition) first. It depends on the logs alone, not on which partition was fetch
 control, before a run of results of one log time, before the last bankruptcy of a joint group, and after all records up
 to each multiple of `watch_ms` at which there is something new. On a live topic a late record counts where it arrives,
 so what stands between two cuts is said only together with the second, and cuts that were recorded are taken as they
-were: the rule goes on beyond their end.
+were written, also where a record below them is no longer in the log: the rule goes on beyond their end.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -43,6 +44,8 @@ KIND = {
 }
 CONTROL, RESULT, BANKRUPTCY = KIND[Control], KIND[ForcedTradeResult], KIND[Bankruptcy]
 CUTTING = frozenset((CONTROL, RESULT, BANKRUPTCY))
+# Live. No rate lets so many wait for a second's watch cut: more wait where a record with a clock far ahead was cut.
+WAITING_MAX: Final = 200_000
 CompleteUntil = Callable[[Partition], int]
 
 
@@ -121,6 +124,10 @@ class Sequencer:
         """Takes the next record of its partition."""
         self.merge.push(event)
 
+    def reach(self, offsets: Mapping[Partition, int]) -> None:
+        """Nothing below these offsets is still to come: what is missing there is a gap in the log."""
+        self.merge.reach(offsets)
+
     @property
     def replaying(self) -> bool:
         """Recorded cuts are still to be passed."""
@@ -132,6 +139,10 @@ class Sequencer:
             return True
         oldest_ms = min(self.merge.oldest_ms(), END if self._last_ms is None else self._last_ms)
         return max(oldest_ms, self._cut_ms, self._watched_ms + 1) <= self._watch_until_ms()
+
+    def crowded(self) -> bool:
+        """Live: so much waits that the log must be cut as if it ended here, or memory fills."""
+        return self.merge.waiting() > WAITING_MAX
 
     def pending(self) -> bool:
         """Something was read that no cut, or no watch cut, has covered."""
@@ -196,12 +207,13 @@ class Sequencer:
                 yield event
             if not self.merge.reaches(cut.basis) or not self.merge.reaches(cut.after):
                 return
+            # The newest record below it may have left the log since: the cut stands where it stood all the same.
+            self.offsets.update({p: max(n, self.offsets[p]) for p, n in cut.basis.items() if p in self.offsets})
             cutting = list(self.merge.take(lambda _: END, cut.after))
             if cutting:
                 yield from self._cut(cutting[-1].log_time_ms, cutting)
             else:
-                yield from self._watch_cut()
-            self._cut_ms = max(self._cut_ms, cut.log_time_ms)  # larger where it was taken with another `watch_ms`
+                yield from self._watch_cut(cut.log_time_ms)
             self._next_recorded = next(self._recorded, None)
 
     def _release_group(self) -> Iterator[Event | CutPoint]:
@@ -234,11 +246,10 @@ class Sequencer:
             run, self._run = self._run, []
             yield from self._cut(run[0].log_time_ms, run)
         if self._last_ms is not None and not self._run and self._multiple(self._last_ms) < next_ms:
-            yield from self._watch_cut()
+            yield from self._watch_cut(self._multiple(self._last_ms))
 
-    def _watch_cut(self) -> Iterator[Event | CutPoint]:
-        last_ms = self._cut_ms if self._last_ms is None else self._last_ms
-        self._watched_ms = self._multiple(last_ms)
+    def _watch_cut(self, log_time_ms: int) -> Iterator[Event | CutPoint]:
+        self._watched_ms = log_time_ms
         self._last_ms = None
         yield from self._said(CutPoint(self._watched_ms, dict(self.offsets)))
 

@@ -28,7 +28,7 @@ class Merge(Generic[Item]):
 
     def __init__(self, partitions: Iterable[Partition], cutting_kinds: Collection[int] = ()) -> None:
         self._queues: dict[Partition, deque[Item]] = {partition: deque() for partition in sorted(partitions)}
-        self._next: dict[Partition, int] = dict.fromkeys(self._queues, 0)  # offset behind the newest pushed
+        self._next: dict[Partition, int] = dict.fromkeys(self._queues, 0)  # offset behind the newest pushed, or gap
         self._newest_ms: dict[Partition, int] = dict.fromkeys(self._queues, -END)
         self._cutting_kinds = frozenset(cutting_kinds)
         self._ahead: set[Partition] = set()
@@ -55,6 +55,11 @@ class Merge(Generic[Item]):
         if item.kind in self._cutting_kinds:
             self.cutting += 1
         self._queues[partition].append(item)
+
+    def reach(self, offsets: Mapping[Partition, int]) -> None:
+        """Every record below these offsets has been pushed; a log that has gaps may end with one."""
+        for partition, offset in offsets.items():
+            self._next[partition] = max(offset, self._next[partition])
 
     def put_back(self, items: list[Item]) -> None:
         """Undoes the taking of the newest items taken, given in the order in which they were."""
@@ -102,12 +107,16 @@ class Merge(Generic[Item]):
         self.horizon_ms = min(horizon, heads[0][0]) if heads else horizon
 
     def reaches(self, offsets: Mapping[Partition, int]) -> bool:
-        """True when every record below the offsets has been pushed."""
+        """True when no record below the offsets is still to be pushed."""
         return all(self._next.get(partition, 0) >= offset for partition, offset in offsets.items())
 
     def oldest_ms(self) -> int:
         """The smallest log time that waits; END when nothing does."""
         return min((queue[0].log_time_ms for queue in self._queues.values() if queue), default=END)
+
+    def waiting(self) -> int:
+        """How many were pushed and not taken."""
+        return sum(map(len, self._queues.values()))
 
     def ahead(self) -> set[Partition]:
         """Partitions with so much waiting that others should be read first."""

@@ -63,22 +63,23 @@ class Reader:
 
     def _live_steps(self, source: LiveSource, stop: Callable[[], bool]) -> Iterator[Iterable[Event | CutPoint]]:
         sequencer = self.sequencer
-        source.ends()  # catching up: the first round is all that is there
+        ends = source.ends()  # catching up: the first round is all that is there
         in_round, idle = True, False
         while not stop():
             if in_round:
                 source.hold(sequencer.merge.ahead())
             self._poll()
             if not in_round:
-                idle = sequencer.pending() and source.quiet_ms() >= self._quiet_ms
+                idle = sequencer.pending() and self._ended(source)
                 if idle or sequencer.due():
-                    source.ends()
+                    ends = source.ends()
                     in_round = True
             if not in_round:
                 yield ()
             elif all(source.complete_until_ms(partition) == END for partition in sequencer.offsets):
                 # Something came after all while the ends were asked: then the log did not end here.
-                idle = idle and source.quiet_ms() >= self._quiet_ms
+                idle = idle and self._ended(source)
+                sequencer.reach(ends)
                 yield sequencer.settle(idle=idle)
                 in_round = False
                 source.hold(())
@@ -86,6 +87,9 @@ class Reader:
                 yield sequencer.steps(source.complete_until_ms)
             if not in_round and (sequencer.replaying or (source.at_end() and not sequencer.pending())):
                 return
+
+    def _ended(self, source: LiveSource) -> bool:
+        return source.quiet_ms() >= self._quiet_ms or self.sequencer.crowded()
 
     def _poll(self) -> int:
         records = self._source.poll(POLL_RECORDS)

@@ -1,9 +1,10 @@
 """What was published before, read back cut by cut while the inputs are replayed; it is applied, not decided again.
 
-Rule: what was committed, what was published and what is derived must agree, or the pool does not go on.
+Rule: what was committed, what was published and what is derived must agree, and end at the same record, or the pool
+does not go on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
@@ -35,7 +36,7 @@ class OwnLog(Generic[Written]):
 
     def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str) -> None:
         self._records = sink.outputs(topic)
-        self._topic, self._kind, self._pool = topic, kind, pool
+        self.topic, self._kind, self._pool = topic, kind, pool
         self.head = 0, link(f"{pool}/{topic}".encode())  # sequence and chain as a commit names them
 
     def __iter__(self) -> Iterator[Written]:
@@ -48,7 +49,7 @@ class OwnLog(Generic[Written]):
                 continue
             sequence, chain = self.head
             if (message.sequence, message.chain) != (sequence + 1, chain):
-                raise StateLostError(f"{self._topic}: record {message.sequence} does not follow record {sequence}")
+                raise StateLostError(f"{self.topic}: record {message.sequence} does not follow record {sequence}")
             self.head = message.sequence, link(record.value or b"")
             return message
         raise StopIteration
@@ -67,6 +68,8 @@ class Rebuild:
         self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
         self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)
         self._next: AdlDecision | None = None
+        if self._mark is None:
+            self._check_ends({log.topic: log.head for log in self._logs()})
 
     def cuts(self) -> Iterator[RecordedCut]:
         """The committed cuts, oldest first."""
@@ -100,13 +103,28 @@ class Rebuild:
             return
         if offsets != {partition: self._offsets.get(partition, 0) for partition in offsets}:
             raise StateLostError(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
+        self._check_ends(mark.heads)
         if engine.digest() != mark.digest:
             raise StateLostError(
                 f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}; what was committed "
                 "rests on other settings, other inputs or other code"
             )
-        for topic, log in ((CUTS, self._cuts), (DECISIONS, self._decisions), (TRADES, self._trades)):
-            if log.head != tuple(mark.heads[topic]):
-                raise StateLostError(f"{topic} ends with record {log.head[0]}, committed was {mark.heads[topic][0]}")
         engine.outputs.heads = {topic: mark.heads[topic] for topic in CHAINED}
         self.open = False
+
+    def _logs(self) -> tuple["OwnLog[Cut]", "OwnLog[AdlDecision]", "OwnLog[ForcedTrade]"]:
+        return self._cuts, self._decisions, self._trades
+
+    def _check_ends(self, heads: Mapping[str, tuple[int, str]]) -> None:
+        """What was said must end where the commit says: a delayed end of a transaction can show a part of one."""
+        for log in self._logs():
+            committed = heads[log.topic]
+            if log.head[0] <= committed[0]:
+                next(log, None)
+            if log.head[0] > committed[0]:
+                raise StateLostError(
+                    f"{log.topic} holds record {log.head[0]}, but committed was record {committed[0]} as its last: a "
+                    "part of a transaction that never took effect can be read, and readers may have acted on it"
+                )
+            if log.head != tuple(committed):
+                raise StateLostError(f"{log.topic} ends with record {log.head[0]}, committed was {committed[0]}")

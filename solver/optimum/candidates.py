@@ -33,7 +33,7 @@ class Candidates(NamedTuple):
 class Demands(NamedTuple):
     """Columns of the K demands that ask for some of what is there, but not for all."""
 
-    index: np.ndarray  # int64[K], the problem's demand
+    index: np.ndarray  # type: ignore[assignment]  # int64[K], the problem's demand; the name is also a tuple's method
     loading: np.ndarray  # float[K, F], of a position on the demanded side: side times the asset's
     idiosyncratic: np.ndarray  # float[K], variance
     haircut: np.ndarray  # float[K], per unit of notional

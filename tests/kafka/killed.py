@@ -17,10 +17,11 @@ from worker import reader
 from worker.cli.common import read_settings
 from worker.cli.run import run_pool
 from worker.cut import CutPoint
-from worker.edge.kafka_sink import Again, KafkaSink
+from worker.edge.kafka_producer import Again
+from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
-from worker.loop import run  # noqa: F401  what each life needs is imported once
 from worker.rebuild import Rebuild
+from worker.warm import warm
 
 POINTS = (
     "transaction is open",
@@ -70,7 +71,7 @@ def sink_of(fuse):
             mine = fuse.point in UNCERTAIN
             fuse.left -= mine
             if mine and fuse.left == 0 and fuse.point == "call hangs":
-                self._call("commit_transaction", time.sleep, 60)
+                self._producer.call("commit_transaction", time.sleep, 60)
             if mine and fuse.left == 0 and fuse.point == "request is lost":
                 raise Again("the request was lost")
             super()._end()
@@ -140,6 +141,7 @@ def main():
     parser.add_argument("--settings", type=Path)
     given = parser.parse_args()
     settings = read_settings(given.settings, [])
+    warm()  # what each life needs is loaded once
     for pair in given.lives:
         point, _, count = pair.partition("=")
         if len(given.lives) == 1:

@@ -146,6 +146,7 @@ def test_with_the_rules_of_readers_nothing_can_be_written(broker, records, ruled
     topics.publish(records)
     ruled(topics, "--read-only")
     with Worker(topics.settings(*FLAGS), tmp_path) as worker:
-        assert worker.wait(30) == Exit.UNREACHABLE, worker.words()
+        assert worker.wait(30) == Exit.USAGE, worker.words()
         assert "GROUP_AUTHORIZATION_FAILED" in worker.words()
+        assert "adl.commit_uncertain" not in worker.events()
     assert topics.outputs(CUTS) == {CUTS: []}

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.kafka.killed import UNCERTAIN
@@ -104,6 +104,22 @@ def test_a_stop_while_the_broker_is_away_takes_less_than_ten_seconds(topics, bro
             broker.start()
 
 
+def test_outputs_that_the_broker_does_not_take_end_it(topics, broker, tmp_path):
+    """8: after at most one more try, as the same bytes would be refused again; the last line names topic and limit."""
+    limit = ConfigEntry("max.message.bytes", "300", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topics.named(DECISIONS), incremental_configs=[limit])
+    admin = broker.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+    with Worker(topics.settings(*FLAGS), tmp_path) as worker:
+        assert worker.wait() == Exit.USAGE, worker.words()
+        last = worker.words().splitlines()[-1]
+        assert "MSG_SIZE_TOO_LARGE" in last
+        assert topics.named(DECISIONS) in last
+        assert worker.events().count("adl.commit_uncertain") <= 1
+    assert topics.outputs(DECISIONS) == {DECISIONS: []}
+
+
 def test_records_that_left_retention_are_not_jumped_over(topics, broker, tmp_path):
     """10: the state rests on them."""
     settings = topics.settings(*FLAGS)
@@ -148,7 +164,7 @@ def test_offsets_that_are_gone_do_not_make_the_pool_begin_anew(topics, broker, t
 
 
 def test_a_compacted_history_is_refused(topics, broker, tmp_path):
-    """Compaction removes what a replay needs; an instrument's newest word is enough."""
+    """Compaction removes what a replay needs, an instrument's older word too: a position's scale goes by it."""
     policy = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
     admin = broker.admin()
     for kind in ("positions", "instruments"):
@@ -157,6 +173,7 @@ def test_a_compacted_history_is_refused(topics, broker, tmp_path):
             future.result(10)
     code, words = refused(topics.settings(*FLAGS), tmp_path)
     assert code == Exit.USAGE
+    assert f"topic {topics.named('instruments')}: a record that goes because a newer one is there is missing" in words
     assert words.endswith(f"cleanup.policy must be delete, not compact, of {topics.named('positions')}")
 
 
@@ -202,6 +219,35 @@ def test_an_open_transaction_holds_no_live_bankruptcy(topics, broker, tmp_path):
         topics.wait_for(before + 1, DECISIONS, seconds=5, alive=worker.alive)
         other.commit_transaction(10)
         assert worker.stop() == 0
+
+
+def test_a_clock_far_ahead_is_told_and_beyond_an_hour_refused_by_the_broker(topics, broker, tmp_path):
+    """18: where records bring their times; everything else is decided as before."""
+    settings = topics.settings(*FLAGS)
+    topic, refused = topics.named("mark-prices"), []
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    now_ms = int(time.time() * 1000)
+    with Worker(settings, tmp_path) as worker:
+        topics.wait_until_read(alive=worker.alive)
+        before = len(committed(broker, topics.named(DECISIONS)))
+        producer.produce(topic, b"{}", b"BTC", partition=0, timestamp=now_ms + 7_200_000,
+                         on_delivery=lambda error, _: refused.append(error.code()))  # fmt: skip
+        producer.flush(10)  # the broker refuses a whole batch
+        producer.produce(topic, b"{}", b"BTC", partition=0, timestamp=now_ms + 1_800_000)
+        producer.flush(10)
+        worker.wait_until("adl.clock_ahead", seconds=10)
+        assert f"{topic}:0" in worker.words()
+        for number in range(3):
+            bankruptcy = b'{"type":"Bankruptcy","id":"after-%d","account":"nobody","event_time_ms":90000}' % number
+            producer.produce(topics.named("bankruptcies"), bankruptcy, b"nobody", partition=0, timestamp=90_001)
+            producer.flush(10)
+            topics.wait_for(before + 1 + number, DECISIONS, seconds=10, alive=worker.alive)
+        topics.wait_until_read(alive=worker.alive)
+        assert worker.events().count("adl.clock_ahead") == 1
+        assert worker.stop() == 0
+        code, words = worker.replayed("--from-offsets", "beginning", "--verify")
+        assert code == 0, words
+    assert refused == [KafkaError.INVALID_TIMESTAMP]
 
 
 def test_the_watchdog_ends_a_call_that_does_not_come_back():

@@ -31,10 +31,10 @@ def publish_live(topics, records, late_ms, seed):
         where = record.topic, record.partition
         newest_ms[where] = max(newest_ms[where], record.log_time_ms)
         plan.append((newest_ms[where] + (late_ms if where == late else 0), number))
-    begun = time.monotonic()
+    producer, begun = topics.producer(**{"linger.ms": 0}), time.monotonic()
     for at_ms, number in sorted(plan):
         time.sleep(max(0.0, begun + at_ms / SPEED / 1000 - time.monotonic()))
-        topics.publish([records[number]], **{"linger.ms": 0})
+        topics.publish([records[number]], producer)
 
 
 def decided(broker, topics):

@@ -3,6 +3,8 @@
 import random
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import pytest
 
@@ -124,7 +126,7 @@ def bankruptcy(name, ms):
 
 
 def killed(settings, folder, lives):
-    """One life after the other, each to its point; how each ended."""
+    """One life after the other, each to its point; how those ended that were not killed."""
     with Worker(settings, folder, *lives) as worker:
         assert worker.wait(120) == 0, worker.words()
         ends = re.findall("life: (.+): (-?[0-9]+)\n", worker.words())  # also behind a line that a life left torn
@@ -132,26 +134,34 @@ def killed(settings, folder, lives):
     return [(point, code) for point, code in ends if int(code) != -signal.SIGKILL]
 
 
-def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(topics, records, tmp_path):
+def killed_and_finished(topics, records, folder, lives):
+    """The lives, and one more that is left alone; what it said in the end must be what an undisturbed run says."""
+    topics.publish(records)
+    settings = topics.settings(*FLAGS)
+    wanted = expected(topics, records, settings)
+    assert killed(settings, folder, lives) == []
+    with Worker(settings, folder) as worker:
+        topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
+        assert worker.stop() == 0, worker.words()
+    assert topics.outputs() == wanted
+
+
+def side_by_side(broker, records, folder, *lives):
+    """A pool on topics of its own for each list of lives: a takeover is mostly waiting for the broker."""
+    pools = [Topics(broker, PARTITIONS) for _ in lives]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(killed_and_finished, pools, repeat(records), repeat(folder), lives))
+
+
+def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(broker, records, tmp_path):
     """One life after the other ends at its point; nothing is lost, doubled or torn, and no chain has a gap."""
-    settings = topics.settings(*FLAGS)
-    wanted = expected(topics, records, settings)
     rng = random.Random(1)
-    lives = [f"{point}={1 if point == 'ends are asked' else rng.randint(1, 9)}" for point in (*POINTS, *POINTS)]
-    assert killed(settings, tmp_path, lives) == []
-    with Worker(settings, tmp_path) as worker:
-        topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
-        assert worker.stop() == 0, worker.words()
-    assert topics.outputs() == wanted
+    lives = [[f"{point}={1 if point == 'ends are asked' else rng.randint(1, 9)}" for point in POINTS] for _ in range(2)]
+    side_by_side(broker, records, tmp_path, *lives)
 
 
-def test_killed_at_thirty_random_times_the_outputs_are_those_of_an_undisturbed_run(topics, records, tmp_path):
+def test_killed_at_thirty_random_times_the_outputs_are_those_of_an_undisturbed_run(broker, records, tmp_path):
     """The times reach from the first record to after the last."""
-    settings = topics.settings(*FLAGS)
-    wanted = expected(topics, records, settings)
     rng = random.Random(2)
-    assert killed(settings, tmp_path, [f"after seconds={rng.uniform(0, 0.25):.4f}" for _ in range(30)]) == []
-    with Worker(settings, tmp_path) as worker:
-        topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
-        assert worker.stop() == 0, worker.words()
-    assert topics.outputs() == wanted
+    lives = [[f"after seconds={rng.uniform(0, 0.25):.4f}" for _ in range(15)] for _ in range(2)]
+    side_by_side(broker, records, tmp_path, *lives)

@@ -67,6 +67,14 @@ def test_what_comes_after_the_ends_were_asked_waits_for_the_round_to_be_over(top
     assert drained(source) == []
 
 
+def test_who_follows_and_asks_again_gets_the_new_ends(topics, source_of):
+    """What is given as the end holds for the first round only."""
+    topics.publish([record(0, 10), record(0, 11)])
+    source = source_of(until={(topics.named("mark-prices"), 0): 1})
+    assert source.ends()[topics.named("mark-prices"), 0] == 1
+    assert source.ends()[topics.named("mark-prices"), 0] == 2
+
+
 def test_a_source_says_for_how_long_nothing_came(topics, source_of):
     """An idle tail is cut by it; a record that comes makes it new."""
     topics.publish([record(0, 10)])

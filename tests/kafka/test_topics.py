@@ -88,7 +88,7 @@ def test_check_tells_what_is_against_the_rules(pool):
     assert code == 1
     assert found == [
         ("WRONG", "TIMESTAMPS", "bankruptcies"),
-        ("WRONG", "COMPACTION_LAG", "instruments"),
+        ("STOPS", "COMPACTION_LAG", "instruments"),
         ("WRONG", "RETENTION", "mark-prices"),
         ("STOPS", "COMPACTED", "positions"),
         ("WRONG", "TIMESTAMPS", "adl-cuts"),

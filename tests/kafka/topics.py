@@ -68,9 +68,13 @@ class Topics:
     def partitions(self):
         return sorted((topic, number) for topic, count in self.inputs.items() for number in range(count))
 
-    def publish(self, records, **config):
+    def producer(self, **config):
+        """A plain producer."""
+        return Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 5, "acks": "all", **config})
+
+    def publish(self, records, producer=None, **config):
         """Writes records with a plain producer, in their order, and waits until they are there."""
-        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 5, "acks": "all", **config})
+        producer = producer or self.producer(**config)
         failed = []
         for record in records:
             while True:
@@ -153,7 +157,7 @@ def committed(broker, topic):
     left = set(numbers)
     records = []
     while left:
-        for message in consumer.consume(1000, 0.2):
+        for message in consumer.consume(1000, 0.02):  # it waits so long for a thousand
             if message.error():
                 assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
                 left.discard(message.partition())
@@ -244,11 +248,7 @@ class Worker:
 
     def replayed(self, *arguments):
         """`adl replay` with the same settings: exit code and what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker.cli", "replay", *arguments, "--settings", str(self.path)],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        return adl("replay", *arguments, "--settings", self.path)
 
     def wait_until(self, event, seconds=60):
         """Returns when it has logged an event."""

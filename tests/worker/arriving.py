@@ -10,16 +10,17 @@ class ArrivingSource:
     """Records in the order in which they arrive; each poll lets more of them arrive.
 
     `beforehand`: how many are there when the worker starts. `finite`: at its end it stops, as a bounded replay does.
+    `ends`: where logs end at least, whose last records may be gone.
     """
 
-    def __init__(self, records, partitions, seed, *, beforehand=0, batch_max=50, finite=True):
+    def __init__(self, records, partitions, seed, *, beforehand=0, batch_max=50, finite=True, ends=None):
         self._rng = random.Random(seed)
         self._records, self.arrived = list(records), 0
         self._partitions = sorted(partitions)
         self._logs = defaultdict(list)
         self._given = dict.fromkeys(self._partitions, 0)
         self._asked = dict.fromkeys(self._partitions, 0)
-        self._batch_max, self._finite = batch_max, finite
+        self._batch_max, self._finite, self._ends = batch_max, finite, ends or {}
         self.asked_count = 0
         self._arrive(beforehand)
 
@@ -34,8 +35,9 @@ class ArrivingSource:
     def ends(self):
         self.asked_count += 1
         self._asked = {where: len(self._logs[where]) for where in self._partitions}
+        logs = {where: self._logs[where][-1:] for where in self._partitions}
         self._arrive(self._rng.randint(0, 3))  # the world goes on while an answer travels
-        return dict(self._asked)
+        return {where: max([self._ends.get(where, 0), *(r.offset + 1 for r in log)]) for where, log in logs.items()}
 
     def complete_until_ms(self, partition):
         if self._given[partition] >= self._asked[partition]:

@@ -2,18 +2,22 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from schemas import decode_output
 from tests.worker.arriving import ArrivingSource
 from tests.worker.random_tape import PARTITIONS, random_log, random_settings
+from tests.worker.tape import Tape
+from tests.worker.tape import settings_of as tape_settings
 from worker.cut import CutPoint, Event, Sequencer
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import CUTS, DEAD_LETTERS, DECISIONS
 from worker.record import END, Record
+from worker.settings import KINDS
 from worker.verify import verify_replay
 
 WINDOWS = (0, 5)
@@ -197,7 +201,69 @@ def test_records_stand_back_when_they_run_far_ahead():
     assert log.sequencer.merge.ahead() == set()
 
 
+class Restless(ArrivingSource):
+    """Silent once, so that what is there is cut, and never again."""
+
+    silences = 2
+
+    def quiet_ms(self):
+        self.silences -= 1
+        return END if self.silences >= 0 else 0
+
+    def _arrive(self, count):
+        if self.silences <= 0 or self.arrived == 0:
+            super()._arrive(count)
+
+
+def test_a_clock_far_ahead_does_not_hold_records_back_for_ever(monkeypatch):
+    """Once its time was cut no watch cut comes any more: what waits is bounded, and then applied."""
+    monkeypatch.setattr("worker.cut.WAITING_MAX", 1_000)
+    tape = Tape().instrument().at(2_000_000_000).mark()
+    for number in range(4_000):
+        tape.at(2_000 + number).account(f"a{number % 10}", "1")
+    partitions = [(kind, 0) for kind in KINDS]
+    source = Restless(tape.records, partitions, 1, beforehand=2, batch_max=100, finite=False)
+    sink, left = MemorySink(), iter(range(200))  # polls
+    run(source, sink, tape_settings(), stop=lambda: next(left, None) is None)
+    cuts = [decode_output(record.value) for record in sink.outputs(CUTS)]
+    assert [cut.log_time_ms for cut in cuts[:2]] == [1000, 2_000_000_000]
+    applied = [cut.basis.get("positions:0", 0) for cut in cuts[1:]]
+    assert [after - before > 1_000 for before, after in pairwise(applied)] == [True] * 3
+    assert applied[-1] > 3_000
+
+
 def test_nothing_waits_when_nothing_was_pushed():
     """The oldest of nothing is the end of time."""
     log = Log()
     assert (log.sequencer.due(), log.sequencer.pending(), log.sequencer.merge.oldest_ms()) == (False, False, END)
+
+
+def test_a_partition_that_lags_alone_is_cut_before_it_fills_memory(monkeypatch):
+    """The others are quiet and it never is: no multiple is passed, and no silence comes."""
+    monkeypatch.setattr("worker.cut.WAITING_MAX", 50)
+    log = Log().push(90_000, MARK, "b")
+    log.settle(idle=True)
+    for ms in range(100):
+        log.push(ms, MARK, "a")
+        assert not log.sequencer.due()
+        assert log.sequencer.crowded() == (ms >= 50)
+
+
+def test_a_partition_that_is_new_at_a_start_counts_as_late(tmp_path):
+    """Recorded cuts leave it out; then everything in it is applied and decided, and what was said stays."""
+    settings = tape_settings()
+    tape = Tape().instrument().mark()
+    tape.account("rich", "1000", ("BTC", "-2", "100")).account("poor", "1", ("BTC", "2", "200"))
+    tape.at(3000).mark(price="101").at(5000).mark(price="100")
+    known = [(kind, 0) for kind in KINDS]
+    with RecordingSink(tmp_path) as sink:
+        run(ArrivingSource(tape.records, known, 1), sink, settings)
+    said = (tmp_path / OUTPUTS_FILE).read_bytes()
+    value = b'{"type":"Bankruptcy","id":"b","account":"poor","event_time_ms":1500}'
+    records = [*tape.records, Record("bankruptcies", 1, 0, 1500, b"poor", value)]
+    with RecordingSink(tmp_path) as sink:
+        source = ArrivingSource(records, [*known, ("bankruptcies", 1)], 2, beforehand=len(records))
+        run(source, sink, settings)
+        assert decided(sink) == {"b": 1}
+        assert verify_replay(RecordingSource(records, partitions=source.partitions()), sink, settings).ok
+    assert (tmp_path / OUTPUTS_FILE).read_bytes().startswith(said)

@@ -1,8 +1,11 @@
-"""After `warm()` a first decision compiles nothing."""
+"""After `warm()` a first decision compiles nothing; a stop while it compiles is heard."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 from tests.worker.test_cli import adl
 from worker.inputs import POLICIES
@@ -10,6 +13,7 @@ from worker.inputs import POLICIES
 FIRST_SOLVES = """
 from numba.core.dispatcher import Dispatcher
 from solver import Problem, solve, verify
+from solver.risk import default_risk_model
 from tests.bench_solver import burst_book, isolated_book
 from worker.inputs import POLICIES
 from worker.warm import warm
@@ -22,7 +26,8 @@ for policy in POLICIES:
         size = len(book["equity"])
         book = {"entry_price": [90.0] * len(book["account"]), "tie_rank": range(size)} | book
         problem = Problem(**book, balance=[1.0] * size, maintenance_margin=[1.0] * size)
-        verify(problem, solve(problem, policy))
+        risk = default_risk_model([0.1] * problem.mark_price.size)
+        verify(problem, solve(problem, policy, risk=risk), risk=risk)
 assert not compiled, compiled
 """
 
@@ -37,3 +42,20 @@ def test_adl_warmup_says_how_long_each_policy_took(capsys):
     code, said, _ = adl(capsys, "warmup", "--json")
     assert (code, json.loads(said)["policies"].keys()) == (0, set(POLICIES))
     assert "all in " in adl(capsys, "warmup")[1]
+
+
+def test_a_stop_while_kernels_are_compiled_ends_the_worker_at_once(tmp_path):
+    """16: with nothing cached that is half a minute, before Kafka is asked anything."""
+    cache = tmp_path / "cache"
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.cli", "run", "--set", "kafka.bootstrap=127.0.0.1:1"],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)}, stderr=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
+        until = time.monotonic() + 60
+        while not list(cache.rglob("*.nbi")):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        words = worker.communicate(timeout=10)[1]
+    assert worker.returncode == 0, words
+    assert json.loads(words.splitlines()[-1])["reason"] == "stopped while compiling"

@@ -24,6 +24,7 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.engine import Engine, Start
+    from worker.record import Partition
 
 CLOSE_SECONDS = 3.0  # a stop takes at most ten, and a call that hangs may have taken half of them
 
@@ -60,7 +61,8 @@ def run_pool(
     code = Exit.HUNG  # until it is known how the run ended
     try:
         with _serving(health, settings):
-            warm()
+            with watchdog.unless(stop, "compiling"):
+                warm(health.alive)
             config = client_config(settings.kafka, os.environ)
             opened = pool = open_pool(settings, config, watchdog=watchdog, stop=asked_to_stop, sink_class=sink_class)
             log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
@@ -109,6 +111,7 @@ def start_of_pool(origin: Origin) -> "Start":
 def _teller(health: Health, pool: Pool) -> Callable[[int], None]:
     """What the loop calls each time it comes round."""
     told = False
+    warned: set[Partition] = set()
 
     def turned(records: int) -> None:
         nonlocal told
@@ -116,6 +119,13 @@ def _teller(health: Health, pool: Pool) -> Callable[[int], None]:
         if rebuilt and not told:
             told = True
             structlog.get_logger().info("adl.ready", records=records)
+        for where, ms in pool.source.ahead_ms().items():
+            if where not in warned:
+                warned.add(where)
+                structlog.get_logger().warning(
+                    "adl.clock_ahead", partition=f"{where[0]}:{where[1]}", ahead_ms=ms,
+                    reason="a record has a log time of the future: what stands behind it counts as late as that",
+                )  # fmt: skip
         health.turned(rebuilt=rebuilt, lag_ms=pool.source.lag_ms())
 
     return turned

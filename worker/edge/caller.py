@@ -4,12 +4,14 @@ librdkafka issues 5456 and 5511: a call with a timeout of its own can hang for e
 Python cannot cancel it. Seen here too, in one of five restarts of a broker. Whoever leaves a call behind must fence it.
 """
 
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final
 
 LOOK_SECONDS: Final = 0.2
+HUNG_SECONDS: Final = 3600.0  # a restart of a broker now and then may hang a call each time, for months
 
 _Answer = tuple[Any, Exception | None]
 _Work = tuple[Callable[..., Any], tuple[Any, ...], SimpleQueue[_Answer]]
@@ -20,13 +22,12 @@ class HungError(Exception):
 
 
 class Caller:
-    """Runs one call at a time; costs about 0.1 ms a call."""
+    """Runs one call at a time; costs about 0.1 ms a call, and holds nothing of it when it has come back."""
 
     def __init__(self, stop: Callable[[], bool]) -> None:
         self._stop = stop
-        self.hung = 0  # calls left behind
-        self._work: SimpleQueue[_Work] = SimpleQueue()
-        self._begin()
+        self._hung_at: list[float] = []
+        self._work = _begun()
 
     def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What the function returns or raises; HungError after `seconds`, half of them when the worker must stop."""
@@ -38,24 +39,41 @@ class Caller:
                 value, error = answer.get(timeout=LOOK_SECONDS)
             except Empty:
                 left -= LOOK_SECONDS
-                if left > 0 and not (left < seconds / 2 and self._stop()):
+                if left > 0 and not (self._stop() and left < seconds / 2):  # to ask is the sign of life, too
                     continue
-                self.hung += 1
-                self._begin()
+                self._hung_at.append(time.monotonic())
+                self._work.put(None)
+                self._work = _begun()
                 raise HungError from None
-            if error is not None:
+            if error is None:
+                return value
+            try:
                 raise error
-            return value
+            finally:
+                del error  # its traceback holds this frame: without it they hold each other, and the function a client
 
-    def _begin(self) -> None:
-        self._work = SimpleQueue()
-        Thread(target=_serve, args=(self._work,), name="kafka-calls", daemon=True).start()
+    def hung(self) -> int:
+        """Calls left behind within an hour."""
+        now = time.monotonic()
+        self._hung_at = [at for at in self._hung_at if now - at < HUNG_SECONDS]
+        return len(self._hung_at)
 
 
-def _serve(work: SimpleQueue[_Work]) -> None:
-    while True:
-        function, args, answer = work.get()
+def _begun() -> SimpleQueue[_Work | None]:
+    work: SimpleQueue[_Work | None] = SimpleQueue()
+    Thread(target=_serve, args=(work,), name="kafka-calls", daemon=True).start()
+    return work
+
+
+def _serve(work: SimpleQueue[_Work | None]) -> None:
+    while (given := work.get()) is not None:
+        function, args, answer = given
+        result: _Answer
         try:
-            answer.put((function(*args), None))
+            result = function(*args), None
         except Exception as error:  # noqa: BLE001  it is the caller's to judge
-            answer.put((None, error))
+            result = None, error
+        # Before the answer: who waits for it may then let go of the client, and must be the last to hold it.
+        del given, function, args
+        answer.put(result)
+        del result, answer

@@ -11,13 +11,14 @@ class Exit(IntEnum):
 
     DONE = 0  # ran to its end, or was asked to stop
     DIFFERENCE = 1  # a check or `--verify` found a difference
-    USAGE = 2  # wrong use or settings
+    USAGE = 2  # wrong use or settings, ours or Kafka's
     UNREADABLE = 3  # a file cannot be read
     STATE_LOST = 4  # the inputs and what was committed about them do not agree, or a part of a log is gone
     UNREACHABLE = 5  # Kafka did not answer for longer than the worker waits
     FENCED = 6  # another process writes for this pool
     CLIENT = 7  # the Kafka client reported what it never should: our bug, or its
     HUNG = 8  # calls to the Kafka client do not come back
+    MORE_PARTITIONS = 9  # an input has partitions that are not read yet; a restart reads them
 
 
 class EdgeError(Exception):
@@ -34,6 +35,12 @@ class LogLostError(EdgeError):
 
 class WrongTopicsError(EdgeError):
     """Topics are missing or set up in a way that the worker cannot work with."""
+
+    exit = Exit.USAGE
+
+
+class NotAllowedError(EdgeError):
+    """Kafka refuses what the worker must write, and would again: a right is missing, or a limit too small."""
 
     exit = Exit.USAGE
 
@@ -58,6 +65,12 @@ class HangingError(EdgeError):
     """The client hangs again and again."""
 
     exit = Exit.HUNG
+
+
+class MorePartitionsError(EdgeError):
+    """An input topic has got partitions while it was read."""
+
+    exit = Exit.MORE_PARTITIONS
 
 
 class StoppedError(EdgeError):

@@ -16,6 +16,7 @@ from schemas import fields_of
 from worker.edge.exits import LogLostError, WrongTopicsError
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_commit import Origin, Words, committed_words
+from worker.edge.kafka_inputs import InputWatch, check_logs
 from worker.edge.kafka_log import offsets_named, own_records, records_of
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
@@ -65,15 +66,21 @@ def open_pool(
     origin = sink.origin
     if origin is None:
         _check_nothing_said(config, cluster, outputs, settings.pool.name)
-        origin = _first(settings, cluster, partitions, ids, begins)
+        origin = _first(settings, cluster, ids, begins)
         sink.begin(origin, begins)
         structlog.get_logger().info("adl.first_start", start=origin.start, start_ms=origin.start_ms)
     else:
         committed = sink.committed()
         ends = cluster.ends(partitions, committed=False)
-        _check_logs(origin, {} if committed is None else committed.offsets, ids, begins, ends)
-    source = KafkaSource(config, cluster, begins, group=name, on_poll=sink.beat)
-    return Pool(source, sink, origin)
+        check_logs(origin, {} if committed is None else committed.offsets, ids, begins, ends)
+        sink.origin = origin = _grown(origin, settings, cluster, ids, begins)
+    watch = InputWatch(cluster, ids, partitions)
+
+    def on_poll() -> None:
+        sink.beat()
+        watch.look()
+
+    return Pool(KafkaSource(config, cluster, begins, group=name, on_poll=on_poll), sink, origin)
 
 
 class PublishedTopics:
@@ -117,22 +124,30 @@ class PublishedTopics:
         return KafkaSource(self._config, self.cluster, begins, group=READER_GROUP, finite=finite, until=ends)
 
 
-def _first(
-    settings: Settings,
-    cluster: Cluster,
-    partitions: list[Partition],
-    ids: dict[str, str],
-    begins: dict[Partition, int],
-) -> Origin:
-    """Where a pool that has never said anything begins to decide."""
+def _first(settings: Settings, cluster: Cluster, ids: dict[str, str], begins: dict[Partition, int]) -> Origin:
+    """Where deciding begins on topics that were not read before."""
     start_at = settings.worker.start_at
     start: dict[str, int] = {}
     if start_at is None or start_at == "end":
         # An operator's TRIGGER is a bankruptcy too.
         topics = {*settings.input.topics["bankruptcies"], *settings.input.topics["controls"]}
-        start = offsets_named(cluster.ends([p for p in partitions if p[0] in topics]))
+        start = offsets_named(cluster.ends([p for p in begins if p[0] in topics]))
     start_ms = start_at if isinstance(start_at, int) else 0
     return Origin(ids, offsets_named(begins), start_ms, start)
+
+
+def _grown(
+    origin: Origin, settings: Settings, cluster: Cluster, ids: dict[str, str], begins: dict[Partition, int]
+) -> Origin:
+    """The origin with topics that the settings have named since; the next commit repeats it."""
+    new = {topic: found for topic, found in ids.items() if topic not in origin.topics}
+    if not new:
+        return origin
+    added = _first(settings, cluster, new, {where: begin for where, begin in begins.items() if where[0] in new})
+    structlog.get_logger().info("adl.inputs_added", topics=sorted(new), start=added.start)
+    return Origin(
+        origin.topics | added.topics, origin.begins | added.begins, origin.start_ms, origin.start | added.start
+    )
 
 
 def _check_nothing_said(config: Mapping[str, Any], cluster: Cluster, outputs: Mapping[str, str], pool: str) -> None:
@@ -143,31 +158,6 @@ def _check_nothing_said(config: Mapping[str, Any], cluster: Cluster, outputs: Ma
                 f"{record.topic} holds cuts of pool {pool}, but no offsets are committed for it: they expired or were "
                 "deleted; name another pool or environment, or restore them"
             )
-
-
-def _check_logs(
-    origin: Origin,
-    committed: Mapping[Partition, int],
-    ids: Mapping[str, str],
-    begins: Mapping[Partition, int],
-    ends: Mapping[Partition, int],
-) -> None:
-    for topic, old in origin.topics.items():
-        if topic not in ids:
-            raise WrongTopicsError(f"{topic} was an input when the pool started, and must stay one")
-        if ids[topic] != old:
-            raise LogLostError(f"{topic} was deleted and made anew (id {ids[topic]}, was {old}); its log is another")
-    for (topic, number), begin in begins.items():
-        first = origin.begins.get(f"{topic}:{number}", 0)
-        if topic in origin.topics and begin > first:
-            raise LogLostError(
-                f"the log of {topic}:{number} begins at {begin}, the pool's state rests on it from {first}: "
-                "its records left retention"
-            )
-    for (topic, number), offset in committed.items():
-        end = ends.get((topic, number), 0)
-        if offset > end:
-            raise LogLostError(f"the log of {topic}:{number} ends at {end}, {offset} was committed: it was cut off")
 
 
 def _check_topics(cluster: Cluster, settings: Settings) -> None:

@@ -5,11 +5,20 @@ Rule: a question that gets no answer is asked again, until patience ends or the 
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+import structlog
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)
 
 from worker.edge.exits import ClientError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
 from worker.edge.kafka_words import ClientWords
@@ -18,11 +27,12 @@ from worker.record import Partition
 
 ASK_SECONDS: Final = 3.0
 PATIENCE_SECONDS: Final = 120.0
+REPORT_SECONDS: Final = 5.0
 GONE_SECONDS: Final = 10.0  # a broker that has just started does not know its topics yet
 Answer = TypeVar("Answer")
 
-_GONE = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
+GONE: Final = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001  the library's public names
 )  # fmt: skip
 # Reported as not to be retried, but all they say is that a broker is not there now.
@@ -35,6 +45,7 @@ _AWAY = (
     KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION,
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,  # a transaction of the pool is open just now
 )  # fmt: skip
 _NOT_SHOWN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
@@ -70,10 +81,13 @@ class Cluster:
         """The id that a topic got when it was made; another one made under its name has another."""
 
         def answer() -> dict[str, str]:
-            futures = self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ASK_SECONDS)
-            return {topic: str(future.result().topic_id) for topic, future in futures.items()}
+            return {topic: str(future.result().topic_id) for topic, future in self.describe(topics).items()}
 
         return self.ask("topic ids", answer)
+
+    def describe(self, topics: Collection[str]) -> dict[str, Future[TopicDescription]]:
+        """Ids and partitions, without waiting for them."""
+        return self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=ASK_SECONDS)
 
     def begins(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The oldest offset of each log."""
@@ -152,22 +166,23 @@ class Cluster:
 
     def ask(self, what: str, question: Callable[[], Answer]) -> Answer:
         """The answer, asked for again while no broker is there."""
-        begun = time.monotonic()
+        begun, reports = time.monotonic(), 1
         while True:
             try:
                 return question()
             except KafkaException as error:
                 reason, waited = error.args[0], time.monotonic() - begun
-                if reason.code() in _GONE and waited > GONE_SECONDS:
+                if reason.code() in GONE and waited > GONE_SECONDS:
                     raise LogLostError(f"a topic is gone: {reason.str()}") from None
-                if not is_away(reason) and reason.code() not in _GONE:
+                if not is_away(reason) and reason.code() not in GONE:
                     raise ClientError(f"asked for {what}, Kafka says {reason.name()}: {reason.str()}") from None
                 self.heed_stop(f"asking for {what}")
                 if waited > self._patience_seconds:
-                    # A wrong password or certificate looks like a broker that is away; only the client's log tells.
-                    self._admin.poll(0)
-                    told = self._words.warning or reason.str()
-                    raise UnreachableError(f"asked for {what} for {waited:.0f} s: {told}") from None
+                    raise UnreachableError(f"asked for {what} for {waited:.0f} s: {self._told(reason)}") from None
+                if waited > reports * REPORT_SECONDS:
+                    reports = int(waited / REPORT_SECONDS) + 1
+                    words = {"asked_for": what, "seconds": round(waited), "reason": self._told(reason)}
+                    structlog.get_logger().warning("adl.waiting", **words)
             time.sleep(0.1)
             self._refresh()
 
@@ -175,6 +190,11 @@ class Cluster:
         """Raises StoppedError when the worker was asked to stop."""
         if self._stop():
             raise StoppedError(f"stopped while {what}")
+
+    def _told(self, reason: KafkaError) -> str:
+        """A wrong password or certificate looks like a broker that is away; only the client's log tells."""
+        self._admin.poll(0)
+        return self._words.warning or reason.str()
 
     def _refresh(self) -> None:
         """Lets the client see who leads now: after a broker's restart it goes on asking with the old leader's epoch."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_words import ClientWords
@@ -15,6 +15,7 @@ from worker.record import Partition
 
 CALL_SECONDS: Final = 5.0
 METADATA_BYTES_MAX: Final = 4096  # the broker's default for what stands beside an offset
+MARK_BYTES_MAX: Final = 512  # of them the loop's words, quotation marks escaped; the longest are 437
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,8 +39,15 @@ def read_committed(
 ) -> tuple[dict[Partition, int], str]:
     """The offsets committed for a consumer's group, and the words beside them; both empty where there are none."""
     places = [TopicPartition(*partition) for partition in partitions]
-    found = cluster.ask("committed offsets", lambda: consumer.committed(places, CALL_SECONDS))
-    committed = [place for place in found if place.offset >= 0]
+
+    def answer() -> list[TopicPartition]:
+        found = consumer.committed(places, CALL_SECONDS)
+        for place in found:
+            if place.error is not None:  # no offset then means nothing: it is not that none is committed
+                raise KafkaException(place.error)
+        return found
+
+    committed = [place for place in cluster.ask("committed offsets", answer) if place.offset >= 0]
     offsets = {(place.topic, place.partition): place.offset for place in committed}
     return offsets, next((place.metadata for place in committed if place.metadata), "")
 

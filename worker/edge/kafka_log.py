@@ -20,18 +20,19 @@ def records_of(config: Mapping[str, Any], cluster: Cluster, topics: list[str]) -
 
 def own_records(config: Mapping[str, Any], cluster: Cluster, topic: str, pool: str) -> Iterator[Record]:
     """A pool's own records of an output topic in the order of their sequence, over all partitions."""
-    early: dict[int, Record] = {}  # of partitions that are read faster
+    early: dict[int, list[Record]] = {}  # of partitions that are read faster
     next_sequence = 1
     for record in records_of(config, cluster, [topic]):
         fields = fields_of(record.value or b"{}")
         if fields.get("pool") != pool:
             continue
-        early[int(str(fields["sequence"]))] = record
+        early.setdefault(int(str(fields["sequence"])), []).append(record)
         while (found := early.pop(next_sequence, None)) is not None:
-            yield found
+            yield from found
             next_sequence += 1
-    # A gap is the caller's to judge: what is behind it comes in order all the same.
-    yield from (early[sequence] for sequence in sorted(early))
+    # A gap or a repeat is the caller's to judge: what is behind it comes in order all the same.
+    for sequence in sorted(early):
+        yield from early[sequence]
 
 
 def until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
@@ -39,9 +40,8 @@ def until_end(source: KafkaSource, cluster: Cluster) -> Iterator[Record]:
     try:
         source.ends()
         while not source.at_end():
-            if not (records := source.poll(POLL_RECORDS)):
-                cluster.heed_stop("reading topics back")
-            yield from records
+            cluster.heed_stop("reading topics back")  # each turn, for it is a sign of life too
+            yield from source.poll(POLL_RECORDS)
     finally:
         source.close()
 

@@ -13,52 +13,31 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from worker.edge.caller import Caller, HungError
-from worker.edge.exits import (
-    ClientError,
-    FencedError,
-    HangingError,
-    LogLostError,
-    StoppedError,
-    UnreachableError,
+from worker.edge.exits import ClientError, FencedError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
+from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_commit import (
+    CALL_SECONDS,
+    MARK_BYTES_MAX,
+    METADATA_BYTES_MAX,
+    Origin,
+    Words,
+    read_committed,
 )
-from worker.edge.kafka_cluster import Cluster, is_away
-from worker.edge.kafka_commit import CALL_SECONDS, METADATA_BYTES_MAX, Origin, Words, read_committed
 from worker.edge.kafka_log import own_records
+from worker.edge.kafka_producer import DEFAULTS, PATIENCE_SECONDS, Again, PoolProducer, judged
 from worker.edge.kafka_words import ClientWords
 from worker.edge.watchdog import Watchdog
 from worker.record import Committed, Output, Partition, Record
 
-CALLS_MAX: Final = 4  # of one kind before the transaction is given up
-COMMITS_MAX: Final = 5  # of the same outputs before the process is
-PATIENCE_SECONDS: Final = 120.0
+COMMITS_MAX: Final = 5  # of the same outputs before the process is given up
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
-HUNG_MAX: Final = 5  # calls that were left behind before the process ends
+MARKERS_SECONDS: Final = 0.02  # a transaction's markers are written behind its commit, in about 5 ms
+WRITE_SECONDS: Final = 45.0  # for a transaction's outputs: after 60 the broker aborts it and fences its producer
+REPORT_SECONDS: Final = 5.0
 BEAT_SECONDS: Final = 1.0
-RENEW_SECONDS: Final = 0.2  # between two producers: an error that comes at once would make thousands of them
 ADVICE_SECONDS: Final = 1.0  # what is advisory may be lost; a stop must not wait for it
-PRODUCER: Final[dict[str, Any]] = {
-    "linger.ms": 0,
-    "retry.backoff.ms": 10,
-    "metadata.recovery.strategy": "none",
-    # While the broker is away send_offsets_to_transaction comes back with attempts to connect, whatever its timeout:
-    # measured 3 s with this, and 10 s, which is the watchdog's, with the client's own 10,000.
-    "reconnect.backoff.max.ms": 1000,
-    # A request that was under way when the broker went is given up after this, and not after 60 s.
-    "socket.timeout.ms": 5000,
-    "partitioner": "murmur2_random",  # a key's partition is the one that the Java client would choose
-}
-_DEFAULTS: Final[dict[str, Any]] = {"compression.type": "lz4"}  # the operator's may win
-_FENCED: Final = (
-    KafkaError._FENCED,  # noqa: SLF001  the library's public names
-    KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED,
-)  # fmt: skip
-
-
-class Again(Exception):  # noqa: N818  an answer, not an end
-    """The transaction must be tried again with a new producer."""
 
 
 class KafkaSink:
@@ -76,26 +55,24 @@ class KafkaSink:
         watchdog: Watchdog,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._config = {**_DEFAULTS, **config, **PRODUCER, "transactional.id": identity}
+        self._config = dict(config)
         self._cluster, self._topics, self._pool = cluster, dict(topics), pool
         self._watchdog, self._stop = watchdog, stop
-        self._caller = Caller(stop)
-        self._left_behind: list[Producer] = []  # a call of theirs hangs: to let go of them would hang as well
+        self._producer = PoolProducer(config, identity, stop)
         self._partitions = sorted(partitions)
         # Offsets are committed under a group that nobody joins; its metadata is all that a transaction asks for.
         self._offsets_of = Consumer(
             {**config, "group.id": identity, "isolation.level": "read_committed"}, logger=ClientWords().logger
         )
-        self._advisor = Producer({**_DEFAULTS, **config}, logger=ClientWords().logger)
-        self._words = ClientWords()
-        self._producer: Producer | None = None
+        self._advisor = Producer({**DEFAULTS, **config}, logger=ClientWords().logger)
         self._last: tuple[dict[Partition, int], str] = ({}, "")  # what is committed: offsets and words
         self._at = time.monotonic()
+        self._begun = self._told = 0.0  # when the outputs of a transaction were begun, and a delay of them last told
         self.origin: Origin | None = None
 
     def open(self) -> None:
         """Takes the pool over: fences every older producer, ends what it left open, and reads what is committed."""
-        self._renew()
+        self._producer.renew()
         self._last = self._read_committed()
         offsets, words = self._last
         if words:
@@ -104,7 +81,16 @@ class KafkaSink:
             raise LogLostError("offsets are committed, but not what the worker has written beside them")
 
     def begin(self, origin: Origin, offsets: Mapping[Partition, int]) -> None:
-        """Commits what was found at the first start, before anything is decided."""
+        """Commits what was found at the first start, before anything is decided; WrongTopicsError where it is too much
+        to be repeated beside the loop's words.
+        """
+        size = len(msgspec.json.encode(Words(origin))) + MARK_BYTES_MAX
+        if size > METADATA_BYTES_MAX:
+            raise WrongTopicsError(
+                "where each partition of bankruptcies and controls begins to count is kept beside an offset, and "
+                f"{len(origin.start) + len(origin.begins)} of them need {size:,} bytes where {METADATA_BYTES_MAX:,} "
+                "fit: these topics must have fewer partitions, or worker.start_at be beginning"
+            )
         self.origin = origin
         self._commit([], offsets, "", 0)
 
@@ -122,7 +108,7 @@ class KafkaSink:
 
     def outputs(self, topic: str) -> Iterator[Record]:
         """The pool's committed records of a logical topic, in the order of their sequence."""
-        return own_records(self._config_of_reader(), self._cluster, self._topics[topic], self._pool)
+        return own_records(self._config, self._cluster, self._topics[topic], self._pool)
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """Sends advisory outputs without waiting for anything."""
@@ -144,6 +130,7 @@ class KafkaSink:
 
     def close(self) -> None:
         """Closes the clients."""
+        self._producer.let_go()
         self._offsets_of.close()
         self._advisor.flush(ADVICE_SECONDS)
 
@@ -155,137 +142,102 @@ class KafkaSink:
         words = msgspec.json.encode(Words(self.origin, mark)).decode()
         if len(words) > METADATA_BYTES_MAX:
             raise ClientError(f"what stands beside an offset must fit {METADATA_BYTES_MAX} bytes, was {len(words)}")
-        before, wanted, reason = self._last, (dict(offsets), words), ""
+        before, wanted, doubt = self._last, (dict(offsets), words), ""
         for _ in range(COMMITS_MAX):
-            try:
-                self._transaction(outputs, offsets, words, log_time_ms)
-            except Again as again:
-                reason = str(again)
-                structlog.get_logger().warning("adl.commit_uncertain", reason=reason)
-                self._renew()
-                found = self._read_committed()
+            doubt = self._doubt(outputs, offsets, words, log_time_ms)
+            if doubt:
+                structlog.get_logger().warning("adl.commit_uncertain", reason=doubt)
+                self._producer.renew()
+                found, self._at = self._read_committed(), time.monotonic()
                 if found == before and found != wanted:
                     continue
                 if found != wanted:
-                    raise FencedError("another process has committed for this pool") from None
+                    raise FencedError("another process has committed for this pool")
             self._last, self._at = wanted, time.monotonic()
             return
-        raise UnreachableError(f"a transaction failed {COMMITS_MAX} times; the last time: {reason}")
+        raise UnreachableError(f"a transaction failed {COMMITS_MAX} times; the last time: {doubt}")
+
+    def _doubt(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], words: str, log_time_ms: int) -> str:
+        """Makes the transaction; why it is uncertain that it took effect, or nothing."""
+        # Returned as text: an exception in somebody's hands holds the producer, which is to be destroyed.
+        try:
+            self._transaction(outputs, offsets, words, log_time_ms)
+        except Again as again:
+            return str(again)
+        return ""
 
     def _transaction(
         self, outputs: Sequence[Output], offsets: Mapping[Partition, int], words: str, log_time_ms: int
     ) -> None:
-        producer = self._live_producer()
+        producer, heard = self._producer.client, self._producer.words
         producer.poll(0)  # the client's log of before
-        self._words.uncertain = ""
-        self._call("begin_transaction", producer.begin_transaction)
+        heard.uncertain = ""
+        self._producer.call("begin_transaction", producer.begin_transaction)
+        self._begun = self._told = time.monotonic()
         for output in outputs:
             self._write(output, log_time_ms)
-        # Without it transactions that follow each other take 100 ms: offsets race the markers of the last one.
-        if outputs and self._call("flush", producer.flush, CALL_SECONDS):
-            raise Again("outputs were not acknowledged in time")
         first = min(offsets)
         places = [TopicPartition(*p, offset, words if p == first else "") for p, offset in sorted(offsets.items())]
-        self._send_offsets(places)
+        # Sent while the outputs are on their way, offsets make a transaction take 6.2 ms instead of 7.5. Right behind
+        # another one they would race its markers, and wait 10 ms to be sent again: 6.4 ms become 10 to 15. An output
+        # that fails beside them may show as `_STATE`; the next try, right behind, says what it was.
+        beside = self._begun - self._at >= MARKERS_SECONDS
+        if beside:
+            self._send_offsets(places)
+        if outputs:
+            self._flush()
+        if not beside:
+            self._send_offsets(places)
         begun = time.monotonic()
         self._end()
         took = time.monotonic() - begun
         producer.poll(0)  # the client's log
-        if took >= CERTAIN_SECONDS or self._words.uncertain:
-            raise Again(self._words.uncertain or f"the commit took {took:.1f} s")
+        if took >= CERTAIN_SECONDS or heard.uncertain:
+            raise Again(heard.uncertain or f"the commit took {took:.1f} s")
 
     def _write(self, output: Output, log_time_ms: int) -> None:
-        producer = self._live_producer()
+        producer = self._producer.client
         time_ms = log_time_ms if output.log_time_ms is None else output.log_time_ms
-        until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 producer.produce(self._topics[output.topic], output.value, output.key, timestamp=max(time_ms, 1))
             except BufferError:
                 producer.poll(0.05)
-                if time.monotonic() > until:
-                    raise Again("the client's queue stays full") from None
+                self._waits("the client's queue is full")
             except KafkaException as error:
-                raise self._judged("produce", error.args[0]) from None
+                raise judged("produce", error.args[0]) from None
             else:
                 return
 
+    def _flush(self) -> None:
+        """Returns when every output is acknowledged, or has failed, which the next call says; Again when none is."""
+        flush, before = self._producer.client.flush, len(self._producer.client)
+        while left := self._producer.call("flush", flush, CALL_SECONDS):
+            if left >= before:
+                raise Again(f"{left} outputs were not acknowledged in time")
+            before = left
+            self._waits(f"{left} outputs are not acknowledged yet")
+
+    def _waits(self, why: str) -> None:
+        """Says now and then what is waited for; raises StoppedError, or Again where the transaction takes too long."""
+        if self._stop():
+            raise StoppedError(f"stopped while {why}")
+        now = time.monotonic()
+        if now - self._begun > WRITE_SECONDS:
+            raise Again(f"{why} after {WRITE_SECONDS:.0f} s")
+        if now - self._told >= REPORT_SECONDS:
+            self._told = now
+            structlog.get_logger().warning("adl.waiting", reason=why)
+
     def _send_offsets(self, places: list[TopicPartition]) -> None:
-        self._call(
-            "send_offsets_to_transaction", self._live_producer().send_offsets_to_transaction,
+        self._producer.call(
+            "send_offsets_to_transaction", self._producer.client.send_offsets_to_transaction,
             places, self._offsets_of.consumer_group_metadata(), CALL_SECONDS,
         )  # fmt: skip
 
     def _end(self) -> None:
-        self._call("commit_transaction", self._live_producer().commit_transaction, CALL_SECONDS)
-
-    # --- the client ---------------------------------------------------------------------------------------------------
-
-    def _renew(self) -> None:
-        """A new producer under the same id: the broker fences what an older one may still have sent."""
-        old, self._producer = self._producer, None
-        if old is not None and old not in self._left_behind:
-            with self._watchdog.within(2 * CALL_SECONDS, "purge"):
-                old.purge()
-                del old
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            producer = Producer(self._config, logger=self._words.logger)
-            try:
-                self._call("init_transactions", producer.init_transactions, CALL_SECONDS)
-            except Again as again:
-                structlog.get_logger().warning("adl.producer_not_ready", reason=str(again))
-                self._left_behind.append(producer)
-                if self._stop():
-                    raise StoppedError("stopped without a producer") from None
-                if time.monotonic() > until:
-                    raise UnreachableError(f"no producer for {PATIENCE_SECONDS:.0f} s: {again}") from None
-                time.sleep(RENEW_SECONDS)
-                continue
-            self._producer = producer
-            return
+        self._producer.call("commit_transaction", self._producer.client.commit_transaction, CALL_SECONDS)
 
     def _read_committed(self) -> tuple[dict[Partition, int], str]:
         with self._watchdog.within(PATIENCE_SECONDS + 2 * CALL_SECONDS, "committed"):
             return read_committed(self._offsets_of, self._cluster, self._partitions)
-
-    def _call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        """The same call again while the client says that it may be; raises Again, or an EdgeError."""
-        for _ in range(CALLS_MAX):
-            try:
-                return self._caller.call(2 * CALL_SECONDS, function, *args)
-            except HungError:
-                if self._producer is not None:
-                    self._left_behind.append(self._producer)
-                if self._stop():
-                    raise StoppedError(f"stopped while {name} did not come back") from None
-                if self._caller.hung > HUNG_MAX:
-                    raise HangingError(f"{self._caller.hung} calls did not come back, the last {name}") from None
-                raise Again(f"{name} did not come back") from None
-            except KafkaException as error:
-                judged = self._judged(name, error.args[0])
-                if not isinstance(judged, Again) or not error.args[0].retriable():
-                    raise judged from None
-                if self._stop():
-                    raise StoppedError(f"stopped in {name}") from None
-        raise Again(f"{name} was tried {CALLS_MAX} times")
-
-    def _judged(self, name: str, error: KafkaError) -> Exception:
-        """What an error means: another writer, try again, or our bug."""
-        words = f"{name}: Kafka says {error.name()}: {error.str()}"
-        if error.code() in _FENCED:
-            return FencedError(f"another process writes for this pool; {words}")
-        if error.fatal():
-            return ClientError(words)
-        if error.retriable() or error.txn_requires_abort() or is_away(error):
-            return Again(words)
-        return ClientError(words)
-
-    def _live_producer(self) -> Producer:
-        if self._producer is None:
-            raise ClientError("the pool is not open")
-        return self._producer
-
-    def _config_of_reader(self) -> dict[str, Any]:
-        own = {*PRODUCER, *_DEFAULTS, "transactional.id"}
-        return {name: value for name, value in self._config.items() if name not in own}

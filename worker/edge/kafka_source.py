@@ -12,12 +12,13 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from worker.edge.exits import ClientError, LogLostError
-from worker.edge.kafka_cluster import Cluster, is_away
+from worker.edge.kafka_cluster import GONE, Cluster, is_away
 from worker.edge.kafka_words import ClientWords
 from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
 REPORT_SECONDS: Final = 5.0
+AHEAD_MS: Final = 60_000  # clocks that are kept agree to less
 CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -76,7 +77,8 @@ class KafkaSource:
         """
         if not (self._finite and self._asked):
             ends = self._cluster.ends(self._partitions, committed=self._asked > 0)
-            self._ends = {partition: min(end, self._until.get(partition, END)) for partition, end in ends.items()}
+            until = {} if self._asked else self._until  # who follows and asks again wants what came since
+            self._ends = {partition: min(end, until.get(partition, END)) for partition, end in ends.items()}
             self._behind = {p for p in self._partitions if self._next[p] < self._ends[p]}
         self._asked += 1
         return dict(self._ends)
@@ -127,6 +129,11 @@ class KafkaSource:
         """The age of the newest record given while others are still to be read, else 0."""
         newest_ms = max(self._newest_ms.values(), default=-END)
         return max(0, int(time.time() * 1000) - max(newest_ms, 0)) if self._behind else 0
+
+    def ahead_ms(self) -> dict[Partition, int]:
+        """By how much a partition's newest log time is ahead of this machine's clock, where it is by much."""
+        now_ms = int(time.time() * 1000)
+        return {p: ms - now_ms for p, ms in self._newest_ms.items() if ms > now_ms + AHEAD_MS}
 
     def close(self) -> None:
         """Leaves the cluster."""
@@ -182,8 +189,7 @@ class KafkaSource:
 def _judge(error: KafkaError, where: str) -> None:
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  the library's name
         raise LogLostError(f"the log of {where} does not have the next offset any more: {error.str()}")
-    gone = KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION  # noqa: SLF001  the library's public names
-    if error.code() in gone:
-        raise LogLostError(f"{where} is gone: {error.str()}")
+    if error.code() in GONE:
+        raise LogLostError(f"{where} was deleted, or is another topic now: {error.str()}")
     if error.fatal() or not is_away(error):
         raise ClientError(f"reading {where}, Kafka says {error.name()}: {error.str()}")

@@ -13,6 +13,7 @@ import msgspec
 from worker.edge.topics import Wanted, replicas_wanted, settings_wanted
 
 FOREVER: Final = str(2**63 - 1)
+AHEAD_MS_MAX: Final = 3_600_000  # of a record's time before the broker's clock; Kafka's own default from 4.0 on
 DECISION_BYTES: Final = 600_000  # the largest decision with its envelope
 
 
@@ -43,6 +44,7 @@ class TopicOdd(StrEnum):
     RETENTION = "RETENTION"
     TIMESTAMPS = "TIMESTAMPS"
     PAST_REFUSED = "PAST_REFUSED"
+    FUTURE_TAKEN = "FUTURE_TAKEN"
     TOO_SMALL = "TOO_SMALL"
     IN_SYNC = "IN_SYNC"
     REPLICAS = "REPLICAS"
@@ -51,9 +53,10 @@ class TopicOdd(StrEnum):
 
 LEVELS: Final[dict[TopicOdd, Level]] = {
     TopicOdd.MISSING: Level.STOPS, TopicOdd.UNKNOWN: Level.STOPS, TopicOdd.COMPACTED: Level.STOPS,
-    TopicOdd.COMPACTION_LAG: Level.WRONG, TopicOdd.NOT_COMPACTED: Level.ODD, TopicOdd.RETENTION: Level.WRONG,
-    TopicOdd.TIMESTAMPS: Level.WRONG, TopicOdd.PAST_REFUSED: Level.WRONG, TopicOdd.TOO_SMALL: Level.WRONG,
-    TopicOdd.IN_SYNC: Level.WRONG, TopicOdd.REPLICAS: Level.ODD, TopicOdd.PARTITIONS: Level.ODD,
+    TopicOdd.COMPACTION_LAG: Level.STOPS, TopicOdd.NOT_COMPACTED: Level.ODD, TopicOdd.RETENTION: Level.WRONG,
+    TopicOdd.TIMESTAMPS: Level.WRONG, TopicOdd.PAST_REFUSED: Level.WRONG, TopicOdd.FUTURE_TAKEN: Level.WRONG,
+    TopicOdd.TOO_SMALL: Level.WRONG, TopicOdd.IN_SYNC: Level.WRONG, TopicOdd.REPLICAS: Level.ODD,
+    TopicOdd.PARTITIONS: Level.ODD,
 }  # fmt: skip
 
 
@@ -118,6 +121,12 @@ def _times(want: Wanted, settings: Mapping[str, str], filled: bool) -> dict[Topi
         found[TopicOdd.TIMESTAMPS] = f"{why}: set message.timestamp.type={must}"
     if must == "CreateTime" and settings.get("message.timestamp.before.max.ms", FOREVER) != FOREVER:
         found[TopicOdd.PAST_REFUSED] = f"records of the past are refused: set message.timestamp.before.max.ms={FOREVER}"
+    brought = want.is_input and settings.get("message.timestamp.type", must) == "CreateTime"
+    if brought and int(settings.get("message.timestamp.after.max.ms", AHEAD_MS_MAX)) > AHEAD_MS_MAX:
+        found[TopicOdd.FUTURE_TAKEN] = (
+            "one record whose clock is far ahead holds back what stands behind it and the cuts until then: "
+            f"set message.timestamp.after.max.ms={AHEAD_MS_MAX}"
+        )
     return found
 
 

@@ -1,11 +1,15 @@
-"""Ends the process when a call to the Kafka client does not come back that cannot be left behind (see caller.py)."""
+"""Ends the process from a thread of its own: when a call to the Kafka client does not come back that cannot be left
+behind (see caller.py), and when the worker is asked to stop while it does what asks nobody.
+"""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Final
+
+import structlog
 
 from worker.edge.exits import Exit
 
@@ -17,6 +21,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._until: tuple[float, str, int] | None = None
+        self._unless: tuple[Callable[[], bool], str] | None = None
         self._closed = Event()
         Thread(target=self._look, name="watchdog", daemon=True).start()
 
@@ -29,6 +34,18 @@ class Watchdog:
         finally:
             self._until = None
 
+    @contextmanager
+    def unless(self, stop: Callable[[], bool], doing: str) -> Iterator[None]:
+        """The process ends, as one that was asked to, when `stop()` is true during the block: it has nothing to lose.
+
+        From outside, because a kernel takes seconds to compile, and numba takes an exception for one of its own.
+        """
+        self._unless = stop, doing
+        try:
+            yield
+        finally:
+            self._unless = None
+
     def close(self) -> None:
         """Nothing is watched any more."""
         self._closed.set()
@@ -39,3 +56,7 @@ class Watchdog:
             if until is not None and time.monotonic() > until[0]:
                 os.write(2, f"adl: {until[1]} did not come back from the Kafka client\n".encode())
                 os._exit(until[2])
+            unless = self._unless
+            if unless is not None and unless[0]():
+                structlog.get_logger().info("adl.stopped", reason=f"stopped while {unless[1]}")
+                os._exit(Exit.DONE)

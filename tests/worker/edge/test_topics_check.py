@@ -57,13 +57,13 @@ def test_every_kind_of_finding_has_a_level():
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
 def test_compaction_of_what_is_history_stops(policy):
-    """Inputs and what was said; of a table's newest records it only endangers a restart, unless it never happens."""
+    """Inputs and what was said; a table's newest records too, unless min.compaction.lag.ms says never."""
     stopped = []
     for topic in WANTED:
         kinds = dict(judge_of(changed(topic, cleanup_policy=policy)))
         if TopicOdd.COMPACTED in kinds:
             stopped.append(topic)
-            assert LEVELS[TopicOdd.COMPACTED] == Level.STOPS
+    assert LEVELS[TopicOdd.COMPACTED] == LEVELS[TopicOdd.COMPACTION_LAG] == Level.STOPS
     assert sorted(stopped) == sorted(topic for topic, want in WANTED.items() if want.history)
     for topic in ("accounts", "instruments", "insurance-fund"):
         assert found(changed(topic, cleanup_policy=policy)) == [(TopicOdd.COMPACTION_LAG, topic)]
@@ -99,6 +99,19 @@ def test_the_worker_s_times_stay_and_the_broker_s_are_the_inputs():
     assert found(changed("positions", **old)) == []
     assert found(changed("positions", facts(filled=True), **old), filled=True) == [(TopicOdd.PAST_REFUSED, "positions")]
     assert found(changed("adl-decisions", **old)) == [(TopicOdd.PAST_REFUSED, "adl-decisions")]
+
+
+def test_a_time_far_ahead_is_refused_where_records_bring_their_times():
+    """The broker alone can tell a clock that is wrong from a log that went on; its own times need no such limit."""
+    far, near = {"message_timestamp_after_max_ms": FOREVER}, {"message_timestamp_after_max_ms": "3600000"}
+    filled = facts(filled=True)
+    assert found(changed("positions", **far)) == []
+    assert found(changed("adl-cuts", **far)) == []
+    assert found(changed("positions", filled, **near), filled=True) == []
+    assert found(changed("positions", filled, **far), filled=True) == [(TopicOdd.FUTURE_TAKEN, "positions")]
+    assert found(changed("positions", message_timestamp_type="CreateTime", **far)) == [
+        (TopicOdd.TIMESTAMPS, "positions"), (TopicOdd.FUTURE_TAKEN, "positions"),
+    ]  # fmt: skip
 
 
 def test_replicas_are_asked_for_as_far_as_there_are_brokers():
