@@ -48,11 +48,22 @@ class Risk:
         """Those of the symbols that a model is there for and does not name, sorted."""
         return sorted(set(symbols) - self._rows.keys()) if self.model_digest is not None else []
 
-    def returns(self, markets: Sequence[Market]) -> Returns:
-        """The solver's model of these symbols' returns, in their order.
+    def returns(self, markets: Sequence[Market], policy: str = "risk") -> Returns:
+        """The solver's model of these symbols' returns, in their order; `factor` knows their common move alone.
 
         A symbol without a row has the default's scale, and the part that is common lies along the mean direction.
         """
+        model = self._returns(markets)
+        if policy != "factor" or model.loadings.shape[1] == 1:
+            return model
+        common = np.zeros(len(markets))
+        for place, part in enumerate(self._common):
+            common += model.loadings[:, place] * part
+        if not self._common:  # a model without factors: every symbol's scale as if all moved as one
+            common = np.sqrt(model.idiosyncratic)
+        return Returns(common[:, None], model.idiosyncratic, model.tail)
+
+    def _returns(self, markets: Sequence[Market]) -> Returns:
         default: Returns = default_risk_model([float(market.scale.mmf) for market in markets])
         if self.model_digest is None:
             return default

@@ -147,7 +147,7 @@ def run_rounds(
         return Outcome([], {}, {}, 0, 0)
     now = _Allocation(book, demands, excluded)
     gathered = now.gathered
-    risk = method.risk.returns(now.markets) if method.policy in NEEDED_BY else None
+    risk = method.risk.returns(now.markets, method.policy) if method.policy in NEEDED_BY else None
     outcome = Outcome([], now.left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
     last = gathered.adl_class[gathered.account] == 1
     plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
@@ -215,14 +215,14 @@ def _round(
     certificate = Certificate(
         round=number,
         status=solution.status,
-        ok=bool(report.ok),
+        ok=bool(report.ok) and not solution.reason,
         clearing_residual_lots=int(solution.residual_lots.sum()) if solution.residual_lots is not None else 0,
         kkt_residual=solution.kkt_residual,
         objective_before=solution.objective_before,
         objective_after=solution.objective_after,
-        failures=[str(failure) for failure in report.failures[:20]],
+        failures=[str(failure) for failure in report.failures[:20]] or [solution.reason] * bool(solution.reason),
     )
-    if not report.ok:
+    if certificate.failures:
         raise NotCertifiedError(certificate)
     reduction: NDArray[np.int64] = solution.reduction_lots
     demand_of = problem.demand_of[2 * problem.asset + (problem.quantity_lots < 0)]

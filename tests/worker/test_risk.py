@@ -126,3 +126,17 @@ def test_a_model_holds_for_what_is_decided_at_its_log_time():
     """Kinds of one log time: instruments, then the model, and bankruptcies last, whatever was written first."""
     said = run(market().bankrupt("x", ("BTC", "1")).say(model(("BTC", [0.05], 1e-4))))
     assert said.decisions[0].basis["risk-model:0"] == 1
+
+
+def test_the_policy_factor_is_given_the_common_move_alone():
+    """Loadings along the mean direction; of a model without factors every symbol's scale."""
+    some = markets(A="0.02", B="0.02", NEW="0.06")
+    risk = risk_of(("A", [0.03, 0.01], 1e-4), ("B", [0.04, -0.01], 1e-4))
+    betas = risk.returns(some, "factor").loadings
+    assert betas.shape == (3, 1)
+    assert betas[:, 0] == pytest.approx([0.03, 0.04, sqrt(0.7) * 0.03], rel=0.05)
+    turned = risk_of(("A", [0.01, -0.03], 1e-4), ("B", [-0.01, -0.04], 1e-4)).returns(some, "factor")
+    assert turned.loadings == pytest.approx(betas)
+    none = risk_of(("A", [], 4e-4)).returns(some, "factor")
+    assert none.loadings[:, 0] == pytest.approx([0.02, 0.01, 0.03])
+    assert Risk().returns(some, "factor").loadings.tolist() == Risk().returns(some).loadings.tolist()
