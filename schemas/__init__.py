@@ -29,6 +29,8 @@ from schemas.messages import (
     OutputMessage,
     Position,
     PositionSide,
+    RiskModel,
+    RiskSymbol,
 )
 from schemas.rejections import Reason, Refused
 from schemas.units import Scale, amount_minor, fraction_of, scaled, text_of
@@ -64,6 +66,8 @@ __all__ = [
     "PositionSide",
     "Reason",
     "Refused",
+    "RiskModel",
+    "RiskSymbol",
     "Scale",
     "amount_minor",
     "decode",

@@ -2,7 +2,7 @@
 
 What passes `decode` has known fields of the right types, integers that fit int64 and names within their limits, and
 passes in both encodings or in none. Decimal texts are judged later, by `units.py`, where the instrument's scale is
-known. No field of an input is a float, so no NaN comes in; on the way out NaN and infinities are null in both.
+known. Only a risk model holds floats, and none that is not finite; on the way out NaN and infinities are null in both.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from schemas.messages import (
     InsuranceFund,
     MarkPrice,
     OutputMessage,
+    RiskModel,
 )
 from schemas.rejections import Reason, Refused, shown
 
@@ -141,6 +142,40 @@ def _check_instrument(message: Instrument) -> None:
     _name(message.fund_id, "fund_id")
 
 
+def _check_risk_model(message: RiskModel) -> None:
+    """Floats of the same kind in every symbol: what is no number JSON could not have said, so it is not decoded."""
+    _name(message.id, "id", limits.ID_BYTES_MAX)
+    _between(message.horizon_seconds, 1, limits.RISK_HORIZON_SECONDS_MAX, "horizon_seconds")
+    if message.tail is not None:
+        _between(message.tail, limits.RISK_TAIL_MIN, limits.RISK_TAIL_MAX, "tail")
+    _between(len(message.symbols), 0, limits.RISK_SYMBOLS_MAX, "symbols")
+    factors = len(message.symbols[0].loadings) if message.symbols else 0
+    _between(factors, 0, limits.RISK_FACTORS_MAX, "loadings of a symbol")
+    seen: set[str] = set()
+    for symbol in message.symbols:
+        _name(symbol.symbol, "symbol")
+        of = f"of {shown(symbol.symbol)}"
+        if symbol.symbol in seen:
+            raise Refused(Reason.DUPLICATE, f"a symbol must stand in a model once, {shown(symbol.symbol)} did twice")
+        seen.add(symbol.symbol)
+        if len(symbol.loadings) != factors:
+            count = len(symbol.loadings)
+            raise Refused(Reason.FIELD, f"loadings {of} must be {factors} as of the first symbol, were {count}")
+        for loading in symbol.loadings:
+            _between(loading, -limits.RISK_SCALE_MAX, limits.RISK_SCALE_MAX, f"loadings {of}")
+        _between(symbol.idiosyncratic, 0.0, limits.RISK_SCALE_MAX**2, f"idiosyncratic {of}")
+        variance = symbol.idiosyncratic + sum(loading * loading for loading in symbol.loadings)
+        if variance < limits.RISK_SCALE_MIN**2:
+            raise Refused(Reason.RANGE, f"the variance {of} must be at least {limits.RISK_SCALE_MIN**2}")
+
+
+def _between(value: float, least: float, most: float, field: str) -> None:
+    if not isfinite(value):
+        raise Refused(Reason.DECODE, f"{field} must be finite, was {value}")
+    if not least <= value <= most:
+        raise Refused(Reason.RANGE, f"{field} must be between {least:,} and {most:,}, was {shown(str(value))}")
+
+
 def _check_account(message: Account) -> None:
     _name(message.account, "account")
     _optional_name(message.beneficial_owner, "beneficial_owner")
@@ -206,6 +241,7 @@ def _check_control(message: Control) -> None:
 
 _CHECKS: dict[type, Callable[..., None]] = {
     Instrument: _check_instrument,
+    RiskModel: _check_risk_model,
     Account: _check_account,
     AccountUpdate: _check_account_update,
     MarkPrice: _check_mark_price,

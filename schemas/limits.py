@@ -49,6 +49,13 @@ BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
 DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
 
+RISK_SYMBOLS_MAX = 4096  # of a model; its record must still pass a broker's default of 1 MB
+RISK_FACTORS_MAX = 32
+RISK_SCALE_MIN = 1e-9  # of a symbol's return over the horizon: less is no risk to speak of, and squares must not vanish
+RISK_SCALE_MAX = 100.0  # 10,000 percent
+RISK_TAIL_MIN, RISK_TAIL_MAX = 1.5, 1000.0  # degrees of freedom; beyond, say Gaussian
+RISK_HORIZON_SECONDS_MAX = 366 * 86_400
+
 
 def price_max(value_num: int) -> int:
     """The largest scaled price whose product with the value's numerator is at most 2**63 - 2."""

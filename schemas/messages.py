@@ -40,6 +40,26 @@ class Instrument(Message, frozen=True, tag_field="type", tag=True):
     status: Literal["TRADING", "HALTED", "DELISTED"] = "TRADING"  # only carried: deciding follows marks alone
 
 
+class RiskSymbol(Message, frozen=True):
+    """How a symbol's return over the horizon is made of common factors and of its own: the scale of each, no money."""
+
+    symbol: str
+    loadings: list[float]  # return per unit of each factor; as many for every symbol of a model
+    idiosyncratic: float  # variance, of the scale matrix
+
+
+class RiskModel(Message, frozen=True, tag_field="type", tag=True):
+    """Returns of all symbols over the horizon: Student t, scale matrix loadings loadings' + diag(idiosyncratic).
+
+    Their covariance is tail / (tail - 2) times that. One record is the whole model.
+    """
+
+    id: str
+    horizon_seconds: int
+    tail: float | None  # degrees of freedom; null: Gaussian
+    symbols: list[RiskSymbol]
+
+
 class Account(Message, frozen=True, tag_field="type", tag=True):
     account: str
     role: AccountRole = "TRADER"
@@ -147,7 +167,9 @@ class ForcedTrade(Message, frozen=True, tag_field="type", tag=True):
     cancel_orders: bool = True
     reason: Literal["ADL"] = "ADL"
     leverage: float | None = None  # at the decision
-    score: float | None = None
+    score: float | None = None  # queues: what the order goes by; `risk`: risk removed per unit of notional, at first
+    score_after: float | None = None  # `risk`: the same after the decision
+    score_alone: float | None = None  # `risk`: the same as `score`, did the account hold nothing else
     account_seq: int | None = None  # strict guard: fill only while the account is at this seq
 
 
@@ -203,6 +225,8 @@ class Certificate(Message, frozen=True):
     ok: bool
     clearing_residual_lots: int
     kkt_residual: float | None = None
+    objective_before: float | None = None  # expected loss of the accounts asked, in quote currency; policy `risk`
+    objective_after: float | None = None
     failures: list[str] = []
 
 
@@ -233,6 +257,9 @@ class AdlDecision(Message, frozen=True, tag_field="type", tag=True):
     reason: str | None = None
     policy: str | None = None
     settlement: str | None = None
+    risk_model: str | None = None  # id of the model that the policy asked for, "default" where there was none
+    risk_model_digest: str | None = None
+    risk_defaults: list[str] = []  # demanded symbols that the model does not name, with the default scale therefore
     demands: list[DecidedDemand] = []
     crossings: list[Crossing] = []
     certificates: list[Certificate] = []
@@ -278,6 +305,14 @@ class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
 
 
 InputMessage = (
-    Instrument | Account | AccountUpdate | MarkPrice | Bankruptcy | InsuranceFund | ForcedTradeResult | Control
+    Instrument
+    | RiskModel
+    | Account
+    | AccountUpdate
+    | MarkPrice
+    | Bankruptcy
+    | InsuranceFund
+    | ForcedTradeResult
+    | Control
 )
 OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | DeadLetter

@@ -35,7 +35,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.SIDE: "A quantity's sign must fit its position side, and a side its account's position mode.",
     Reason.SCALE: "The scales of a symbol never change, and must be ones we can calculate with exactly.",
     Reason.EPOCH: "A newer epoch must come with a full update.",
-    Reason.DUPLICATE: "One update names a position, or a currency, at most once.",
+    Reason.DUPLICATE: "One message names a position, a currency or a symbol at most once.",
     Reason.UNSUPPORTED: "The message is understood, but asks for something that is not supported yet.",
     Reason.UNKNOWN_SYMBOL: "A symbol must have an instrument before anything else speaks of it.",
     Reason.UNKNOWN_TRADE: "A result must name a forced trade that this pool has sent, to this account.",

@@ -38,7 +38,9 @@ ARROWS = {
     "worker.sections": set(),
     "worker.client_settings": set(),
     "worker.hints": set(),
-    "worker.explain": {"schemas", "worker.record"},
+    "worker.explain": {"schemas", "worker.record", "worker.explain_risk", "worker.explain_words"},
+    "worker.explain_risk": {"schemas"},
+    "worker.explain_words": set(),
     "worker.summary": {"schemas", "worker", "worker.record"},  # the chain of outputs
     "worker.loop": {"schemas", "worker", "worker.record", "worker.settings"},
     "worker.findings": set(),

@@ -82,15 +82,22 @@ def groups_of(book: Book, claims: list[Claim]) -> Iterator[list[Claim]]:
         texts = (claim.message.id, name, claim.message.fund_id or "", claim.topic)
         adds = _CLAIM_BYTES + sum(2 * len(text.encode()) for text in texts)
         adds += sum(_LINE_BYTES + 4 * len(symbol.encode()) for symbol, _, _ in lots)
-        rows = sum(ROUNDS_FEW * (_ROW_BYTES + 2 * len(symbol.encode())) for symbol, _ in new - keys)
+        rows = _row_bytes(new - keys)
         opposite = any(signs.get(key, sign) != sign for key, sign in listed.items())
         if group and (opposite or size + adds + rows > limits.DECISION_BYTES_MAX * 9 // 10):
             yield group
             group, size, keys, signs = [], 0, set(), {}
-            rows = sum(ROUNDS_FEW * (_ROW_BYTES + 2 * len(symbol.encode())) for symbol, _ in new)
+            rows = _row_bytes(new)
         group.append(claim)
         size += adds + rows
         keys |= new
         signs |= listed
     if group:
         yield group
+
+
+def _row_bytes(keys: set[tuple[str, bool]]) -> int:
+    """What is said of symbols and sides: their rows, and once more the name where the risk model does not name it."""
+    return sum(
+        ROUNDS_FEW * (_ROW_BYTES + 2 * len(symbol.encode())) + 2 * len(symbol.encode()) + 3 for symbol, _ in keys
+    )

@@ -26,12 +26,14 @@ from schemas import (
     InsuranceFund,
     MarkPrice,
     Refused,
+    RiskModel,
 )
 from worker.merge import Merge
 from worker.record import END, Partition, Record
 
 KIND = {
     Instrument: 0,
+    RiskModel: 1,
     Account: 2,
     Control: 3,
     InsuranceFund: 4,

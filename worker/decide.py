@@ -15,7 +15,8 @@ from worker.book.book import Book
 from worker.claims import Claim
 from worker.legs import Orders, QuoteRangeError, cross, in_columns, joined, no_orders, orders_of_round
 from worker.refusals import Gone, Replacement
-from worker.rounds import Excluded, Key, NotCertifiedError, run_rounds
+from worker.risk import Risk
+from worker.rounds import Excluded, Key, Method, NotCertifiedError, run_rounds
 from worker.rows import few, report, unmet
 from worker.settings import DecisionSettings
 from worker.takeover import Estate, Line, estates_of
@@ -29,6 +30,7 @@ class Rules(NamedTuple):
 
     settings: DecisionSettings
     policy: str
+    risk: Risk
     clearing_account: str  # faces every leg, so it is never asked for one
     fits: Callable[[Orders], bool]  # whether the book can hold the legs beside those that are open
 
@@ -190,10 +192,9 @@ def _take(
 ) -> None:
     """Runs the rounds, writes orders and demands into `decided`; refuses what cannot be booked."""
     settings = rules.settings
+    method = Method(rules.policy, settings.protect_principal, settings.residual == "mark", rules.risk)
     try:
-        outcome = run_rounds(
-            book, demands, excluded, rules.policy, settings.protect_principal, settings.residual == "mark"
-        )
+        outcome = run_rounds(book, demands, excluded, method)
     except NotCertifiedError as error:
         decided.certificates.append(error.certificate)
         _refuse(decided, "CERTIFICATE")

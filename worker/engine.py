@@ -171,7 +171,7 @@ class Engine(Writer):
         self._adopt(case, decision, legs)
 
     def _rules(self) -> Rules:
-        return Rules(self.settings.decision, self.policy, self.settings.pool.clearing_account, self._fits)
+        return Rules(self.settings.decision, self.policy, self.risk, self.settings.pool.clearing_account, self._fits)
 
     def _fits(self, orders: Orders) -> bool:
         return self.held.fits(orders.account, orders.key, orders.lots, orders.quote_minor)

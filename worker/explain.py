@@ -10,38 +10,10 @@ from typing import Any
 import msgspec
 
 from schemas import AdlDecision, DecidedBankruptcy, DecidedDemand, ForcedTrade, decode_output
+from worker.explain_risk import risk_of_decision, risk_of_trade
+from worker.explain_words import PRICE, PRICE_AGAIN, REASON, STATUS, WHO
 from worker.record import Record
 
-WHO = {
-    "waterfill": "The most levered accounts are lowered first, to one level; who is below the level is not touched.",
-    "queue:pnl_leverage": "Positions are taken whole, by profit x leverage, until the quantity is reached.",
-    "queue:effective_leverage": "Positions are taken whole, by effective leverage, until the quantity is reached.",
-}
-PRICE = {
-    "bankruptcy": "The price is the bankruptcy price: winners carry what the fund did not pay of a deficit.",
-    "mark": "The price is the mark: no winner pays; what the fund did not pay of a deficit stays as bad debt.",
-}
-PRICE_AGAIN = "The price is what those who refused would have paid, or the mark where nobody can pay it."
-STATUS = {
-    "DECIDED": "Everything that had to be taken over was taken over.",
-    "RESIDUAL": "Not everything could be taken over.",
-    "HELD": "The decision waits.",
-    "UNKNOWN_ACCOUNT": "Nothing was done: the event asks for the whole book of an account that we do not hold.",
-    "ALREADY_DECIDED": "Nothing was done: this bankruptcy had been decided before.",
-    "BEFORE_START": "Nothing was done: the bankruptcy is older than the point at which this worker began.",
-    "NOTHING_TO_TAKE": "Nothing was done: the account holds no position that could be taken over.",
-    "REFUSED": "Nothing was done: the solution must not be published.",
-}
-REASON = {
-    "NO_COUNTERPARTIES": "nobody eligible holds the other side any more",
-    "COUNTERPARTIES_CANNOT_PAY": "those who hold the other side could not pay the price",
-    "ATTEMPTS_EXHAUSTED": "counterparties refused as often as new ones may be looked for",
-    "REFUSED_LEGS": "counterparties of an earlier attempt refused a part; new ones are asked for what was given of it",
-    "LIQUIDATED_LEG_REFUSED": "the bankrupt account's own trade was refused, so there is nothing to take over any more",
-    "CERTIFICATE": "the solution did not pass its own check",
-    "QUOTE_RANGE": "a trade would be worth more than 2**51 minor units, the most that can be booked",
-    "PAUSED": "an operator paused the pool",
-}
 NAMES_MAX = 5  # of a burst's accounts in one sentence; all of them stand in the facts
 BANKRUPT_MAX = 10
 
@@ -102,6 +74,7 @@ def explain_decision(decision: AdlDecision, trades: list[ForcedTrade]) -> Explan
     if decision.demands:
         say.append(WHO.get(decision.policy or "", f"Policy {decision.policy}."))
         say.append(PRICE.get(decision.settlement or "", "") if decision.attempt == 1 else PRICE_AGAIN)
+        say += risk_of_decision(decision)
     say += [_demand(item) for item in decision.demands if Decimal(item.taken) or Decimal(item.residual)]
     if decision.accounts_insolvent or decision.accounts_without_mark:
         say.append(
@@ -166,6 +139,7 @@ def explain_trade(trade: ForcedTrade, decision: AdlDecision, siblings: list[Forc
         peers = [t for t in siblings if t.role == trade.role and _same_demand(t, trade)]
         say.append(_why_asked(trade, decision, siblings, closed.lower()))
         say += _rank(trade, peers, facts)
+        say += risk_of_trade(trade, demand, peers, facts) if decision.policy == "risk" else []
         say.append(_amount(trade, demand, decision.policy or ""))
         say.append(_paid(trade, demand, decision))
     if demand is not None:
@@ -201,23 +175,29 @@ def _rank(trade: ForcedTrade, peers: list[ForcedTrade], facts: dict[str, Any]) -
     facts["rank"] = {"by": measure, "value": value, "place": higher + 1, "of": len(peers)}
     share = Decimal(trade.quantity) / sum(Decimal(peer.quantity) for peer in peers)
     facts["share"] = str(share)
+    name = "figure in the order" if measure == "score" and trade.score_after is not None else measure
     shown = f"{value:.6g}x" if measure == "leverage" else f"{value:.6g}"
     among = (
         f"place {higher + 1} of the {len(peers)} accounts reduced here" if len(peers) > 1 else "no other was reduced"
     )
-    return [f"Its {measure} before was {shown}: {among}.", f"It gave {share:.2%} of what was taken from them together."]
+    return [f"Its {name} before was {shown}: {among}.", f"It gave {share:.2%} of what was taken from them together."]
 
 
 def _amount(trade: ForcedTrade, demand: DecidedDemand | None, policy: str) -> str:
     if demand is None:
         return ""
-    if policy != "waterfill":
+    if policy.startswith("queue:"):
         text = (
             f"in the queue's order it was its turn for {trade.quantity} before {demand.taken} was reached; "
             "only the last in the order is taken in part."
         )
     elif trade.leverage is None:
         text = "accounts without equity give all that is asked for, before any other."
+    elif demand.shadow_price and trade.score is not None:
+        text = (
+            f"{trade.quantity} is what brings it down to the line {demand.shadow_price:.4g}, in whole lots, or all "
+            f"that it holds there; at this line all together give {demand.taken}."
+        )
     elif demand.level:
         text = (
             f"{trade.quantity} is what brings its leverage down to the level {demand.level:.6g}x, in whole lots, or "
@@ -275,6 +255,8 @@ def _demand(demand: DecidedDemand) -> str:
         text += f", largest leverage {demand.leverage_before_max:.6g}x before, {demand.leverage_after_max:.6g}x after"
     if demand.level:
         text += f", level {demand.level:.6g}x"
+    if demand.shadow_price is not None:
+        text += f", shadow price {demand.shadow_price:.4g}"
     if Decimal(demand.residual):
         text += f"; {demand.residual} left: {_reason(demand.residual_reason or '')}"
     return text + "."

@@ -4,7 +4,7 @@ Rule: a record that is wrong changes nothing; it is noted for its dead letter, a
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from schemas import (
     Account,
@@ -18,6 +18,7 @@ from schemas import (
     MarkPrice,
     Reason,
     Refused,
+    RiskModel,
     amount_minor,
     limits,
 )
@@ -27,16 +28,17 @@ from worker.decide import Case
 from worker.funds import Funds
 from worker.held import Held, Leg
 from worker.ids import digest_of
-from worker.settings import DecisionSettings, Settings
+from worker.risk import Risk
+from worker.settings import Policy, Settings
 
 NEW_MIN = 16  # fewer accounts are cheaper opened one by one
 NEW_MAX = 1000  # more would fall out of the cache, and make a cut wait
 
-POLICIES = get_args(get_type_hints(DecisionSettings)["policy"])
+POLICIES = get_args(Policy)
 
 
 class Inputs:
-    """The state that records write: book, held legs, funds, controls, and what waits for a cut."""
+    """The state that records write: book, risk model, held legs, funds, controls, and what waits for a cut."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,6 +48,7 @@ class Inputs:
         self._new: list[Event] = []  # the records of those
         self.held = Held(self._book)
         self.funds = Funds()
+        self.risk = Risk()
         self.counts: dict[str, int] = {}
         self._paused = False
         self._waiting: list[tuple[Event, Bankruptcy]] = []  # of a joint group that is not complete
@@ -58,6 +61,7 @@ class Inputs:
         self._ledger_digest = 0
         self._handlers: dict[type, Callable[[Any, Event], None]] = {
             Instrument: self._on_instrument,
+            RiskModel: self._on_risk_model,
             Account: self._on_account,
             AccountUpdate: self._on_account_update,
             MarkPrice: self._on_mark,
@@ -119,6 +123,9 @@ class Inputs:
 
     def _on_instrument(self, message: Instrument, _: Event) -> None:
         self.book.set_instrument(message)
+
+    def _on_risk_model(self, message: RiskModel, _: Event) -> None:
+        self.risk.set(message)
 
     def _on_account(self, message: Account, _: Event) -> None:
         self.book.set_account(message)

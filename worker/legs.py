@@ -38,6 +38,8 @@ class Orders(NamedTuple):
     round: Ints
     leverage: Floats  # NaN where there is none
     score: Floats  # NaN where there is none
+    score_after: Floats
+    score_alone: Floats
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class QuoteRangeError(Exception):
 def no_orders() -> Orders:
     """Columns without a leg."""
     ints, floats = np.zeros(0, np.int64), np.zeros(0)
-    return Orders(ints, ints, ints, np.zeros(0, np.bool_), ints, ints, ints, ints, floats, floats)
+    return Orders(ints, ints, ints, np.zeros(0, np.bool_), ints, ints, ints, ints, floats, floats, floats, floats)
 
 
 def joined(blocks: Iterable[Orders]) -> Orders:
@@ -105,7 +107,9 @@ def in_columns(book: Book, orders: list[Order]) -> Orders:
     account, key, sign, lots, quote, haircut, number = np.ascontiguousarray(cells.reshape(-1, 7).T)
     nothing = np.full(len(orders), np.nan)
     liquidated = np.ones(len(orders), np.bool_)
-    return Orders(account, key, sign, liquidated, lots, quote, haircut, number, nothing, nothing)
+    return Orders(
+        account, key, sign, liquidated, lots, quote, haircut, number, nothing, nothing, nothing, nothing
+    )  # fmt: skip
 
 
 def cross(estates: list[Estate], owner_of: dict[str, str | None]) -> list[Order]:
@@ -201,7 +205,8 @@ def _counterparties(book: Book, result: Round, rows: slice, sign: int, line: Lin
     quote: Ints = split_by_largest_remainder(-liquidated_minor, lots, result.tie_rank[rows])
     scale = line.scale
     value = sign * values_minor(lots, *divmod(line.mark * scale.value_num, scale.value_den), scale.value_den)
-    leverage = result.leverage[rows]
+    leverage, nothing = result.leverage[rows], np.full(lots.size, np.nan)
+    scores = [score[rows] for score in result.scores] + [nothing] * (3 - len(result.scores))
     return Orders(
         account,
         key,
@@ -212,7 +217,7 @@ def _counterparties(book: Book, result: Round, rows: slice, sign: int, line: Lin
         value - quote,
         np.full(lots.size, result.number),
         np.where(leverage < 1e18, leverage, np.nan),
-        np.full(lots.size, np.nan) if result.score is None else result.score[rows],
+        *scores,
     )
 
 

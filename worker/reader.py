@@ -16,7 +16,7 @@ from worker.settings import KINDS, SettingError, Settings
 POLL_RECORDS: Final = 1000  # faster than fetching 10,000 a call: the batch stays in cache
 UPDATE_BYTES: Final = b'{"type":"AccountUpdate"'  # of most records; those need not be read to be put in order
 _UPDATE: Final = KIND[AccountUpdate]
-_BINDING: Final = {kind: place for place, kind in enumerate((0, 2, 4, 5, 6, 7, 3, 8))}
+_BINDING: Final = {kind: place for place, kind in enumerate((0, 1, 2, 4, 5, 6, 7, 3, 8))}
 
 
 class Reader:

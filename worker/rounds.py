@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from schemas import Certificate
 from solver import Problem, leverage, solve, verify
+from solver.marginals import marginals
 from worker.book.book import Book
 from worker.book.views import Gathered
+from worker.risk import NEEDED_BY, Risk
 from worker.takeover import Line
 
 Key = tuple[str, int]  # symbol, side that is reduced: +1 longs
@@ -38,6 +40,16 @@ class Excluded:
     owners: set[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Method:
+    """By which rule a round takes."""
+
+    policy: str
+    protect_principal: bool
+    residual_at_mark: bool
+    risk: Risk
+
+
 @dataclass(slots=True)
 class Round:
     """What one solve took: parallel arrays over the reduced entries, in the order in which legs are written."""
@@ -51,7 +63,7 @@ class Round:
     slot: NDArray[np.int64]
     lots: NDArray[np.int64]
     leverage: NDArray[np.float64]
-    score: NDArray[np.float64] | None
+    scores: tuple[NDArray[np.float64], ...]  # score, score_after and score_alone, as far as the policy has them
     tie_rank: NDArray[np.int64]
     level: list[float | None]
     shadow_price: list[float | None]
@@ -80,6 +92,7 @@ class _Allocation:
             [(book.market(symbol).row, side) for symbol, side in self.left], excluded.accounts, excluded.owners
         )
         markets = [book.markets[row] for row in gathered.assets.tolist()]
+        self.markets = markets
         self.lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
         self.quantity: NDArray[np.int64] = gathered.quantity_lots.copy()
         self.equity = gathered.equity.copy()
@@ -127,19 +140,18 @@ def run_rounds(
     book: Book,
     demands: dict[Key, list[Line]],
     excluded: Excluded,
-    policy: str,
-    protect_principal: bool,
-    residual_at_mark: bool,
+    method: Method,
 ) -> Outcome:
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     if not demands:
         return Outcome([], {}, {}, 0, 0)
     now = _Allocation(book, demands, excluded)
     gathered = now.gathered
+    risk = method.risk.returns(now.markets, method.policy) if method.policy in NEEDED_BY else None
     outcome = Outcome([], now.left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
     last = gathered.adl_class[gathered.account] == 1
     plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
-    if residual_at_mark:
+    if method.residual_at_mark:
         plan.append((True, gathered.eligible))
     steps, asked, number = list(range(len(plan))), set[int](), 0
     while steps:
@@ -156,12 +168,12 @@ def run_rounds(
         if at_mark and all(x.price_minor == x.mark_minor for key in open_keys for x in demands[key] if x.left):
             continue
         problem = now.problem(open_keys, eligible, at_mark=at_mark)
-        solution = solve(problem, policy=policy, protect_principal=protect_principal)
+        solution = solve(problem, policy=method.policy, risk=risk, protect_principal=method.protect_principal)
         reduction = solution.reduction_lots
         if again and not reduction.any():
             continue
         number += again
-        result = _round(number, at_mark, open_keys, problem, solution, gathered, eligible)
+        result = _round(number, at_mark, open_keys, problem, solution, risk, gathered, eligible)
         outcome.rounds.append(result)
         if reduction.any() and not at_mark:
             steps = list(range(len(plan)))
@@ -196,19 +208,21 @@ def share_lots(lines: Sequence[Line], taken: int) -> list[int]:
 
 
 def _round(
-    number: int, at_mark: bool, keys: list[Key], problem: Any, solution: Any, gathered: Gathered,
+    number: int, at_mark: bool, keys: list[Key], problem: Any, solution: Any, risk: Any, gathered: Gathered,
     eligible: NDArray[np.bool_],
 ) -> Round:  # fmt: skip
-    report = verify(problem, solution)
+    report = verify(problem, solution, risk=risk)
     certificate = Certificate(
         round=number,
         status=solution.status,
-        ok=bool(report.ok),
+        ok=bool(report.ok) and not solution.reason,
         clearing_residual_lots=int(solution.residual_lots.sum()) if solution.residual_lots is not None else 0,
         kkt_residual=solution.kkt_residual,
-        failures=[str(failure) for failure in report.failures[:20]],
+        objective_before=solution.objective_before,
+        objective_after=solution.objective_after,
+        failures=[str(failure) for failure in report.failures[:20]] or [solution.reason] * bool(solution.reason),
     )
-    if not report.ok:
+    if certificate.failures:
         raise NotCertifiedError(certificate)
     reduction: NDArray[np.int64] = solution.reduction_lots
     demand_of = problem.demand_of[2 * problem.asset + (problem.quantity_lots < 0)]
@@ -233,7 +247,7 @@ def _round(
         slot=gathered.slot[rows],
         lots=reduction[rows],
         leverage=before[gathered.account[rows]],
-        score=None if solution.score is None else solution.score[rows],
+        scores=_scores(problem, solution, risk, rows),
         tie_rank=gathered.tie_rank[gathered.account[rows]],
         level=_finite(solution.level, len(keys)),
         shadow_price=_finite(solution.shadow_price, len(keys)),
@@ -241,6 +255,14 @@ def _round(
         leverage_after_max=maxima[1],
         certificate=certificate,
     )
+
+
+def _scores(problem: Any, solution: Any, risk: Any, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """What the policy ranks positions by; `risk`: the risk that a unit of notional removes, now, after, and alone."""
+    if solution.policy != "risk":
+        return () if solution.score is None else (solution.score[rows],)
+    after = marginals(problem, risk, rows, solution.reduction_lots)
+    return marginals(problem, risk, rows), after, marginals(problem, risk, rows, alone=True)
 
 
 def _finite(values: NDArray[np.float64] | None, count: int) -> list[float | None]:

@@ -106,10 +106,10 @@ def trade_texts(book: Book, frame: Frame, orders: Orders, legs: Legs) -> list[st
     columns = zip(
         legs.trade_id, legs.adl_seq.tolist(), orders.account.tolist(), orders.lots.tolist(),
         orders.quote_minor.tolist(), orders.haircut_minor.tolist(), orders.round.tolist(),
-        _optional("leverage", orders.leverage), _optional("score", orders.score), _account_seqs(book, frame, orders),
+        _optional("leverage", orders.leverage), _scores(orders), _account_seqs(book, frame, orders),
         _words(book, orders), strict=True,
     )  # fmt: skip
-    for trade_id, adl_seq, account, lots, quote, haircut, number, leverage, score, account_seq, words in columns:
+    for trade_id, adl_seq, account, lots, quote, haircut, number, leverage, scores, account_seq, words in columns:
         _, role, symbol, scale = words
         whole, unit = abs(quote) * scale.value_den, lots * scale.value_num
         price = (2 * whole + unit) // (2 * unit)
@@ -117,7 +117,7 @@ def trade_texts(book: Book, frame: Frame, orders: Orders, legs: Legs) -> list[st
         texts.append(
             f',"trade_id":"{trade_id}"{same}{adl_seq}{role}{_text(name(account))}{symbol}{scale.quantity_text(lots)}'
             f'","quote_amount":"{text_of(quote, decimals)}","price":"{scale.price_text(price)}'
-            f"{clearing}{number}{given_up}{leverage}{score}{account_seq}}}"
+            f"{clearing}{number}{given_up}{leverage}{scores}{account_seq}}}"
         )
     return texts
 
@@ -133,6 +133,14 @@ def _optional(field: str, values: Floats) -> list[str]:
     numbers = _json(values.tolist())[1:-1].decode().split(",")
     missing = np.isnan(values).tolist()
     return ["" if none else f',"{field}":{number}' for none, number in zip(missing, numbers, strict=True)]
+
+
+def _scores(orders: Orders) -> list[str]:
+    columns = (
+        _optional("score", orders.score), _optional("score_after", orders.score_after),
+        _optional("score_alone", orders.score_alone),
+    )  # fmt: skip
+    return ["".join(texts) for texts in zip(*columns, strict=True)]
 
 
 def _account_seqs(book: Book, frame: Frame, orders: Orders) -> list[str]:

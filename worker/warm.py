@@ -12,6 +12,7 @@ import numpy as np
 from schemas import AccountUpdate, Balance, Bankruptcy, InputMessage, Instrument, MarkPrice, Position
 from schemas.messages import MarginMode
 from solver import Problem, solve, verify
+from solver.risk import default_risk_model
 from worker.cut import KIND, CutPoint, Event
 from worker.engine import Engine
 from worker.inputs import POLICIES
@@ -50,8 +51,8 @@ def _decide(policy: str) -> int:
             engine.apply(event)
         outputs += len(engine.cut(CutPoint(1, {}, [last])))
     for symbols, price in ((1, 80.0), (1, 79.0), (2, 79.0)):  # at the mark there is one more road
-        problem = _large(symbols, price)
-        verify(problem, solve(problem, policy))
+        problem, risk = _large(symbols, price), default_risk_model([0.1] * symbols)
+        verify(problem, solve(problem, policy, risk=risk), risk=risk)
     return outputs
 
 

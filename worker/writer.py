@@ -10,6 +10,7 @@ from worker.ids import digest_of
 from worker.inputs import Inputs
 from worker.legs import Orders, accounts_asked, no_orders
 from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES, OutputLog
+from worker.risk import NEEDED_BY
 from worker.settings import Settings, settings_digest
 from worker.trades import Frame, legs_of_orders, trade_texts
 
@@ -30,11 +31,13 @@ class Writer(Inputs):
         """The state digest, 32 hex digits."""
         cases = [(case.decision_id, case.attempt, case.released, case.held_reason) for case in self._cases]
         orders = digest_of("orders", self._paused, self.policy, cases)
-        return f"{(self.book.digest() + self.funds.digest() + self._ledger_digest + orders) % 2**128:032x}"
+        cells = self.book.digest() + self.funds.digest() + self.risk.digest
+        return f"{(cells + self._ledger_digest + orders) % 2**128:032x}"
 
     def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, Legs]:
         decimals = self.book.currency_decimals
         sequence, chain = self.outputs.next(DECISIONS)
+        risk = self.risk if self.policy in NEEDED_BY else None
         decision = AdlDecision(
             pool=self.pool,
             sequence=sequence,
@@ -53,6 +56,9 @@ class Writer(Inputs):
             reason=decided.reason,
             policy=self.policy,
             settlement=self.settings.decision.settlement,
+            risk_model=None if risk is None else risk.name,
+            risk_model_digest=None if risk is None else risk.model_digest,
+            risk_defaults=risk.unnamed(demand.symbol for demand in decided.demands) if risk else [],
             demands=decided.demands,
             crossings=decided.crossings,
             certificates=decided.certificates,

@@ -16,6 +16,8 @@ from schemas import (
     InsuranceFund,
     MarkPrice,
     Position,
+    RiskModel,
+    RiskSymbol,
     decode_output,
     encode,
     text_of,
@@ -51,6 +53,7 @@ class Exchange(Trouble):
         self._write = write
         self._acts = self._bankruptcies = self._controls = 0
         self._list_instruments(sorted(SYMBOLS), BEGIN_MS)
+        self._publish_models(random.Random(seed))
         self._open_accounts(accounts)
         self._move_marks(TRADING_MS - 900)
         self.at(TRADING_MS - 800, self._publish_fund)
@@ -114,6 +117,19 @@ class Exchange(Trouble):
                 maintenance_margin_fraction="0.05", price_decimals=2,
             )  # fmt: skip
             self.at(ms, self._say, message)
+
+    def _publish_models(self, rng):
+        """Two models, with other factors and tails and not of all symbols, behind a time without one."""
+        for number, tail in enumerate((4.0, None, 3.5)[: 2 + self.poison]):
+            rows = [
+                RiskSymbol(
+                    symbol=symbol, loadings=[rng.uniform(-0.01, 0.05) for _ in range(1 + number)],
+                    idiosyncratic=rng.uniform(1e-5, 1e-3) * (-1 if number == 2 else 1),  # the third is refused
+                )
+                for symbol in rng.sample(sorted(SYMBOLS), 3)
+            ]  # fmt: skip
+            model = RiskModel(id=f"m{number}", horizon_seconds=600, tail=tail, symbols=rows)
+            self.at(rng.randint(TRADING_MS, self.end_ms), self._say, model)
 
     def _open_accounts(self, count):
         rng = self.rng

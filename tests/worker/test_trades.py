@@ -30,6 +30,8 @@ LEGS = st.tuples(
     st.integers(0, 9),
     st.none() | NUMBERS.filter(lambda value: value < 1e18),
     st.none() | NUMBERS,
+    st.none() | NUMBERS,
+    st.none() | NUMBERS,
 )
 
 
@@ -49,19 +51,19 @@ def book_of(accounts, symbols):
 
 
 def orders_of(book, accounts, legs):
-    columns = list(zip(*legs, strict=True)) or [()] * 11
-    account, symbol, side, sign, liquidated, lots, quote, haircut, number, leverage, score = columns
+    columns = list(zip(*legs, strict=True)) or [()] * 13
+    account, symbol, side, sign, liquidated, lots, quote, haircut, number, *rates = columns
     rows = [book.account_row(accounts[place]) for place in account]
     keys = [4 * market + code for market, code in zip(symbol, side, strict=True)]
     ints = [np.array(column, np.int64) for column in (rows, keys, sign, lots, quote, haircut, number)]
-    rates = [np.array([np.nan if v is None else v for v in column], np.float64) for column in (leverage, score)]
-    return Orders(*ints[:3], np.array(liquidated, np.bool_), *ints[3:], *rates)
+    floats = [np.array([np.nan if v is None else v for v in column], np.float64) for column in rates]
+    return Orders(*ints[:3], np.array(liquidated, np.bool_), *ints[3:], *floats)
 
 
 def message(book, frame, names, leg, adl_seq, head):
     """The trade as a message, field by field."""
     accounts, symbols = names
-    account, symbol, side, sign, liquidated, lots, quote, haircut, number, leverage, score = leg
+    account, symbol, side, sign, liquidated, lots, quote, haircut, number, *rates = leg
     scale = book.scale(symbols[symbol])
     unit = lots * scale.value_num
     role = "LIQUIDATED" if liquidated else "COUNTERPARTY"
@@ -72,8 +74,9 @@ def message(book, frame, names, leg, adl_seq, head):
         decision_id=frame.decision_id, adl_seq=adl_seq, role=role, account=accounts[account], symbol=symbols[symbol],
         position_side=SIDES[side], side="SELL" if sign > 0 else "BUY", quantity=scale.quantity_text(lots),
         quote_amount=text_of(quote, 6), price=scale.price_text((2 * abs(quote) * scale.value_den + unit) // (2 * unit)),
-        clearing_account=frame.clearing_account, round=number, haircut=text_of(haircut, 6), leverage=leverage,
-        score=score, account_seq=book.account_seq(accounts[account]) if frame.strict else None,
+        clearing_account=frame.clearing_account, round=number, haircut=text_of(haircut, 6),
+        **dict(zip(("leverage", "score", "score_after", "score_alone"), rates, strict=True)),
+        account_seq=book.account_seq(accounts[account]) if frame.strict else None,
     )  # fmt: skip
 
 
@@ -115,6 +118,6 @@ def test_records_are_what_msgspec_writes(accounts, symbols, legs, clearing, stri
 def test_a_rate_that_is_not_there_is_not_written():
     """NaN stands for none; an infinite score is null, as msgspec writes it."""
     book = book_of(list("abcd"), list("wxyz"))
-    orders = orders_of(book, list("abcd"), [(0, 0, 0, 1, False, 1, 1, 1, 1, None, float("inf"))])
+    orders = orders_of(book, list("abcd"), [(0, 0, 0, 1, False, 1, 1, 1, 1, None, float("inf"), None, None)])
     (text,) = trade_texts(book, Frame("d", "c", False), orders, legs_of_orders(book, "d", orders, np.ones(1, np.int64)))
     assert text.endswith(',"haircut":"0.000001","score":null}')

@@ -7,9 +7,13 @@ import subprocess
 import sys
 import time
 
+from tests.worker.test_cli import adl
+from worker.inputs import POLICIES
+
 FIRST_SOLVES = """
 from numba.core.dispatcher import Dispatcher
 from solver import Problem, solve, verify
+from solver.risk import default_risk_model
 from tests.bench_solver import burst_book, isolated_book
 from worker.inputs import POLICIES
 from worker.warm import warm
@@ -22,7 +26,8 @@ for policy in POLICIES:
         size = len(book["equity"])
         book = {"entry_price": [90.0] * len(book["account"]), "tie_rank": range(size)} | book
         problem = Problem(**book, balance=[1.0] * size, maintenance_margin=[1.0] * size)
-        verify(problem, solve(problem, policy))
+        risk = default_risk_model([0.1] * problem.mark_price.size)
+        verify(problem, solve(problem, policy, risk=risk), risk=risk)
 assert not compiled, compiled
 """
 
@@ -30,6 +35,13 @@ assert not compiled, compiled
 def test_no_solve_waits_for_a_compiler_once_warm_ran():
     """Small and large, one demand and many, under every policy; in a process of its own, for others compile too."""
     subprocess.run([sys.executable, "-c", FIRST_SOLVES], check=True)
+
+
+def test_adl_warmup_says_how_long_each_policy_took(capsys):
+    """All of them, in seconds."""
+    code, said, _ = adl(capsys, "warmup", "--json")
+    assert (code, json.loads(said)["policies"].keys()) == (0, set(POLICIES))
+    assert "all in " in adl(capsys, "warmup")[1]
 
 
 def test_a_stop_while_kernels_are_compiled_ends_the_worker_at_once(tmp_path):

@@ -15,9 +15,11 @@ from worker.cli.explain import explain_command
 from worker.cli.publish import publish
 from worker.cli.record import record
 from worker.cli.replay import replay
+from worker.cli.risk_model import fit_command, publish_command, show_command
 from worker.cli.run import run_command
 from worker.cli.tail import tail
 from worker.cli.topics import acls_command, check_command, create
+from worker.cli.warmup import warmup
 from worker.edge.exits import EdgeError, Exit
 from worker.edge.jsonlines import RecordingError
 from worker.explain import NotFoundError
@@ -32,11 +34,17 @@ app.command(name="explain")(explain_command)
 app.command()(tail)
 app.command()(record)
 app.command()(publish)
+app.command()(warmup)
 topics = typer.Typer(no_args_is_help=True, help="The pool's topics.")
 topics.command()(create)
 topics.command(name="check")(check_command)
 topics.command(name="acls")(acls_command)
 app.add_typer(topics, name="topics")
+risk_model = typer.Typer(no_args_is_help=True, help="How prices move together, for the policy `risk`.")
+risk_model.command(name="fit")(fit_command)
+risk_model.command(name="show")(show_command)
+risk_model.command(name="publish")(publish_command)
+app.add_typer(risk_model, name="risk-model")
 config = typer.Typer(no_args_is_help=True, help="What is set.")
 config.command(name="show")(config_show)
 app.add_typer(config, name="config")

@@ -19,7 +19,12 @@ OUTSIDE: Final = (
     "worker/check.py",
     "worker/client_settings.py",
     "worker/explain.py",
+    "worker/explain_risk.py",
+    "worker/explain_words.py",
     "worker/findings.py",
+    "worker/fit.py",
+    "worker/risk_words.py",
+    "worker/student.py",
     "worker/summary.py",
 )
 LIBRARIES: Final = ("msgspec", "numba", "numpy")

@@ -46,6 +46,14 @@ def show_explanation(explanation: Explanation) -> None:
         console.print(Text(sentence))
 
 
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Words in columns."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
 def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
     """Who was liquidated, what was taken from whom, who paid, what is left, and whether it adds up."""
     console = _console()
@@ -55,6 +63,13 @@ def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
     )
     if summary.reasons:
         console.print("  reasons: " + ", ".join(f"{count} {reason}" for reason, count in summary.reasons.items()))
+    if summary.expected_loss_before is not None:
+        models = f"model{'s' * (len(summary.risk_models) > 1)} {', '.join(summary.risk_models)}"
+        console.print(
+            _heading("Risk"),
+            f"those who could be asked expected to lose {summary.expected_loss_before:,.2f} beyond their equity, "
+            f"afterwards {summary.expected_loss_after or 0.0:,.2f}; {models}",
+        )
     _show_liquidated(console, summary)
     _show_taken(console, summary)
     console.print(

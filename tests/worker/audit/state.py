@@ -16,11 +16,14 @@ from schemas import (
     Instrument,
     InsuranceFund,
     MarkPrice,
+    RiskModel,
     decode,
 )
 from tests.worker.audit.nouns import Holding, Market, Refusal, Removal, Trader
 
-KINDS = (Instrument, Account, Control, InsuranceFund, MarkPrice, AccountUpdate, ForcedTradeResult, Bankruptcy)
+KINDS = (
+    Instrument, RiskModel, Account, Control, InsuranceFund, MarkPrice, AccountUpdate, ForcedTradeResult, Bankruptcy
+)  # fmt: skip
 
 
 def order(message):
