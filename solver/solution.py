@@ -1,5 +1,6 @@
 """What a solve gives back. A field that has no meaning for a policy is None; nothing is ever NaN."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,10 +36,19 @@ class Solution:
     score: np.ndarray | None = None  # float[P], queues only
     kkt_residual: float | None = None
     clearing_residual_lots: float | None = None
-    # Expected loss over solvent accounts, relaxed: has no meaning without a risk model.
-    objective_before: float | None = None
-    objective_after: float | None = None
+    # Gives the two below when somebody asks: a pass over the whole book.
+    objective: Callable[[], tuple[float, float]] | None = None
     iterations: int = 0
+
+    @property
+    def objective_before(self):
+        """Expected loss over solvent accounts before anything is taken; None without a risk model."""
+        return None if self.objective is None else self.objective()[0]
+
+    @property
+    def objective_after(self):
+        """Expected loss over solvent accounts after the relaxed reductions; None without a risk model."""
+        return None if self.objective is None else self.objective()[1]
 
 
 def invalid(policy, options, reason):

@@ -5,18 +5,20 @@ import numpy as np
 from solver.insolvent import take_insolvent
 from solver.items import collect
 from solver.policies import isolated, queues
+from solver.policies.risk import minimise, one_factor, unfit
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
 
-POLICIES = ("waterfill", *(f"queue:{name}" for name in queues.NAMES))
+PRICED = ("risk", "factor")  # policies that minimise an expected loss
+POLICIES = (*PRICED, "waterfill", *(f"queue:{name}" for name in queues.NAMES))
 
 
-def misfit(problem, policy, protect_principal):
+def misfit(problem, policy, protect_principal, risk):
     """The sentence why this policy cannot run on this problem, or an empty string."""
-    if policy == "risk":
-        return "policy risk is not built yet; use one of " + ", ".join(POLICIES)
     if policy not in POLICIES:
         return f"policy must be one of {', '.join(POLICIES)}, was {policy!r}"
+    if policy in PRICED and (reason := unfit(problem, policy, risk)):
+        return reason
     if problem.entry_price is None and policy == "queue:pnl_leverage":
         return "policy queue:pnl_leverage needs entry_price"
     if problem.entry_price is None and protect_principal:
@@ -24,17 +26,17 @@ def misfit(problem, policy, protect_principal):
     return ""
 
 
-def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):  # noqa: ARG001  policy `risk`
+def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):
     """Allocate every demand of a Problem; never raises on a valid one, never silently short."""
     options = {"protect_principal": bool(protect_principal), "lots": bool(lots)}
-    reason = misfit(problem, policy, protect_principal)
+    reason = misfit(problem, policy, protect_principal, risk)
     if reason:
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
     fast = policy == "waterfill" and isolated.fits(problem)
     if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
         return solution
-    items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
+    items, broke = collect(problem, bool(protect_principal), merge=not policy.startswith("queue:"))
     rows, taken, from_insolvent = take_insolvent(problem, *broke)
     size = problem.account.size
     relaxed = np.zeros(size)
@@ -46,6 +48,9 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
     asked = problem.demand_lots - from_insolvent
     if policy == "waterfill":
         filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
+    elif policy in PRICED:
+        model = one_factor(risk) if policy == "factor" else risk
+        filled = minimise(problem, items, asked, relaxed, reduction, available, model, solution)
     else:
         filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
     solution.relaxed_lots, solution.reduction_lots = relaxed, reduction

@@ -8,7 +8,8 @@ Per unit of notional taken, c_j = s_j (Sigma y)_j, dl_j the haircut and s_j the 
     kc = (g k^2 - H) / sigma^3,   kx = -g k / sigma^2,   kd = g / sigma.
 Rule 1: never NaN, whatever the account holds: variance 0 is its limit from above.
 Rule 2: where H is below 1e-150 a Student tail of weight 1e-200 is added: marginals that would underflow (Gaussian, many
-degrees of freedom) keep their order by leverage, and a Hessian. It changes nothing above 1e-190 by 1e-10.
+degrees of freedom) keep their order by leverage, and a Hessian. Above 1e-190 it is below 1e-10 of any value, and where
+it sets in, 1e-50 of it.
 """
 
 import math

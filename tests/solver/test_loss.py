@@ -173,7 +173,7 @@ def test_without_variance_the_loss_is_what_is_missing(nu):
     tail = tail_of(nu)
     assert curves(0.0, -3.0, tail)[0] == pytest.approx(3.0, rel=1e-15)
     assert curves(0.0, -3.0, tail)[2] == pytest.approx(1.0, rel=1e-15)
-    assert curves(0.0, 3.0, tail)[0] < (1e-1 if nu < 1.5 else 1e-10)
+    assert curves(0.0, 3.0, tail)[0] < 1e-28
 
 
 @pytest.mark.parametrize("nu", TAILS)

@@ -1,0 +1,284 @@
+"""Whole lots of one demand of policy `risk`: as if taken one at a time from the largest present marginal.
+
+An account that holds n lots, net and on the demanded side, stands at the marginal m(n), which rises with n because the
+expected loss is convex; the lots taken one at a time are then the z largest m(n) of all, ties by tie rank.
+In floating point m(n) rises only as far as lots are coarser than rounding. So the rule reads its *envelope*: whether an
+account keeps more than n lots at a level is asked bit by bit of n, which is the same question whatever it held before.
+That makes z and then z' the same lots as z + z', exactly. Where nothing is in doubt the envelope is m itself.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from solver.loss.model import curves
+from solver.loss.scenarios import evaluate
+from solver.optimum.account import ULP, Model
+
+BITS = 56
+OFFSET = 2**55  # makes every number of net lots positive
+ENUMERATED_MAX = 4096
+# Relative to the relaxed level: far above what its certificate allows a relaxed reduction to be off by.
+CERTAIN = 1e-6
+
+
+class One(NamedTuple):
+    """One item per account, in the order of ties."""
+
+    factor: np.ndarray  # float[n, F], of everything else the account holds
+    variance: np.ndarray  # float[n]
+    equity: np.ndarray  # float[n]
+    net: np.ndarray  # int64[n], lots held on the demanded side less those on the other
+    free: np.ndarray  # int64[n], lots that may be taken
+    loading: np.ndarray  # float[F], side times the asset's
+    idiosyncratic: float
+    price: float  # notional of a lot
+    haircut: float  # per unit of notional
+    model: Model
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def present(n, i, one):
+    """Marginal of item i that is left with n net lots."""
+    if one.model.weight.size > 0:
+        return in_scenarios(n, i, one)[0]
+    y = n * one.price
+    v, c = one.variance[i] + one.idiosyncratic * y * y, one.idiosyncratic * y
+    for f in range(one.loading.size):
+        x = one.factor[i, f] + one.loading[f] * y
+        v += x * x
+        c += one.loading[f] * x
+    own = one.equity[i] - one.haircut * ((one.net[i] - n) * one.price)
+    _, rr, survival, _, _, _ = curves(v, own, one.model.tail)
+    return rr * c - survival * one.haircut
+
+
+@njit(cache=True, error_model="numpy")
+def in_scenarios(n, i, one):
+    """What `doubted` says, for scenarios, whose returns are the loadings."""
+    y = n * one.price
+    exposure = np.empty(one.loading.size)
+    for s in range(exposure.size):
+        exposure[s] = one.factor[i, s] + one.loading[s] * y
+    own = one.equity[i] - one.haircut * ((one.net[i] - n) * one.price)
+    variance = one.variance[i] + one.idiosyncratic * y * y
+    marginal, size, hessian = np.empty(1), np.empty(1), np.empty((1, 1))
+    loading = np.empty((1, exposure.size))
+    loading[0] = one.loading
+    zero = np.zeros(1, np.int64)
+    cross, haircut = np.array([one.idiosyncratic * y]), np.array([one.haircut])
+    _, rr = evaluate(
+        own, variance, exposure, one.model.weight, loading, zero, cross, haircut, one.model.tail, marginal, size, hessian
+    )
+    return marginal[0], 1e-12 * size[0], (hessian[0, 0] + rr * one.idiosyncratic) * one.price
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def doubted(n, i, one):
+    """(m, a bound on its rounding, its rise per lot) of item i left with n net lots."""
+    if one.model.weight.size > 0:
+        return in_scenarios(n, i, one)
+    y = n * one.price
+    size = one.idiosyncratic * y * y
+    v, c, spread = one.variance[i] + size, one.idiosyncratic * y, one.idiosyncratic
+    of_v, of_c = v, abs(c)
+    for f in range(one.loading.size):
+        x = one.factor[i, f] + one.loading[f] * y
+        terms = abs(one.factor[i, f]) + abs(one.loading[f] * y)
+        v += x * x
+        c += one.loading[f] * x
+        of_v += abs(x) * terms
+        of_c += abs(one.loading[f]) * terms
+        spread += one.loading[f] * one.loading[f]
+    paid = one.haircut * ((one.net[i] - n) * one.price)
+    own, d = one.equity[i] - paid, one.haircut
+    _, rr, survival, kc, kx, kd = curves(v, own, one.model.tail)
+    error = rr * of_c + abs(kc * c) * of_v + survival * abs(d) + (abs(kx * c) + kd * abs(d)) * (abs(own) + abs(paid))
+    rise = rr * spread + kc * c * c + 2.0 * kx * c * d + kd * d * d
+    return rr * c - survival * d, 16.0 * ULP * error, rise * one.price
+
+
+@njit(cache=True, error_model="numpy")
+def by_bits(eta, i, one):
+    """Net lots that item i keeps at level eta, read from the highest bit down; the envelope's definition."""
+    kept = 0
+    for bit in range(BITS - 1, -1, -1):
+        more = kept | (1 << bit)
+        if present(more - OFFSET, i, one) <= eta:
+            kept = more
+    return kept - OFFSET
+
+
+@njit(cache=True, error_model="numpy")
+def envelope(n, i, one):
+    """The smallest level at which item i keeps n net lots or more, never falling with n."""
+    m, error, _ = doubted(n, i, one)
+    below, error_below, _ = doubted(n - 1, i, one)
+    above, error_above, _ = doubted(n + 1, i, one)
+    if below + error_below < m - error and m + error < above - error_above:
+        return m
+    whole = n + OFFSET
+    level = -np.inf
+    for bit in range(BITS):
+        prefix = ((whole >> (bit + 1)) << (bit + 1)) | (1 << bit)
+        value = present(prefix - OFFSET, i, one)
+        level = max(level, value) if whole & (1 << bit) else min(level, value)
+    return level
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def kept_at(eta, i, one, low, high, guess):
+    """Net lots that item i keeps at level eta, at least `low` and below `high`, and the most that m may be there.
+
+    At `low` it is known to be below eta, or gives no more than that: -inf is returned for it.
+    """
+    n, step = guess, 1
+    from_low = from_high = False
+    largest = -np.inf
+    while high - low > 1:
+        n = min(max(n, low + 1), high - 1)
+        m, error, _ = doubted(n, i, one)
+        if abs(m - eta) <= error:
+            low = min(max(by_bits(eta, i, one), low), high - 1)
+            largest = np.inf
+            break
+        if m > eta:
+            high, from_high = n, True
+        else:
+            low, from_low, largest = n, True, m + error
+        if from_low and from_high:
+            n = low + (high - low) // 2
+        else:
+            n = low + step if from_low else high - step
+        step *= 2
+    return low, largest
+
+
+@njit(cache=True, error_model="numpy")
+def likely_bracket(one, relaxed, level):
+    """Levels between which the last lot most likely is taken, from what is open at the relaxed level."""
+    active, response = 0, 0.0  # items, and lots that a level higher by one would leave
+    for i in range(relaxed.size):
+        if (relaxed[i] > 0.0) & (relaxed[i] < one.free[i]):
+            _, _, rise = doubted(one.net[i] - relaxed[i], i, one)
+            response += 1.0 / rise if rise > 0.0 else 0.0
+            active += 1
+    # About half a lot too many per open item is above the relaxed level: start where the count should be right.
+    lot = 1.0 / response if response > 0.0 else 0.0
+    width = max((4.0 * np.sqrt(float(active)) + 2.0) * lot, 1e-14 * abs(level), 1e-300)
+    return level + 0.5 * active * lot - width, level + 0.5 * active * lot + width
+
+
+@njit(cache=True, error_model="numpy")
+def count_between(low, high, one, relaxed, level, x, spans, open_items):
+    """Lots above `high` (written to x, summed), and items with lots in (low, high]: count, lots."""
+    above = between = found = 0
+    certain = low > level + CERTAIN * abs(level)  # of what is kept at the relaxed level
+    for i in range(relaxed.size):
+        net, free = one.net[i], one.free[i]
+        if certain and relaxed[i] == 0.0:
+            x[i] = 0
+            continue
+        guess = net - np.int64(np.ceil(relaxed[i]))
+        least = guess if certain else net - free
+        kept, largest = kept_at(high, i, one, least, net + 1, guess)
+        x[i] = net - kept
+        above += x[i]
+        if largest > low:
+            fewer, _ = kept_at(low, i, one, least, kept + 1, kept)
+            if fewer < kept:
+                open_items[found] = i
+                spans[found] = kept - fewer
+                found += 1
+                between += kept - fewer
+    return above, between, found
+
+
+@njit(cache=True, error_model="numpy")
+def one_demand(one, relaxed, level, z, x):
+    """Write to x the z lots taken one at a time, 0 < z < all, given the relaxed lots and their level.
+
+    The bracket of levels in which the last one is looked for is a hint: where it is wrong it is moved.
+    """
+    low, high = likely_bracket(one, relaxed, level)
+    width = 0.5 * (high - low)
+    spans, open_items = np.empty(relaxed.size, np.int64), np.empty(relaxed.size, np.int64)
+    while True:
+        above, between, found = count_between(low, high, one, relaxed, level, x, spans, open_items)
+        if above <= z <= above + between:
+            break
+        width *= 8.0
+        low, high = (high, high + width) if above > z else (low - width, low)
+    left = z - above
+    while left > 0:
+        key_min, key_max = key_range(one, x, spans, open_items, found)
+        if key_min == key_max:
+            for c in range(found):  # all equal: by tie rank, each item as far as it goes
+                part = min(left, spans[c])
+                x[open_items[c]] += part
+                left -= part
+            break
+        if between <= ENUMERATED_MAX:
+            enumerated(one, x, spans, open_items, found, between, left)
+            break
+        middle = key_min + (key_max - key_min) * (1.0 - left / between)
+        if not (middle > key_min and middle < key_max):
+            middle = key_min + 0.5 * (key_max - key_min)
+        if not middle < key_max:
+            middle = key_min
+        left, between, found = halve(middle, one, x, spans, open_items, found, left)
+
+
+@njit(cache=True, error_model="numpy")
+def key_range(one, x, spans, open_items, found):
+    """Smallest and largest level of the lots still in question."""
+    key_min, key_max = np.inf, -np.inf
+    for c in range(found):
+        i = open_items[c]
+        key_max = max(key_max, envelope(one.net[i] - x[i], i, one))
+        key_min = min(key_min, envelope(one.net[i] - x[i] - spans[c] + 1, i, one))
+    return key_min, key_max
+
+
+@njit(cache=True, error_model="numpy")
+def halve(middle, one, x, spans, open_items, found, left):
+    """Keep the part of the lots in question, above `middle` or not above it, in which the last missing lot lies."""
+    parts = np.empty(found, np.int64)
+    upper = 0
+    for c in range(found):
+        i = open_items[c]
+        most = one.net[i] - x[i]
+        parts[c] = most - kept_at(middle, i, one, most - spans[c], most + 1, most - spans[c] // 2)[0]
+        upper += parts[c]
+    keep_upper = upper >= left
+    if not keep_upper:
+        left -= upper
+    between = kept = 0
+    for c in range(found):
+        i, part = open_items[c], parts[c]
+        if not keep_upper:
+            x[i] += part
+            part = spans[c] - part
+        if part > 0:
+            open_items[kept] = i
+            spans[kept] = part
+            kept += 1
+            between += part
+    return left, between, kept
+
+
+@njit(cache=True, error_model="numpy")
+def enumerated(one, x, spans, open_items, found, between, left):
+    """Few lots in question: sort them by level, ties by tie rank."""
+    keys, owner = np.empty(between), np.empty(between, np.int64)
+    n = 0
+    for c in range(found):
+        i = open_items[c]
+        for step in range(spans[c]):
+            keys[n] = -envelope(one.net[i] - x[i] - step, i, one)
+            owner[n] = i
+            n += 1
+    order = np.argsort(keys, kind="mergesort")
+    for c in order[:left]:
+        x[owner[c]] += 1

@@ -1,0 +1,133 @@
+"""One account at a point of its box: exposures, marginals and curvature of its expected loss, in notional.
+
+An item keeps the share w of what may be taken and gives the share u = 1 - w. With side s, scale matrix
+Sigma = B B' + diag(D), remaining positions y and haircuts d per notional (Campbell et al. 2026, section 3 for L):
+    v = y' Sigma y,  c = s (Sigma y),  E = equity after the haircuts,  L(v, E) the expected loss
+    m = -dL/dx = rr c - S d,
+    Hessian of L in x = rr s Sigma s + kc c c' + kx (c d' + d c') + kd d d'
+where rr, S, kc, kx, kd are what `solver.loss.model.curves` returns for (v, E).
+
+Rule 1: what remains is added up from what is kept, E from what the haircuts leave: no digit is lost near full closure.
+Rule 2: the kernels are inlined, because a NamedTuple handed over at every account costs two to three times the sums.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+ULP = 2.3e-16
+
+
+class Model(NamedTuple):
+    """A loss model as the kernels take it."""
+
+    tail: np.ndarray  # of `solver.loss.model.tail_of`
+    weight: np.ndarray  # float[S] of scenarios, whose returns are then the loadings; empty for an elliptical model
+
+
+def least_equity(candidates, demands):
+    """Candidates whose equity is the least in the box, every haircut above 0 paid; above 0 against rounding.
+
+    From there E is a sum of terms above 0: an account that the haircuts bring to the edge has no digit to lose.
+    """
+    k, holder = candidates.demand, np.repeat(np.arange(candidates.account.size), np.diff(candidates.start))
+    haircut = np.maximum(demands.haircut[k], 0.0) * candidates.available
+    paid = np.bincount(holder, haircut, candidates.account.size)
+    # The eligibility filter leaves at least 0; where nothing is left, L would have a kink at full closure.
+    least = np.maximum(candidates.equity - paid, 1e-15 * np.abs(candidates.equity))
+    return candidates._replace(equity=np.where(paid > 0.0, least, candidates.equity))
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def remaining(p, candidates, w):
+    """Signed notional of item p that is left, on its side, less the account's other leg of the asset."""
+    rest = candidates.kept[p] + candidates.available[p] * w[p]
+    other = candidates.mirror[p]
+    return rest - (candidates.kept[other] + candidates.available[other] * w[other]) if other >= 0 else rest
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def exposure(i, candidates, demands, u, w, factor, c):
+    """Return (v, E) of account i; fills c float[n] and factor float[F], its factor exposures.
+
+    candidates as `least_equity` gives them.
+    """
+    first, last = candidates.start[i], candidates.start[i + 1]
+    variance, equity = candidates.variance[i], candidates.equity[i]
+    for f in range(factor.size):
+        factor[f] = candidates.factor[i, f]
+    for p in range(first, last):
+        k = candidates.demand[p]
+        rest = candidates.kept[p] + candidates.available[p] * w[p]
+        for f in range(factor.size):
+            factor[f] += rest * demands.loading[k, f]
+        net = remaining(p, candidates, w)
+        c[p - first] = demands.idiosyncratic[k] * net
+        if candidates.mirror[p] < p:  # the two legs of an asset are one net position
+            variance += c[p - first] * net
+        haircut = demands.haircut[k] * candidates.available[p]
+        equity += haircut * w[p] if haircut > 0.0 else -haircut * u[p]
+    for f in range(factor.size):
+        variance += factor[f] * factor[f]
+    for p in range(first, last):
+        k = candidates.demand[p]
+        for f in range(factor.size):
+            c[p - first] += demands.loading[k, f] * factor[f]
+    return variance, equity
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def marginals(i, candidates, demands, rr, survival, c, m):
+    """Fill m float[I] for the items of account i: risk removed per unit of notional."""
+    first = candidates.start[i]
+    for p in range(first, candidates.start[i + 1]):
+        m[p] = rr * c[p - first] - survival * demands.haircut[candidates.demand[p]]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def curvature(p, o, first, candidates, demands, rr, kc, kx, kd, c):
+    """Second derivative of the expected loss in the items p and o of the account whose items begin at `first`."""
+    k, j = candidates.demand[p], candidates.demand[o]
+    scale = 0.0
+    for f in range(demands.loading.shape[1]):
+        scale += demands.loading[k, f] * demands.loading[j, f]
+    if p == o:
+        scale += demands.idiosyncratic[k]
+    elif candidates.mirror[p] == o:
+        scale -= demands.idiosyncratic[k]
+    d, e = demands.haircut[k], demands.haircut[j]
+    return rr * scale + kc * c[p - first] * c[o - first] + kx * (c[p - first] * e + d * c[o - first]) + kd * d * e
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bound):
+    """Fill bound float[I]: a few ulp of the sizes of all terms that make up each marginal of account i.
+
+    factor and c as `exposure` left them; gross float[F] is scratch; curves the tuple (loss, rr, survival, kc, kx, kd).
+    """
+    _, rr, survival, kc, kx, kd = curves
+    first, last = candidates.start[i], candidates.start[i + 1]
+    for f in range(gross.size):
+        gross[f] = abs(candidates.factor[i, f])
+    of_equity, of_variance = abs(equity), candidates.variance[i]
+    for p in range(first, last):
+        k = candidates.demand[p]
+        size = abs(candidates.kept[p]) + candidates.available[p] * w[p]
+        of_equity += abs(demands.haircut[k]) * candidates.available[p] * u[p]
+        of_variance += demands.idiosyncratic[k] * size * size
+        for f in range(gross.size):
+            gross[f] += size * abs(demands.loading[k, f])
+    for f in range(gross.size):
+        of_variance += abs(factor[f]) * gross[f]
+    for p in range(first, last):
+        k, other = candidates.demand[p], candidates.mirror[p]
+        d = abs(demands.haircut[k])
+        size = abs(candidates.kept[p]) + candidates.available[p] * w[p]
+        if other >= 0:
+            size += abs(candidates.kept[other]) + candidates.available[other] * w[other]
+        size *= demands.idiosyncratic[k]
+        for f in range(gross.size):
+            size += abs(demands.loading[k, f]) * gross[f]
+        of_state = abs(kc * c[p - first]) * of_variance + (abs(kx * c[p - first]) + kd * d) * of_equity
+        bound[p] = 8 * ULP * (rr * size + survival * d) + 2 * ULP * of_state

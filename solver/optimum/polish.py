@@ -1,0 +1,161 @@
+"""Polish: Newton's method on a guess of which items stand at a bound; from near the optimum it ends at rounding.
+
+Rule: three guesses are needed. One believes the ratio of share and multiplier, one only clear cases, and one, where
+the loss is so flat that Newton's method only does harm, takes the inside point as it is but for what is at a bound.
+"""
+
+import numpy as np
+from numba import njit
+
+from solver.optimum.dense import factor, solve
+from solver.optimum.system import assemble, clearing, violation
+
+STEPS_MAX = 14
+TOLERANCE, CLEARING = 1e-9, 1e-12
+PROXIMAL = 1e-10  # of lambda / a, on the diagonal: where the loss is flat the items stay
+NONE, FREE, ALL = -1, 0, 1
+BOLD, CLEAR, CERTAIN = 0, 1, 2  # guesses
+
+
+@njit(cache=True, error_model="numpy")
+def _guess(candidates, demands, point, kind, side):
+    """Fill side int8[I] with NONE (nothing taken), FREE or ALL."""
+    for p in range(point.u.size):
+        k = candidates.demand[p]
+        level = abs(point.level[k]) + 1e-300
+        u, w, low, high = point.u[p], point.w[p], point.low[p], point.high[p]
+        if kind == BOLD:
+            none, whole = u < w and u < 1e-3 and u * level < low, w < u and w < 1e-3 and w * level < high
+        elif kind == CLEAR:
+            none, whole = u < 1e-4 and low > 1e-3 * level, w < 1e-4 and high > 1e-3 * level
+        else:
+            share = demands.asked[k] / demands.total[k]
+            none, whole = u < 1e-14 * share and low > high, w < 1e-14 * (1.0 - share) and high > low
+        side[p] = NONE if none else ALL if whole else FREE
+
+
+@njit(cache=True, error_model="numpy")
+def _release(candidates, sys, level, floor, inside, side, u, w):
+    """Items at a bound whose marginal has the wrong sign become free, where they were inside: there is curvature."""
+    count = 0
+    for p in range(u.size):
+        k = candidates.demand[p]
+        over = sys.marginal[p] - level[k]
+        least = 0.5 * TOLERANCE * max(abs(level[k]), floor[k]) + sys.rounding[p]
+        if (side[p] == NONE and over > least) or (side[p] == ALL and -over > least):
+            side[p] = FREE
+            u[p], w[p] = inside.u[p], inside.w[p]
+            count += 1
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _level_between(candidates, sys, side, level):
+    """Where a demand has no free item, every level between the marginals of its two bounds is optimal."""
+    low, high = np.full(level.size, -np.inf), np.full(level.size, np.inf)
+    for p in range(side.size):
+        k = candidates.demand[p]
+        if side[p] == NONE:
+            low[k] = max(low[k], sys.marginal[p])
+        elif side[p] == ALL:
+            high[k] = min(high[k], sys.marginal[p])
+    for k in range(level.size):
+        if sys.S[k, k] == 0.0:
+            if low[k] > high[k]:
+                level[k] = 0.5 * (low[k] + high[k])
+            else:
+                level[k] = min(max(level[k], low[k]), high[k])
+
+
+@njit(cache=True, error_model="numpy")
+def _free_nearest(candidates, demands, sys, level, short, side):
+    """A demand that does not clear and has no free item: the one nearest to its level becomes free."""
+    count = 0
+    for k in range(level.size):
+        if sys.S[k, k] == 0.0 and abs(short[k]) > CLEARING * demands.asked[k]:
+            nearest, distance = -1, np.inf
+            for p in range(side.size):
+                if candidates.demand[p] == k and side[p] == (NONE if short[k] > 0.0 else ALL):
+                    if abs(sys.marginal[p] - level[k]) < distance:
+                        nearest, distance = p, abs(sys.marginal[p] - level[k])
+            if nearest >= 0:
+                side[nearest] = FREE
+                count += 1
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _step(candidates, sys, dlevel, side, u, w):
+    """Move the free items; who leaves the box stays at its bound."""
+    for i in range(candidates.account.size):
+        first, last = candidates.start[i], candidates.start[i + 1]
+        n = 0
+        for p in range(first, last):
+            n += sys.free[p]
+        at = sys.offset[i]
+        for p in range(first, last):
+            if not sys.free[p]:
+                continue
+            d = sys.answer[p]
+            for o in range(first, last):
+                if sys.free[o]:
+                    d += sys.inverse[at] * dlevel[candidates.demand[o]]
+                    at += 1
+            d /= -candidates.available[p]
+            if u[p] < 0.5:
+                u[p] += d
+                w[p] = 1.0 - u[p]
+            else:
+                w[p] -= d
+                u[p] = 1.0 - w[p]
+            if u[p] <= 0.0:
+                u[p], w[p], side[p] = 0.0, 1.0, NONE
+            elif w[p] <= 0.0:
+                u[p], w[p], side[p] = 1.0, 0.0, ALL
+
+
+@njit(cache=True, error_model="numpy")
+def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
+    for p in range(u.size):
+        k = candidates.demand[p]
+        sys.free[p] = side[p] == FREE
+        sys.theta[p] = PROXIMAL * max(abs(level[k]), 1e-10 * floor[k]) / candidates.available[p]
+    assemble(candidates, demands, model, level, u, w, True, sys)
+
+
+@njit(cache=True, error_model="numpy")
+def polish(candidates, demands, model, floor, inside, kind, sys):
+    """Return (violation, clearing, steps, level, u, w) of Newton's method from an inside Point."""
+    level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
+    side = np.empty(u.size, np.int8)
+    _guess(candidates, demands, inside, kind, side)
+    for p in range(u.size):
+        if side[p] == NONE:
+            u[p], w[p] = 0.0, 1.0
+        elif side[p] == ALL:
+            u[p], w[p] = 1.0, 0.0
+    K = level.size
+    U, scale, short = np.empty((K, K)), np.empty(K), np.empty(K)
+    sys.pull[:] = 0.0
+    worst = uncleared = np.inf
+    for step in range(STEPS_MAX):
+        _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
+        uncleared = clearing(candidates, demands, u, w, short)
+        _level_between(candidates, sys, side, level)
+        worst = violation(candidates, sys, level, floor, u, w, 0.0)
+        if worst <= TOLERANCE and uncleared <= CLEARING:
+            return worst, uncleared, step, level, u, w
+        if step > 5 and worst > 1e6:
+            break
+        freed = _release(candidates, sys, level, floor, inside, side, u, w)
+        freed += _free_nearest(candidates, demands, sys, level, short, side)
+        if freed > 0:
+            _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
+            clearing(candidates, demands, u, w, short)
+        factor(sys.S, U, scale)
+        dlevel = solve(sys.S, U, scale, -(short + sys.sum_answer))
+        if not np.isfinite(dlevel).all():
+            break
+        _step(candidates, sys, dlevel, side, u, w)
+        level += dlevel
+    return worst, uncleared, STEPS_MAX, level, u, w

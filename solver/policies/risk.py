@@ -1,0 +1,102 @@
+"""Policies `risk` and `factor`: the allocation that leaves the smallest expected loss of all accounts together.
+
+minimise sum_i E[max(0, -(E_i - d.x_i + y_i . R))] over what may be taken, every demand being met (Campbell et al. 2026):
+y_i the remaining notional of account i, E_i its equity, d haircuts per unit, R the returns over the horizon.
+`factor` is the case of one factor and nothing else, R = beta f. At the mark the optimum is then the same for every
+distribution of f: accounts above a level of factor leverage beta . y / E are drained to it. One distribution is as good
+as another, so it is found as `risk` with a Student t of 4 degrees of freedom.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from solver.items import spread
+from solver.loss.model import tail_of
+from solver.lots_marginal import in_lots
+from solver.objective import Rows, added_up, least_marginals, losses
+from solver.optimum.account import Model
+from solver.optimum.candidates import gather
+from solver.optimum.core import solve_core
+from solver.risk import RiskModel, Scenarios
+from solver.solution import NOT_CONVERGED, OPTIMAL
+
+KKT_MAX = 1e-8
+FACTOR_TAIL = 4.0
+
+
+@cache
+def tail(nu):
+    """The table of a tail, made once in a process."""
+    return tail_of(nu)
+
+
+def one_factor(risk):
+    """The risk model that policy `factor` minimises."""
+    return RiskModel(risk.loadings, np.zeros(risk.loadings.shape[0]), FACTOR_TAIL)
+
+
+def unfit(problem, policy, risk):
+    """The sentence why these policies cannot run with this risk model, or an empty string."""
+    wanted = "RiskModel(...) of one factor" if policy == "factor" else "RiskModel(...) or Scenarios(...)"
+    if not isinstance(risk, RiskModel if policy == "factor" else RiskModel | Scenarios):
+        return f"policy {policy} needs risk={wanted}"
+    assets = risk.loadings.shape[0] if isinstance(risk, RiskModel) else risk.returns.shape[1]
+    if assets != problem.mark_price.size:
+        return f"the risk model must have one row per asset, {problem.mark_price.size}, had {assets}"
+    if policy == "factor" and risk.loadings.shape[1] != 1:
+        return f"policy factor needs a risk model of one factor, had {risk.loadings.shape[1]}"
+    return ""
+
+
+def columns_of(risk):
+    """(loadings float[M, C], variances float[M], Model): scenarios are factors whose loadings are their returns."""
+    if isinstance(risk, Scenarios):
+        return np.ascontiguousarray(risk.returns.T), risk.kernel_variance, Model(tail(np.inf), risk.weights)
+    return risk.loadings, risk.idiosyncratic, Model(tail(risk.tail), np.zeros(0))
+
+
+def minimise(problem, items, asked, relaxed, reduction, available, risk, solution):
+    """Fill `asked` lots per demand from solvent `items`; adds to relaxed and reduction (None: relaxed only)."""
+    loading, idiosyncratic, model = columns_of(risk)
+    k_of_item = np.repeat(np.arange(asked.size), np.diff(items.start))
+    demand = np.full(problem.account.size, -1, dtype=np.int64)
+    demand[items.entry] = k_of_item
+    for item, rows in items.split.items():
+        demand[rows] = k_of_item[item]
+    candidates, demands = gather(problem, demand, asked, available, loading, idiosyncratic)
+    total = np.append(0, np.cumsum(items.available))
+    total = total[items.start[1:]] - total[items.start[:-1]]
+    z = np.minimum(asked, total)
+    whole = (z > 0) & (z == total)
+    x = np.where(whole[k_of_item], items.available, 0)
+    lots, price = x.copy(), np.zeros(asked.size)
+    x = x.astype(np.float64)
+    solution.kkt_residual, solution.clearing_residual_lots, solution.status = 0.0, 0.0, OPTIMAL
+    if demands.index.size:
+        optimum = solve_core(candidates, demands, model)
+        item_of = np.empty(problem.account.size, dtype=np.int64)
+        item_of[items.entry] = np.arange(items.entry.size)
+        item = item_of[candidates.row]
+        free = items.available[item]
+        # From whichever share is the smaller: near full closure it is what is kept that has digits.
+        x[item] = np.where(optimum.u < 0.5, free * optimum.u, free - free * optimum.w)
+        price[demands.index] = optimum.level
+        solution.kkt_residual, solution.iterations = optimum.kkt, optimum.iterations
+        solution.clearing_residual_lots = float(optimum.clearing * z[demands.index].max())
+        solution.status = OPTIMAL if optimum.converged and optimum.kkt <= KKT_MAX else NOT_CONVERGED
+        if reduction is not None:
+            lot = problem.lot_price[problem.demand_asset[demands.index]]
+            lots[item] = in_lots(candidates, demands, lot, model, x[item], free, z[demands.index], optimum.level)
+    spread(items, x, relaxed, available)
+    if reduction is not None:
+        spread(items, lots, reduction, available)
+    rows = Rows(
+        problem.account, problem.asset, problem.quantity_lots, demand, problem.equity, problem.lot_price,
+        problem.haircut, problem.demand_side, loading, idiosyncratic, model,
+    )  # fmt: skip
+    if whole.any():
+        price = np.where(whole, least_marginals(rows, relaxed, whole), price)
+    solution.shadow_price = price
+    solution.objective = cache(lambda: tuple(added_up(column) for column in losses(rows, relaxed)))
+    return z

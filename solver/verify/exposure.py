@@ -1,0 +1,110 @@
+"""Exposures of accounts after some lots were taken, and the marginals of what may be asked, block by block of accounts.
+
+Plain sums in the order of rows; whole lots of one account and asset are added up before they are multiplied by a price.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from solver.verify.losses import ULP, Exposure, Item
+
+CELLS = 2**21  # of a block: rows times columns of the model
+
+
+@dataclass
+class Survey:
+    """Columns of the items, and the expected loss of every account."""
+
+    slope: np.ndarray  # m, per unit of notional
+    error: np.ndarray  # bound on its rounding
+    curvature: np.ndarray  # d2L/dx2
+    steepest: np.ndarray
+    loss: np.ndarray  # float[N]
+
+
+def blocks(problem, columns):
+    """Ranges of accounts whose rows and columns make up about CELLS cells."""
+    rows = max(CELLS // max(columns, 1), 1)
+    accounts = problem.equity.size
+    cuts = problem.account[rows::rows] if problem.account.size else np.zeros(0, dtype=np.int64)
+    # Accounts without rows are many only where rows are few; they cost a line each.
+    ends = np.unique(np.concatenate([[0], cuts, np.arange(rows, accounts, rows), [accounts]]))
+    return list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
+
+
+class Block:
+    """Rows of the accounts first..last-1, and the net positions they make up."""
+
+    def __init__(self, problem, law, first, last):
+        self.problem, self.law, self.first, self.size = problem, law, first, last - first
+        self.rows = slice(*np.searchsorted(problem.account, [first, last]).tolist())
+        self.account = problem.account[self.rows] - first
+        self.asset = problem.asset[self.rows]
+        self.lots = problem.quantity_lots[self.rows]
+        key = self.account * np.int64(problem.mark_price.size) + self.asset
+        self.pair, self.to_pair = np.unique(key, return_inverse=True)
+        self.pair_account, self.pair_asset = np.divmod(self.pair, max(problem.mark_price.size, 1))
+        held = np.bincount(self.to_pair, np.abs(self.lots), self.pair.size)
+        self.held = held * problem.lot_price[self.pair_asset]
+
+    def state(self, taken):
+        """Exposure of the accounts, and net notional per pair, with `taken` lots (float or int[P], or None) gone."""
+        p, law, pairs = self.problem, self.law, self.pair.size
+        left, equity = self.lots.astype(np.float64), p.equity[self.first : self.first + self.size]
+        gone = np.zeros(self.size)
+        if taken is not None:
+            lots = taken[self.rows]
+            left = left - np.sign(self.lots) * lots
+            k = p.demand_of[2 * self.asset + (self.lots < 0)]
+            given = np.where(k >= 0, p.haircut[k] if p.haircut.size else 0.0, 0.0) * lots
+            gone = np.bincount(self.account, np.abs(given), self.size)
+            equity = equity - np.bincount(self.account, given, self.size)
+        net = np.bincount(self.to_pair, left, pairs) * p.lot_price[self.pair_asset]
+        total = np.empty((self.size, law.loadings.shape[1]))
+        total_error = np.empty_like(total)
+        for c in range(total.shape[1]):
+            weight = law.loadings[self.pair_asset, c]
+            total[:, c] = np.bincount(self.pair_account, net * weight, self.size)
+            total_error[:, c] = 8 * ULP * np.bincount(self.pair_account, self.held * np.abs(weight), self.size)
+        idiosyncratic = law.idiosyncratic[self.pair_asset]
+        variance = np.bincount(self.pair_account, idiosyncratic * net * net, self.size)
+        noise = 16 * ULP * np.bincount(self.pair_account, idiosyncratic * np.abs(net) * self.held, self.size)
+        at_rest = (8 * ULP) ** 2 * np.bincount(self.pair_account, idiosyncratic * self.held**2, self.size)
+        equity_error = 8 * ULP * (np.abs(p.equity[self.first : self.first + self.size]) + gone)
+        return Exposure(total, variance, equity, total_error, noise + at_rest, equity_error), net
+
+    def items(self, asked, chosen, net, back):
+        """(Exposure index, Item) of the positions `chosen`, each with `back` lots of its own not taken."""
+        p, k = self.problem, asked.k[chosen]
+        asset, account = p.demand_asset[k], asked.account[chosen] - self.first
+        pair = np.searchsorted(self.pair, account * np.int64(p.mark_price.size) + asset)
+        side = p.demand_side[k].astype(np.float64)
+        position = net[pair] + side * back * p.lot_price[asset]
+        haircut = p.haircut[k] / p.lot_price[asset]
+        return account, pair, Item(
+            side, self.law.loadings[asset], self.law.idiosyncratic[asset], position, self.held[pair], haircut
+        )  # fmt: skip
+
+
+def survey(problem, law, asked, taken, back=None):
+    """Marginals of the positions `asked` with `taken` lots gone, but for `back` lots of a position itself."""
+    count, size = asked.k.size, problem.equity.size
+    out = Survey(*(np.empty(count) for _ in range(4)), np.zeros(size))
+    back = np.zeros(count) if back is None else back
+    for first, last in blocks(problem, law.loadings.shape[1]):
+        block = Block(problem, law, first, last)
+        state, net = block.state(taken)
+        out.loss[first:last] = law.loss(state)
+        chosen = slice(*np.searchsorted(asked.account, [first, last]).tolist())
+        if chosen.start == chosen.stop:
+            continue
+        account, pair, item = block.items(asked, chosen, net, back[chosen])
+        at = state.of(account)
+        moved = item.position - net[pair]
+        at.total = at.total + item.loading * moved[:, None]
+        at.variance = at.variance + item.idiosyncratic * (item.position**2 - net[pair] ** 2)
+        at.equity = at.equity + item.haircut * np.abs(moved)
+        out.slope[chosen], out.error[chosen], out.curvature[chosen] = law.slope(at, item)
+        out.steepest[chosen] = law.steepest(at, item)
+    return out
