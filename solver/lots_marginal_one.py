@@ -69,7 +69,18 @@ def in_scenarios(n, i, one):
     zero = np.zeros(1, np.int64)
     cross, haircut = np.array([one.idiosyncratic * y]), np.array([one.haircut])
     _, rr = evaluate(
-        own, variance, exposure, one.model.weight, loading, zero, cross, haircut, one.model.tail, marginal, size, hessian
+        own,
+        variance,
+        exposure,
+        one.model.weight,
+        loading,
+        zero,
+        cross,
+        haircut,
+        one.model.tail,
+        marginal,
+        size,
+        hessian,
     )
     return marginal[0], 1e-12 * size[0], (hessian[0, 0] + rr * one.idiosyncratic) * one.price
 

@@ -5,7 +5,7 @@ import numpy as np
 from solver.insolvent import take_insolvent
 from solver.items import collect
 from solver.policies import isolated, queues
-from solver.policies.risk import minimise, one_factor, unfit
+from solver.policies.risk import minimise, unfit
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
 
@@ -49,8 +49,7 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
     if policy == "waterfill":
         filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
     elif policy in PRICED:
-        model = one_factor(risk) if policy == "factor" else risk
-        filled = minimise(problem, items, asked, relaxed, reduction, available, model, solution)
+        filled = minimise(problem, items, asked, relaxed, reduction, available, risk, solution)
     else:
         filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
     solution.relaxed_lots, solution.reduction_lots = relaxed, reduction

@@ -8,13 +8,15 @@ Sigma = B B' + diag(D), remaining positions y and haircuts d per notional (Campb
 where rr, S, kc, kx, kd are what `solver.loss.model.curves` returns for (v, E).
 
 Rule 1: what remains is added up from what is kept, E from what the haircuts leave: no digit is lost near full closure.
-Rule 2: the kernels are inlined, because a NamedTuple handed over at every account costs two to three times the sums.
+Rule 2: kernels take one account at a time; only what is called once per pair of items is inlined.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from solver.loss.model import curves
 
 ULP = 2.3e-16
 
@@ -47,7 +49,7 @@ def remaining(p, candidates, w):
     return rest - (candidates.kept[other] + candidates.available[other] * w[other]) if other >= 0 else rest
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def exposure(i, candidates, demands, u, w, factor, c):
     """Return (v, E) of account i; fills c float[n] and factor float[F], its factor exposures.
 
@@ -77,31 +79,8 @@ def exposure(i, candidates, demands, u, w, factor, c):
     return variance, equity
 
 
-@njit(cache=True, error_model="numpy", inline="always")
-def marginals(i, candidates, demands, rr, survival, c, m):
-    """Fill m float[I] for the items of account i: risk removed per unit of notional."""
-    first = candidates.start[i]
-    for p in range(first, candidates.start[i + 1]):
-        m[p] = rr * c[p - first] - survival * demands.haircut[candidates.demand[p]]
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def curvature(p, o, first, candidates, demands, rr, kc, kx, kd, c):
-    """Second derivative of the expected loss in the items p and o of the account whose items begin at `first`."""
-    k, j = candidates.demand[p], candidates.demand[o]
-    scale = 0.0
-    for f in range(demands.loading.shape[1]):
-        scale += demands.loading[k, f] * demands.loading[j, f]
-    if p == o:
-        scale += demands.idiosyncratic[k]
-    elif candidates.mirror[p] == o:
-        scale -= demands.idiosyncratic[k]
-    d, e = demands.haircut[k], demands.haircut[j]
-    return rr * scale + kc * c[p - first] * c[o - first] + kx * (c[p - first] * e + d * c[o - first]) + kd * d * e
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bound):
+@njit(cache=True, error_model="numpy")
+def _rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bound):
     """Fill bound float[I]: a few ulp of the sizes of all terms that make up each marginal of account i.
 
     factor and c as `exposure` left them; gross float[F] is scratch; curves the tuple (loss, rr, survival, kc, kx, kd).
@@ -131,3 +110,40 @@ def rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bou
             size += abs(demands.loading[k, f]) * gross[f]
         of_state = abs(kc * c[p - first]) * of_variance + (abs(kx * c[p - first]) + kd * d) * of_equity
         bound[p] = 8 * ULP * (rr * size + survival * d) + 2 * ULP * of_state
+
+
+@njit(cache=True, error_model="numpy")
+def evaluate(i, candidates, demands, model, u, w, scratch, c, m, bound):
+    """Fill marginals m float[I] and their rounding for account i; return (v, its curves).
+
+    scratch float[2, F]; c float[n] stays for `hessian`.
+    """
+    variance, equity = exposure(i, candidates, demands, u, w, scratch[0], c)
+    shape = curves(variance, equity, model.tail)
+    first = candidates.start[i]
+    for p in range(first, candidates.start[i + 1]):
+        m[p] = shape[1] * c[p - first] - shape[2] * demands.haircut[candidates.demand[p]]
+    _rounding(i, candidates, demands, u, w, equity, shape, scratch[0], scratch[1], c, bound)
+    return variance, shape
+
+
+@njit(cache=True, error_model="numpy")
+def hessian(i, candidates, demands, shape, c, free, n, K):
+    """Fill the upper triangle of K[:n, :n] with the Hessian in the items free[:n] of account i."""
+    _, rr, _, kc, kx, kd = shape
+    first = candidates.start[i]
+    for x in range(n):
+        p = free[x]
+        k, cp = candidates.demand[p], c[p - first]
+        d = demands.haircut[k]
+        for z in range(x, n):
+            j, co = candidates.demand[free[z]], c[free[z] - first]
+            scale = 0.0
+            for f in range(demands.loading.shape[1]):
+                scale += demands.loading[k, f] * demands.loading[j, f]
+            if z == x:
+                scale += demands.idiosyncratic[k]
+            elif candidates.mirror[p] == free[z]:
+                scale -= demands.idiosyncratic[k]
+            e = demands.haircut[j]
+            K[x, z] = rr * scale + kc * cp * co + kx * (cp * e + d * co) + kd * d * e

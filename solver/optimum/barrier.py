@@ -13,14 +13,15 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import assemble, clearing, evaluate
+from solver.optimum.system import assemble, clearing, evaluate_all
 
 STEPS_MAX = 200
 HALVINGS = 11
 # Multipliers farther than this factor from mu / u stop steps: with 1e8 one problem in a hundred failed.
 SPREAD = 100.0
 ULP = 4e-16
-TIE = 1e3
+# Shares do not run ahead of the marginals: where these fall like a Gaussian's, Newton divides them by e a step.
+BALANCE = 1e3
 
 
 class Point(NamedTuple):
@@ -38,7 +39,7 @@ def start(candidates, demands, model, sys):
     share, kept = demands.asked / demands.total, (demands.total - demands.asked) / demands.total
     k = candidates.demand
     u, w = share[k], np.maximum(kept, 1e-17)[k]
-    evaluate(candidates, demands, model, u, w, sys)
+    evaluate_all(candidates, demands, model, u, w, sys)
     size = demands.index.size
     level = np.bincount(k, candidates.available * sys.marginal, size) / np.bincount(k, candidates.available, size)
     room = np.minimum(u, w)
@@ -81,9 +82,8 @@ def _direction(candidates, sys, point, mu, second, dlevel, old, new):
 
 
 @njit(cache=True, error_model="numpy")
-def _second_order(candidates, sys, point, step):
-    """sys.pull := K^-1 of the products that a full affine step would leave; return its sums per demand."""
-    sums = np.zeros(sys.sum_pull.size)
+def _second_order(candidates, sys, point, step, aim):
+    """sys.pull := K^-1 of the products that a full affine step would leave; its sums per demand go off aim float[K]."""
     for i in range(candidates.account.size):
         first, last = candidates.start[i], candidates.start[i + 1]
         n = last - first
@@ -94,8 +94,7 @@ def _second_order(candidates, sys, point, step):
                 q = first + o
                 t += sys.inverse[row + o] * step[0][q] * (step[1][q] / point.u[q] + step[2][q] / point.w[q])
             sys.pull[p] = t
-            sums[candidates.demand[p]] += t
-    return sums
+            aim[candidates.demand[p]] -= t
 
 
 @njit(cache=True, error_model="numpy")
@@ -158,7 +157,56 @@ def _clip(point, mu):
 
 @njit(cache=True, error_model="numpy")
 def _copy(point, to):
-    to.level[:], to.u[:], to.w[:], to.low[:], to.high[:] = point.level, point.u, point.w, point.low, point.high
+    """to := point."""
+    for k in range(point.level.size):
+        to.level[k] = point.level[k]
+    for p in range(point.u.size):
+        to.u[p], to.w[p], to.low[p], to.high[p] = point.u[p], point.w[p], point.low[p], point.high[p]
+
+
+@njit(cache=True, error_model="numpy")
+def _gap(point, floor):
+    """(mean product of shares and multipliers, that relative to the smallest level)."""
+    mean = 0.0
+    for p in range(point.u.size):
+        mean += point.u[p] * point.low[p] + point.w[p] * point.high[p]
+    mean /= 2 * point.u.size
+    smallest = np.inf
+    for k in range(floor.size):
+        smallest = min(smallest, max(abs(point.level[k]), floor[k]))
+    return mean, mean / smallest
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _system(candidates, demands, model, point, sys, short):
+    """The Newton system of the barrier function at a point, mu = 0; `pull` is what a mu of 1 adds."""
+    for p in range(point.u.size):
+        u, w = point.u[p], point.w[p]
+        sys.free[p] = True
+        sys.theta[p] = (point.low[p] / u + point.high[p] / w) / candidates.available[p]
+        sys.pull[p] = 1.0 / w - 1.0 / u
+    assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
+    clearing(candidates, demands, point.u, point.w, short)
+    for k in range(short.size):
+        short[k] = -(short[k] + sys.sum_answer[k])
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, primal, dual):
+    """Move by the step, halved until the barrier function no longer rises steeply there; return the part taken."""
+    before, _ = _slope(candidates, sys, point, mu, step[0])
+    _copy(point, origin)
+    length = 1.0
+    for halving in range(HALVINGS + 1):
+        _move(point, origin, step, dlevel, length * primal, length * dual)
+        if halving == HALVINGS or not before < 0.0:
+            break
+        evaluate_all(candidates, demands, model, point.u, point.w, sys)
+        after, noise = _slope(candidates, sys, point, mu, step[0])
+        if after <= 0.7 * abs(before) + noise:
+            break
+        length *= 0.5
+    return length
 
 
 @njit(cache=True, error_model="numpy")
@@ -169,55 +217,32 @@ def approach(candidates, demands, model, floor, point, origin, sys, steps, until
     well, with a gap above `until`, after STEPS_MAX or where a step is not finite.
     """
     items, K = point.u.size, point.level.size
-    still = np.zeros((3, items))
-    affine, step = np.empty((3, items)), np.empty((3, items))
-    U, scale, short = np.empty((K, K)), np.empty(K), np.empty(K)
-    sys.free[:] = True
+    still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))
+    U, scale, aim, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     stuck = 0
     while True:
-        for p in range(items):
-            sys.theta[p] = (point.low[p] / point.u[p] + point.high[p] / point.w[p]) / candidates.available[p]
-            sys.pull[p] = 1.0 / point.w[p] - 1.0 / point.u[p]
-        gap = mean = complementarity(point, still, 0.0, 0.0)
-        smallest = np.inf
-        for k in range(K):
-            smallest = min(smallest, max(abs(point.level[k]), floor[k]))
-        gap = mean / smallest
+        mean, gap = _gap(point, floor)
         if gap < until or steps >= STEPS_MAX or not mean > 1e-250:
             return steps, gap
-        assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
-        clearing(candidates, demands, point.u, point.w, short)
+        _system(candidates, demands, model, point, sys, aim)
         factor(sys.S, U, scale)
-        dlevel = solve(sys.S, U, scale, -(short + sys.sum_answer))
+        if not solve(sys.S, U, scale, aim, dlevel):
+            return steps, np.inf
         primal, dual = _direction(candidates, sys, point, 0.0, 0.0, dlevel, still, affine)
         after = complementarity(point, affine, primal, dual) / mean
-        least = 1e-3 if stuck == 0 and _imbalance(candidates, sys, point) <= TIE * mean else 0.3
-        mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, least), 0.8))
-        aim = short + sys.sum_answer + mu * sys.sum_pull
-        second = 0.0
-        if stuck == 0 and primal > 0.1:
-            second = 1.0
-            aim += _second_order(candidates, sys, point, affine)
-        dlevel = solve(sys.S, U, scale, -aim)
+        hurry = stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
+        mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
+        second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
+        if second > 0.0:
+            _second_order(candidates, sys, point, affine, aim)
+        for k in range(K):
+            aim[k] -= mu * sys.sum_pull[k]
+        if not solve(sys.S, U, scale, aim, dlevel):
+            return steps, np.inf
         primal, dual = _direction(candidates, sys, point, mu, second, dlevel, affine, step)
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95
         primal, dual = min(1.0, reach * primal), min(1.0, reach * dual)
-        before, noise = _slope(candidates, sys, point, mu, step[0])
-        _copy(point, origin)
-        length = 1.0
-        for halving in range(HALVINGS + 1):
-            _move(point, origin, step, dlevel, length * primal, length * dual)
-            if halving == HALVINGS or not before < 0.0:
-                break
-            evaluate(candidates, demands, model, point.u, point.w, sys)
-            after, noise = _slope(candidates, sys, point, mu, step[0])
-            if after <= 0.7 * abs(before) + noise:
-                break
-            length *= 0.5
-        for k in range(K):
-            if not np.isfinite(point.level[k]):
-                _copy(origin, point)
-                return steps, np.inf
+        primal *= _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, primal, dual)
         _clip(point, mu)
-        stuck = stuck + 1 if length * primal < 0.1 else 0
+        stuck = stuck + 1 if primal < 0.1 else 0
         steps += 1

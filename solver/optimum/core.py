@@ -30,13 +30,13 @@ def solve_core(candidates, demands, model):
     candidates = least_equity(candidates, demands)
     sys = system(candidates, demands)
     point = start(candidates, demands, model, sys)
-    floor = level_floor(candidates, demands, model, point.u, point.w)
+    floor = level_floor(candidates, demands, sys)
     origin = Point(*(np.empty_like(column) for column in point))
     best, steps, until = None, 0, FIRST_POLISH
     while True:
         steps, gap = approach(candidates, demands, model, floor, point, origin, sys, steps, until)
         for kind in (BOLD, CLEAR, CERTAIN):
-            kkt, uncleared, _, level, u, w = polish(candidates, demands, model, floor, point, kind, sys)
+            kkt, uncleared, level, u, w = polish(candidates, demands, model, floor, point, kind, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found

@@ -5,6 +5,7 @@ Rule: inner loops run along a row and add nothing up, so that they are vectorise
 
 import math
 
+import numpy as np
 from numba import njit
 
 PIVOT = 1e-14  # of the diagonal: what is smaller is rounding
@@ -89,17 +90,20 @@ def _substitute(U, x):
 
 
 @njit(cache=True, error_model="numpy")
-def solve(S, U, scale, r):
-    """Solution float[K] of S x = r from the factor of S, refined once."""
+def solve(S, U, scale, r, x):
+    """Fill x float[K] with the solution of S x = r from the factor of S, refined once; False where it is not finite."""
     n = r.size
-    x = r * scale
-    _substitute(U, x)
-    rest = r * scale
+    rest = np.empty(n)
     for i in range(n):
-        if scale[i] > 0.0:
-            for j in range(n):
-                rest[i] -= S[i, j] * scale[i] * scale[j] * x[j]
-        else:
-            rest[i] = 0.0
+        x[i] = r[i] * scale[i]
+    _substitute(U, x)
+    for i in range(n):
+        rest[i] = r[i] * scale[i]
+        for j in range(n):
+            rest[i] -= S[i, j] * scale[i] * scale[j] * x[j]
     _substitute(U, rest)
-    return (x + rest) * scale
+    finite = True
+    for i in range(n):
+        x[i] = (x[i] + rest[i]) * scale[i]
+        finite = finite and abs(x[i]) < np.inf
+    return finite

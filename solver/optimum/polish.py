@@ -114,7 +114,7 @@ def _step(candidates, sys, dlevel, side, u, w):
                 u[p], w[p], side[p] = 1.0, 0.0, ALL
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
     for p in range(u.size):
         k = candidates.demand[p]
@@ -125,7 +125,7 @@ def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
 
 @njit(cache=True, error_model="numpy")
 def polish(candidates, demands, model, floor, inside, kind, sys):
-    """Return (violation, clearing, steps, level, u, w) of Newton's method from an inside Point."""
+    """Return (violation, clearing, level, u, w) of Newton's method from an inside Point."""
     level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
     side = np.empty(u.size, np.int8)
     _guess(candidates, demands, inside, kind, side)
@@ -135,7 +135,7 @@ def polish(candidates, demands, model, floor, inside, kind, sys):
         elif side[p] == ALL:
             u[p], w[p] = 1.0, 0.0
     K = level.size
-    U, scale, short = np.empty((K, K)), np.empty(K), np.empty(K)
+    U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     sys.pull[:] = 0.0
     worst = uncleared = np.inf
     for step in range(STEPS_MAX):
@@ -143,19 +143,19 @@ def polish(candidates, demands, model, floor, inside, kind, sys):
         uncleared = clearing(candidates, demands, u, w, short)
         _level_between(candidates, sys, side, level)
         worst = violation(candidates, sys, level, floor, u, w, 0.0)
-        if worst <= TOLERANCE and uncleared <= CLEARING:
-            return worst, uncleared, step, level, u, w
-        if step > 5 and worst > 1e6:
+        if (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)
         if freed > 0:
             _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
             clearing(candidates, demands, u, w, short)
+        for k in range(K):
+            short[k] = -(short[k] + sys.sum_answer[k])
         factor(sys.S, U, scale)
-        dlevel = solve(sys.S, U, scale, -(short + sys.sum_answer))
-        if not np.isfinite(dlevel).all():
+        if not solve(sys.S, U, scale, short, dlevel):
             break
         _step(candidates, sys, dlevel, side, u, w)
-        level += dlevel
-    return worst, uncleared, STEPS_MAX, level, u, w
+        for k in range(K):
+            level[k] += dlevel[k]
+    return worst, uncleared, level, u, w

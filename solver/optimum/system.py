@@ -13,16 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from solver.loss.model import bend, curves
-from solver.optimum.account import curvature, exposure, marginals, rounding
+from solver.loss.model import bend
+from solver.optimum.account import evaluate, hessian
 from solver.optimum.dense import invert
-
-
-class Model(NamedTuple):
-    """A loss model as the kernels take it."""
-
-    tail: np.ndarray  # of `solver.loss.model.tail_of`
-    weight: np.ndarray  # float[S] of scenarios, whose returns are then the loadings; empty for an elliptical model
 
 
 class System(NamedTuple):
@@ -32,6 +25,7 @@ class System(NamedTuple):
     inverse: np.ndarray  # float[sum n^2], K_i^-1 of the free items, row by row
     marginal: np.ndarray  # float[I]
     rounding: np.ndarray  # float[I], bound on the rounding error of the marginal
+    height: np.ndarray  # float[A], H of the account
     theta: np.ndarray  # float[I], what is added to the diagonal
     free: np.ndarray  # bool[I], items that may move
     pull: np.ndarray  # float[I], a second right side
@@ -50,7 +44,7 @@ def system(candidates, demands):
     np.cumsum(count[:-1] ** 2, out=offset[1:])
     columns = [np.zeros(items) for _ in range(6)]
     return System(
-        offset, np.empty(int((count**2).sum())), columns[0], columns[1], columns[2], np.ones(items, np.bool_),
+        offset, np.empty(int((count**2).sum())), columns[0], columns[1], np.zeros(count.size), columns[2], np.ones(items, np.bool_),
         columns[3], columns[4], columns[5], np.empty((K, K)), np.empty(K), np.empty(K),
     )  # fmt: skip
 
@@ -65,16 +59,13 @@ def most_items(candidates):
 
 
 @njit(cache=True, error_model="numpy")
-def evaluate(candidates, demands, model, u, w, sys):
+def evaluate_all(candidates, demands, model, u, w, sys):
     """Fill marginals and their rounding; return the expected loss of all."""
-    factors = demands.loading.shape[1]
-    factor, gross, c = np.empty(factors), np.empty(factors), np.empty(most_items(candidates))
+    scratch, c = np.empty((2, demands.loading.shape[1])), np.empty(most_items(candidates))
     loss = 0.0
     for i in range(candidates.account.size):
-        variance, equity = exposure(i, candidates, demands, u, w, factor, c)
-        shape = curves(variance, equity, model.tail)
-        marginals(i, candidates, demands, shape[1], shape[2], c, sys.marginal)
-        rounding(i, candidates, demands, u, w, equity, shape, factor, gross, c, sys.rounding)
+        variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
+        sys.height[i] = shape[1] * math.sqrt(variance)
         loss += shape[0]
     return loss
 
@@ -85,41 +76,42 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
 
     `bent`: the residual lambda - m is bent so that a Newton step is exact where m is a power of the variance.
     """
-    factors, most = demands.loading.shape[1], most_items(candidates)
-    factor, gross, c = np.empty(factors), np.empty(factors), np.empty(most)
-    K, scratch, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
-    residual = np.empty(most)
-    sys.S[:] = 0.0
-    sys.sum_answer[:] = 0.0
-    sys.sum_pull[:] = 0.0
+    most = most_items(candidates)
+    scratch, c, residual = np.empty((2, demands.loading.shape[1])), np.empty(most), np.empty(most)
+    K, sweep, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
+    _clear(sys)
     for i in range(candidates.account.size):
-        first, last = candidates.start[i], candidates.start[i + 1]
-        variance, equity = exposure(i, candidates, demands, u, w, factor, c)
-        shape = curves(variance, equity, model.tail)
-        _, rr, survival, kc, kx, kd = shape
-        marginals(i, candidates, demands, rr, survival, c, sys.marginal)
-        rounding(i, candidates, demands, u, w, equity, shape, factor, gross, c, sys.rounding)
-        power = 1.0 + kc * variance / rr if bent and rr > 0.0 else 0.0
+        variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
         n = 0
-        for p in range(first, last):
+        for p in range(candidates.start[i], candidates.start[i + 1]):
             if sys.free[p]:
                 free[n] = p
                 n += 1
+        if n == 0:
+            continue
+        hessian(i, candidates, demands, shape, c, free, n, K)
+        power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
         for x in range(n):
             p = free[x]
-            for z in range(x, n):
-                K[x, z] = curvature(p, free[z], first, candidates, demands, rr, kc, kx, kd, c)
+            target, m = level[candidates.demand[p]], sys.marginal[p]
+            residual[x] = bend(target, m, power, model.tail) if bent else target - m
             K[x, x] = max(K[x, x], 0.0) + sys.theta[p]
-            short = level[candidates.demand[p]] - sys.marginal[p]
-            residual[x] = bend(level[candidates.demand[p]], sys.marginal[p], power, model.tail) if bent else short
         if n == 1:
             K[0, 0] = 1.0 / max(K[0, 0], 1e-290)
         else:
-            invert(K, n, scratch)
+            invert(K, n, sweep)
         _scatter(candidates.demand, free, n, K, residual, sys.offset[i], sys)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
+def _clear(sys):
+    for k in range(sys.sum_pull.size):
+        sys.sum_answer[k] = sys.sum_pull[k] = 0.0
+        for j in range(sys.sum_pull.size):
+            sys.S[k, j] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
 def _scatter(demand, free, n, K, residual, offset, sys):
     """Keep an account's inverse, its answers, and their sums per demand."""
     for x in range(n):
@@ -173,23 +165,12 @@ def violation(candidates, sys, level, floor, u, w, snap):
     return worst
 
 
-@njit(cache=True, error_model="numpy")
-def level_floor(candidates, demands, model, u, w):
+def level_floor(candidates, demands, sys):
     """Levels smaller than this float[K] are rounding beside the marginals that accounts of the demand can have.
 
     H sqrt(Sigma_jj) bounds an account's marginal in asset j at the mark.
     """
-    K, factors = demands.index.size, demands.loading.shape[1]
-    factor, c = np.empty(factors), np.empty(most_items(candidates))
-    largest = np.zeros(K)
-    for i in range(candidates.account.size):
-        variance, equity = exposure(i, candidates, demands, u, w, factor, c)
-        height = curves(variance, equity, model.tail)[1] * math.sqrt(variance)
-        for p in range(candidates.start[i], candidates.start[i + 1]):
-            largest[candidates.demand[p]] = max(largest[candidates.demand[p]], height)
-    for k in range(K):
-        own = demands.idiosyncratic[k]
-        for f in range(factors):
-            own += demands.loading[k, f] * demands.loading[k, f]
-        largest[k] = max(1e-10 * math.sqrt(own) * largest[k], 1e-30)
-    return largest
+    own = demands.idiosyncratic + (demands.loading**2).sum(axis=1)
+    largest = np.zeros(own.size)
+    np.maximum.at(largest, candidates.demand, np.repeat(sys.height, np.diff(candidates.start)))
+    return np.maximum(1e-10 * np.sqrt(own) * largest, 1e-30)

@@ -1,10 +1,7 @@
-"""Policies `risk` and `factor`: the allocation that leaves the smallest expected loss of all accounts together.
+"""Policy `risk`: the allocation that leaves the smallest expected loss of all accounts together.
 
 minimise sum_i E[max(0, -(E_i - d.x_i + y_i . R))] over what may be taken, every demand being met (Campbell et al. 2026):
 y_i the remaining notional of account i, E_i its equity, d haircuts per unit, R the returns over the horizon.
-`factor` is the case of one factor and nothing else, R = beta f. At the mark the optimum is then the same for every
-distribution of f: accounts above a level of factor leverage beta . y / E are drained to it. One distribution is as good
-as another, so it is found as `risk` with a Student t of 4 degrees of freedom.
 """
 
 from functools import cache
@@ -18,22 +15,17 @@ from solver.objective import Rows, added_up, least_marginals, losses
 from solver.optimum.account import Model
 from solver.optimum.candidates import gather
 from solver.optimum.core import solve_core
+from solver.policies.factor import levels, one_factor
 from solver.risk import RiskModel, Scenarios
 from solver.solution import NOT_CONVERGED, OPTIMAL
 
 KKT_MAX = 1e-8
-FACTOR_TAIL = 4.0
 
 
 @cache
 def tail(nu):
     """The table of a tail, made once in a process."""
     return tail_of(nu)
-
-
-def one_factor(risk):
-    """The risk model that policy `factor` minimises."""
-    return RiskModel(risk.loadings, np.zeros(risk.loadings.shape[0]), FACTOR_TAIL)
 
 
 def unfit(problem, policy, risk):
@@ -58,7 +50,7 @@ def columns_of(risk):
 
 def minimise(problem, items, asked, relaxed, reduction, available, risk, solution):
     """Fill `asked` lots per demand from solvent `items`; adds to relaxed and reduction (None: relaxed only)."""
-    loading, idiosyncratic, model = columns_of(risk)
+    loading, idiosyncratic, model = columns_of(one_factor(risk) if solution.policy == "factor" else risk)
     k_of_item = np.repeat(np.arange(asked.size), np.diff(items.start))
     demand = np.full(problem.account.size, -1, dtype=np.int64)
     demand[items.entry] = k_of_item
@@ -98,5 +90,8 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
     if whole.any():
         price = np.where(whole, least_marginals(rows, relaxed, whole), price)
     solution.shadow_price = price
+    if solution.policy == "factor" and not problem.haircut.any():
+        level = levels(rows, relaxed, available)
+        solution.level = np.where(z > 0, level, np.inf)
     solution.objective = cache(lambda: tuple(added_up(column) for column in losses(rows, relaxed)))
     return z

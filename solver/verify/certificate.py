@@ -5,13 +5,18 @@ Shares no kernel with the solver. Every check that fails leaves one sentence; no
 
 import numpy as np
 
-from solver.solve import misfit
-from solver.verify import queues, risk, waterfill
+from solver.policies.factor import one_factor
+from solver.solve import PRICED, misfit
+from solver.verify import factor, queues, risk, waterfill
 from solver.verify.common import box, clearing, insolvent, nobody_harmed
 from solver.verify.report import Report
 from solver.verify.view import Positions, View
 
-KKT_MAX = {"waterfill": waterfill.KKT_MAX, "risk": risk.KKT_MAX}  # policies that optimise, and how well
+KKT_MAX = {
+    "waterfill": waterfill.KKT_MAX,
+    "risk": risk.KKT_MAX,
+    "factor": risk.KKT_MAX,
+}  # policies that optimise, and how well
 
 
 def verify(problem, solution, *, risk=None):
@@ -44,8 +49,10 @@ def _policy(view, solution, model, report):
     asked = Positions(view, view.solvent & view.must)
     if solution.policy == "waterfill":
         waterfill.certify(view, asked, solution, report)
-    elif solution.policy == "risk":
-        risk.certify(view, asked, solution, model, report)
+    elif solution.policy in PRICED:
+        risk.certify(view, asked, solution, one_factor(model) if solution.policy == "factor" else model, report)
+        if solution.level is not None:
+            factor.certify(view, asked, solution, model, report)
 
 
 def _shapes(problem, solution, report):
@@ -60,9 +67,9 @@ def _shapes(problem, solution, report):
     for name in ("residual_lots", "insolvent_lots"):
         left = getattr(solution, name)
         report.check(left is not None and left.shape == demands, f"{name} must have one value per demand")
-    priced, policy = solution.policy == "risk", solution.policy
+    priced, policy = solution.policy in PRICED, solution.policy
     columns = (
-        ("level", demands, policy == "waterfill"),
+        ("level", demands, policy == "waterfill" or (policy == "factor" and not problem.haircut.any())),
         ("shadow_price", demands, priced),
         ("score", entries, policy.startswith("queue:")),
     )

@@ -37,7 +37,7 @@ def _objective(p, before, after, solution, report):
     totals = [float(found.loss[solvent].sum()) for found in (before, after)]
     for name, total in zip(("objective_before", "objective_after"), totals, strict=True):
         stated = getattr(solution, name)
-        same = abs(stated - total) <= 1e-9 * max(totals) + 1e-100
+        same = abs(stated - total) <= 1e-9 * max(totals) + 1e-30
         report.check(same, f"{name} must be {total}, was {stated}")
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solver import Problem, RiskModel, solve, verify
+from solver import Problem, RiskModel, Scenarios, solve, verify
 from tests.solver.books import isolated, random_arguments
 
 BOOK = ([10, 10, 10, 4], [1.0, 2.0, 5.0, -1.0], 12)
@@ -167,8 +167,16 @@ def test_random_moves_of_a_lot_are_found():
 def test_policies_that_do_not_fit_say_why():
     """INVALID carries a sentence, never an exception."""
     problem = isolated([1], [1.0], 1)
-    for policy, word in (("risk", "not built"), ("lottery", "must be one of"), ("queue:pnl_leverage", "entry_price")):
-        solution = solve(problem, policy=policy, risk=RiskModel(np.zeros((1, 0)), [1.0]))
+    model = RiskModel(np.zeros((1, 0)), [1.0])
+    for policy, risk, word in (
+        ("risk", None, "needs risk="),
+        ("risk", RiskModel(np.zeros((2, 0)), [1.0, 1.0]), "one row per asset"),
+        ("factor", Scenarios([[0.1]], [1.0], [0.1]), "needs risk="),
+        ("factor", model, "of one factor"),
+        ("lottery", model, "must be one of"),
+        ("queue:pnl_leverage", model, "entry_price"),
+    ):
+        solution = solve(problem, policy=policy, risk=risk)
         assert solution.status == "INVALID"
         assert word in solution.reason
     assert "entry_price" in solve(problem, policy="waterfill", protect_principal=True).reason
