@@ -56,7 +56,7 @@ ARROWS = {
         "worker.settings",
     },
     "worker.verify": {"schemas", "worker", "worker.loop", "worker.record", "worker.settings"},
-    "worker": {"schemas", "solver", "worker.book", "worker.record", "worker.settings"},  # engine, cut, decide, ...
+    "worker": {"schemas", "solver", "worker.book", "worker.curves", "worker.record", "worker.settings"},
 }
 # The composition root, one file per command, may import everything; it is not a room.
 ROOT_MODULE = "worker.cli"
