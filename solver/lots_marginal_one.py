@@ -158,11 +158,10 @@ def kept_at(eta, i, one, low, high, guess):
             high, from_high = n, True
         else:
             low, from_low, largest = n, True, m + error
-        if from_low and from_high:
-            n = low + (high - low) // 2
+        if from_low != from_high:
+            n, step = low + step if from_low else high - step, 2 * step
         else:
-            n = low + step if from_low else high - step
-        step *= 2
+            n = low + (high - low) // 2
     return low, largest
 
 

@@ -1,9 +1,9 @@
-"""Policy `factor`: risk by one factor and nothing else, R = beta f. The allocation is the same whatever f's distribution.
+"""Policy `factor`: risk by one factor and nothing else, R = beta f. The same allocation for any distribution of f.
 
 An account's expected loss depends on its factor leverage beta . y / E alone, so at the mark the optimum drains accounts
 above a level of it (Campbell et al. 2026): several demands too, each to its own level, for every strictly convex loss.
-One distribution being as good as another, it is found as `risk` with a Student t of 4 degrees of freedom. With a haircut
-the distribution matters, and this is the one that is minimised; there is no level then.
+One distribution being as good as another, it is found as `risk` with a Student t of 4 degrees of freedom. With a
+haircut the distribution matters, and this is the one that is minimised; there is no level then.
 """
 
 import numpy as np

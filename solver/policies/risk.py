@@ -1,7 +1,7 @@
 """Policy `risk`: the allocation that leaves the smallest expected loss of all accounts together.
 
-minimise sum_i E[max(0, -(E_i - d.x_i + y_i . R))] over what may be taken, every demand being met (Campbell et al. 2026):
-y_i the remaining notional of account i, E_i its equity, d haircuts per unit, R the returns over the horizon.
+minimise sum_i E[max(0, -(E_i - d.x_i + y_i . R))] over what may be taken, every demand met (Campbell et al. 2026): y_i
+the remaining notional of account i, E_i its equity, d haircuts per unit, R the returns over the horizon.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""The certificate of policy `factor` at the mark: one level of factor leverage per demand, whatever the distribution."""
+"""The certificate of policy `factor` at the mark: one level of factor leverage per demand, for any distribution."""
 
 import numpy as np
 

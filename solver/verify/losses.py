@@ -1,9 +1,9 @@
 """Expected loss of accounts and what one unit of notional less takes off it, in terms of k = E / sigma.
 
-L = E[max(0, -(E + y . R))] of remaining notional y and equity E, after Campbell et al. 2026; the marginal of a demand on
-side s of asset j with haircut d per unit of notional is m = -dL/dx = H(k) s (Sigma y)_j / sigma - S(k) d. Scenarios are
-a mixture: given one, equity is E + y . R_s and sigma the kernel's. Every marginal comes with a bound on the error that
-rounded exposures and rounded x leave in it.
+L = E[max(0, -(E + y . R))] of remaining notional y and equity E, after Campbell et al. 2026; the marginal of a demand
+on side s of asset j with haircut d per unit of notional is m = -dL/dx = H(k) s (Sigma y)_j / sigma - S(k) d. Scenarios
+are a mixture: given one, equity is E + y . R_s and sigma the kernel's. Every marginal comes with a bound on the error
+that rounded exposures and rounded x leave in it.
 """
 
 import math

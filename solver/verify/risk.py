@@ -82,8 +82,7 @@ def _twins(view, asked, model, waits, gave, report):
     other = rows & (p.asset != p.demand_asset[asked.k[waits][0]])
     columns = [p.equity]
     notional = p.quantity_lots * p.lot_price[p.asset] * other
-    for c in range(model.loadings.shape[1]):
-        columns.append(np.bincount(p.account, notional * model.loadings[p.asset, c], p.equity.size))
+    columns += [np.bincount(p.account, notional * loading[p.asset], p.equity.size) for loading in model.loadings.T]
     columns.append(np.bincount(p.account, model.idiosyncratic[p.asset] * notional**2, p.equity.size))
     net = np.bincount(p.account, p.quantity_lots * (rows & ~other), p.equity.size)
     side = p.demand_side[asked.k]

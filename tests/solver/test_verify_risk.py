@@ -58,7 +58,7 @@ def test_the_right_solution_stands(demands):
         (lambda _: {"kkt_residual": 1e-6}, "kkt_residual"),
         (lambda _: {"kkt_residual": np.nan}, "kkt_residual"),
         (lambda s: {"relaxed_lots": s.relaxed_lots * 1.001}, "relaxed"),
-        (lambda s: {"relaxed_lots": s.relaxed_lots + [0.01, 0, -0.01, *[0] * 7]}, "than the price"),
+        (lambda s: {"relaxed_lots": s.relaxed_lots + np.eye(10)[0] * 0.01 - np.eye(10)[2] * 0.01}, "than the price"),
         (lambda s: {"relaxed_lots": s.relaxed_lots * np.nan}, "finite"),
         (lambda s: {"reduction_lots": s.reduction_lots + 1}, "must"),
         (lambda s: {"reduction_lots": -s.reduction_lots}, "negative"),
@@ -158,7 +158,7 @@ def test_random_moves_of_a_lot_are_found(demands, seeds, least):
 @pytest.mark.parametrize("seed", range(60))
 def test_random_moves_of_the_relaxed_reductions_are_found(seed):
     """A thousandth of what an account gave, moved to another one, is no optimum."""
-    problem, model = cross_book(seed)
+    problem, model = cross_book(seed, tail=4.0)  # a normal tail may leave risks too small to be told apart
     solution = solve(problem, policy="risk", risk=model, lots=False)
     assert verify(problem, solution, risk=model).failures == []
     k = problem.demand_of[2 * problem.asset + (problem.quantity_lots < 0)]
