@@ -128,22 +128,59 @@ def evaluate(i, candidates, demands, model, u, w, scratch, c, m, bound):
 
 
 @njit(cache=True, error_model="numpy")
-def hessian(i, candidates, demands, shape, c, free, n, K):
-    """Fill the upper triangle of K[:n, :n] with the Hessian in the items free[:n] of account i."""
+def second_legs(free, n, mirror, theta, leg):
+    """Fill leg int64[n] with the place in free[:n] of an item's other leg, for the one of two with more theta, else -1."""
+    for x in range(n):
+        leg[x] = -1
+    for x in range(n):
+        if mirror[free[x]] > free[x]:
+            for z in range(x + 1, n):
+                if free[z] == mirror[free[x]]:
+                    if theta[free[z]] < theta[free[x]]:
+                        leg[x] = z
+                    else:
+                        leg[z] = x
+
+
+@njit(cache=True, error_model="numpy")
+def hessian(i, candidates, demands, shape, c, theta, free, leg, n, K):
+    """Fill the upper triangle of K[:n, :n]: Hessian and diagonal theta[I] in the items free[:n] of account i.
+
+    A second leg stands for both legs taken alike, which leaves the net position as it is: its row has no risk at the
+    mark to cancel, and next to a steep first leg the little that decides it is not lost. It is the one with more theta,
+    which then does not cancel either.
+    """
     _, rr, _, kc, kx, kd = shape
     first = candidates.start[i]
     for x in range(n):
         p = free[x]
-        k, cp = candidates.demand[p], c[p - first]
-        d = demands.haircut[k]
+        k, cx, dx = candidates.demand[p], c[p - first], demands.haircut[candidates.demand[p]]
+        if leg[x] >= 0:
+            cx, dx = 0.0, dx + demands.haircut[candidates.demand[free[leg[x]]]]
         for z in range(x, n):
-            j, co = candidates.demand[free[z]], c[free[z] - first]
+            j, cz, dz = candidates.demand[free[z]], c[free[z] - first], demands.haircut[candidates.demand[free[z]]]
             scale = 0.0
-            for f in range(demands.loading.shape[1]):
-                scale += demands.loading[k, f] * demands.loading[j, f]
-            if z == x:
-                scale += demands.idiosyncratic[k]
-            elif candidates.mirror[p] == free[z]:
-                scale -= demands.idiosyncratic[k]
-            e = demands.haircut[j]
-            K[x, z] = rr * scale + kc * cp * co + kx * (cp * e + d * co) + kd * d * e
+            if leg[z] >= 0:
+                cz, dz = 0.0, dz + demands.haircut[candidates.demand[free[leg[z]]]]
+            elif leg[x] < 0:
+                for f in range(demands.loading.shape[1]):
+                    scale += demands.loading[k, f] * demands.loading[j, f]
+                if z == x:
+                    scale += demands.idiosyncratic[k]
+            K[x, z] = rr * scale + kc * cx * cz + kx * (cx * dz + dx * cz) + kd * dx * dz
+        K[x, x] = max(K[x, x], 0.0) + theta[p]
+    for x in range(n):
+        if leg[x] >= 0:
+            K[min(x, leg[x]), max(x, leg[x])] += theta[free[leg[x]]]
+            K[x, x] += theta[free[leg[x]]]
+
+
+@njit(cache=True, error_model="numpy")
+def legs_apart(K, leg, n):
+    """From the inverse in the unknowns of `hessian` to that in the items: taking both is taking each."""
+    for x in range(n):
+        if leg[x] >= 0:
+            for z in range(n):
+                K[leg[x], z] += K[x, z]
+            for z in range(n):
+                K[z, leg[x]] += K[z, x]

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import assemble, clearing, evaluate_all
+from solver.optimum.system import assemble, clearing, evaluate_all, level_floor
 
 STEPS_MAX = 200
 HALVINGS = 11
@@ -210,11 +210,12 @@ def _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, pr
 
 
 @njit(cache=True, error_model="numpy")
-def approach(candidates, demands, model, floor, point, origin, sys, steps, until):
+def approach(candidates, demands, model, floor, point, origin, sys, equity, lent, steps, until):
     """Take steps until the mean product of shares and multipliers is below `until` times the smallest level.
 
-    Returns (steps taken so far, that gap); floor float[K] is the least that counts as a level, origin scratch. Ends as
-    well, with a gap above `until`, after STEPS_MAX or where a step is not finite.
+    Returns (steps taken so far, that gap); floor float[K] is kept up, the least that counts as a level; origin is scratch. Ends as
+    well, with a gap above `until`, after STEPS_MAX or where a step is not finite. equity float[A] is the accounts' own,
+    lent float[A] what the candidates have more, per unit of mu.
     """
     items, K = point.u.size, point.level.size
     still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))
@@ -224,13 +225,15 @@ def approach(candidates, demands, model, floor, point, origin, sys, steps, until
         mean, gap = _gap(point, floor)
         if gap < until or steps >= STEPS_MAX or not mean > 1e-250:
             return steps, gap
+        for i in range(lent.size):
+            candidates.equity[i] = equity[i] + lent[i] * mean
         _system(candidates, demands, model, point, sys, aim)
         factor(sys.S, U, scale)
         if not solve(sys.S, U, scale, aim, dlevel):
             return steps, np.inf
         primal, dual = _direction(candidates, sys, point, 0.0, 0.0, dlevel, still, affine)
         after = complementarity(point, affine, primal, dual) / mean
-        hurry = stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
+        hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
         if second > 0.0:
@@ -242,6 +245,7 @@ def approach(candidates, demands, model, floor, point, origin, sys, steps, until
         primal, dual = _direction(candidates, sys, point, mu, second, dlevel, affine, step)
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95
         primal, dual = min(1.0, reach * primal), min(1.0, reach * dual)
+        level_floor(candidates, demands, sys, floor)
         primal *= _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, primal, dual)
         _clip(point, mu)
         stuck = stuck + 1 if primal < 0.1 else 0

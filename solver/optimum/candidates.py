@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from solver.optimum.screen import at_rest, stays
+from solver.optimum.threads import Threads, bounds
+
 IDLE, CLOSED = -1, -2  # a demand that asks nothing of solvent accounts, and one that takes all they may give
 
 
@@ -22,9 +25,7 @@ class Candidates(NamedTuple):
     row: np.ndarray  # int64[I], the first of the problem's entries that make up the item
     available: np.ndarray  # float[I], what may be taken
     kept: np.ndarray  # float[I], net position in the asset, on the item's side, with all of it taken
-    mirror: (
-        np.ndarray
-    )  # int64[I], the account's item on the other side of the asset, or -1; `kept` is then on one of them
+    mirror: np.ndarray  # int64[I], the account's item on the asset's other side, or -1; `kept` is then on one of them
     factor: np.ndarray  # float[A, F], factor exposure of positions that are not asked for
     variance: np.ndarray  # float[A], their idiosyncratic variance
     equity: np.ndarray  # float[A], after closed demands were settled
@@ -41,144 +42,293 @@ class Demands(NamedTuple):
     asked: np.ndarray  # float[K], notional that must be
 
 
-@njit(cache=True, error_model="numpy")
-def _totals(demand, available, count):
-    """Lots that may be taken, per demand."""
-    total = np.zeros(count, np.int64)
-    for row in range(demand.size):
-        if demand[row] >= 0:
-            total[demand[row]] += available[row]
-    return total
+class Entries(NamedTuple):
+    """The problem's columns that are read account by account."""
+
+    account: np.ndarray  # int64[P]
+    asset: np.ndarray  # int64[P]
+    quantity: np.ndarray  # int64[P], lots
+    demand: np.ndarray  # int64[P], of rows that may be asked, else -1
+    available: np.ndarray  # int64[P], or empty: whole positions
+    equity: np.ndarray  # float[N]
+    lot_price: np.ndarray  # float[M]
+    lot_haircut: np.ndarray  # float[demands]
+    side: np.ndarray  # int64[demands]
+    state: np.ndarray  # int64[demands], number among those solved for, or IDLE or CLOSED
+    loading: np.ndarray  # float[M, F]
+    idiosyncratic: np.ndarray  # float[M]
 
 
-@njit(cache=True, error_model="numpy")
-def _holders(account, demand, active):
-    """Accounts with an item: their number, first and last row and most items, in row order."""
-    found = np.empty(account.size, np.int64)
-    first_of, last_of, most = (
-        np.empty(account.size, np.int64),
-        np.empty(account.size, np.int64),
-        np.empty(account.size, np.int64),
-    )
-    count = first = 0
-    while first < account.size:
-        holder = account[first]
-        last, items = first, 0
-        while last < account.size and account[last] == holder:
-            items += np.int64(demand[last] >= 0 and active[demand[last]] >= 0)
-            last += 1
-        found[count], first_of[count], last_of[count], most[count] = holder, first, last, items
-        count += np.int64(items > 0)
-        first = last
-    return found[:count], first_of[:count], last_of[:count], most[:count]
+class Holders(NamedTuple):
+    """Accounts with a row that is asked for something, by tie rank, as ranges of rows."""
 
-
-@njit(cache=True, error_model="numpy")
-def _fill(
-    holder, first, last, most, asset, quantity, available, demand, active, side, lot_price, lot_haircut, equity,
-    loading, idiosyncratic, key_of,
-):  # fmt: skip
-    """Columns of Candidates; `key_of`[2 j + (side < 0)] is the problem's demand of an asset's side, or -1."""
-    accounts, assets, factors = holder.size, lot_price.size, loading.shape[1]
-    start, room = np.zeros(accounts + 1, np.int64), most.sum()
-    item_demand, item_row = np.empty(room, np.int64), np.empty(room, np.int64)
-    item_available, item_kept = np.empty(room), np.zeros(room)
-    mirror = np.full(room, -1, np.int64)
-    factor, variance, own = np.zeros((accounts, factors)), np.zeros(accounts), np.empty(accounts)
-    net, seen = np.zeros(assets, np.int64), np.full(assets, -1, np.int64)
-    lots, entry = np.zeros(active.size, np.int64), np.full(active.size, -1, np.int64)
-    place = np.zeros(active.size, np.int64)
-    held = np.empty(assets, np.int64)
-    wanted = np.empty(active.size, np.int64)
-    n = 0
-    for i in range(accounts):
-        own[i] = equity[holder[i]]
-        some = asks = 0
-        for row in range(first[i], last[i]):
-            j, q, k = asset[row], quantity[row], demand[row]
-            if seen[j] != i:
-                seen[j], net[j] = i, 0
-                held[some] = j
-                some += 1
-            net[j] += q
-            if k >= 0 and active[k] != -1:
-                net[j] -= side[k] * available[row]
-                if entry[k] < 0:
-                    entry[k], lots[k] = row, 0
-                    wanted[asks] = k
-                    asks += 1
-                lots[k] += available[row]
-        wanted[:asks].sort()
-        for c in range(asks):
-            k = wanted[c]
-            if active[k] < 0:
-                own[i] -= lot_haircut[k] * lots[k]
-            else:
-                item_demand[n], item_row[n] = active[k], entry[k]
-                item_available[n] = lots[k] * lot_price[asset[entry[k]]]
-                place[k] = n
-                n += 1
-        held[:some].sort()
-        for c in range(some):
-            j = held[c]
-            y = net[j] * lot_price[j]
-            long = _item(key_of[2 * j], active, entry, place)
-            short = _item(key_of[2 * j + 1], active, entry, place)
-            if long >= 0:
-                item_kept[long] = y
-            elif short >= 0:
-                item_kept[short] = -y
-            else:
-                variance[i] += idiosyncratic[j] * y * y
-                for f in range(factors):
-                    factor[i, f] += loading[j, f] * y
-            if long >= 0 and short >= 0:
-                mirror[long], mirror[short] = short, long
-        start[i + 1] = n
-        for c in range(asks):
-            entry[wanted[c]] = -1
-    return (
-        start, item_demand[:n], item_row[:n], item_available[:n], item_kept[:n], mirror[:n], factor, variance, own
-    )  # fmt: skip
+    first: np.ndarray  # int64[H]
+    last: np.ndarray  # int64[H]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _item(k, active, entry, place):
-    """The item at hand of the problem's demand k, or -1."""
-    return place[k] if k >= 0 and active[k] >= 0 and entry[k] >= 0 else -1
+def _whole(row, account):
+    """The first row from `row` on that begins an account."""
+    while 0 < row < account.size and account[row] == account[row - 1]:
+        row += 1
+    return row
 
 
-def states(demand, asked_lots, available):
-    """Per demand of the problem its number among those that are solved for, or IDLE or CLOSED; and the total lots."""
-    total = _totals(demand, available, asked_lots.size)
-    active = np.where(asked_lots <= 0, IDLE, np.where(asked_lots >= total, CLOSED, 0))
-    open_ones = np.flatnonzero(active == 0)
-    active[open_ones] = np.arange(open_ones.size)
-    return active, total
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scan(part, limits, account, quantity, demand, available, asked, total, first_of, last_of):
+    """Note accounts with a row that is asked, from place limits[part]; add up lots per demand; how many there are."""
+    row, end = _whole(limits[part], account), _whole(limits[part + 1], account)
+    count = limits[part]
+    while row < end:
+        if demand[row] < 0:
+            row += 1
+            continue
+        holder, first, last, some = account[row], row, row, False
+        while first > 0 and account[first - 1] == holder:
+            first -= 1
+        while last < end and account[last] == holder:
+            k = demand[last]
+            if k >= 0 and asked[k] > 0:
+                total[part, k] += available[last] if available.size > 0 else abs(quantity[last])
+                some = True
+            last += 1
+        if some:
+            first_of[count], last_of[count] = first, last
+            count += 1
+        row = last
+    return count - limits[part]
+
+
+def holders(problem, demand, asked_lots, available, threads):
+    """Return (Holders, lots that may be taken per demand int64[demands], 0 where nothing is asked)."""
+    size = problem.account.size
+    limits = bounds(size)
+    parts = limits.size - 1
+    first, last = np.empty(size, np.int64), np.empty(size, np.int64)
+    total = np.zeros((parts, asked_lots.size), np.int64)
+    free = np.zeros(0, np.int64) if available is None else available
+    counts = threads.run(
+        _scan, parts, limits, problem.account, problem.quantity_lots, demand, free, asked_lots, total, first, last
+    )
+    first, last = (
+        np.concatenate([column[at : at + n] for at, n in zip(limits[:-1], counts, strict=True)])
+        for column in (first, last)
+    )
+    if problem.tie_rank is not None:
+        rank = problem.tie_rank[problem.account[first]]
+        if (rank[1:] < rank[:-1]).any():
+            order = np.argsort(rank, kind="stable")
+            first, last = first[order], last[order]
+    return Holders(first, last), total.sum(axis=0)
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _by(key, rows, first, last):
+    """rows[first:last] in the order of key[row], equal ones as they were."""
+    for c in range(first + 1, last):
+        row, place = rows[c], c
+        while place > first and key[rows[place - 1]] > key[row]:
+            rows[place] = rows[place - 1]
+            place -= 1
+        rows[place] = row
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(part, limits, offset, found, weight, entries, demands, level, tail, out, outside):
+    """Write the candidates among the holders of a part from place offset[part]; how many (accounts, items).
+
+    Each is multiplied by its weight (none: 1). Left out is whoever stays untouched at the levels (none: -inf); what
+    they might give is added to outside[part].
+    """
+    account, asset, quantity, demand, available, equity, lot_price, lot_haircut, side, state, loading, own_variance = entries
+    start, holder, item_demand, item_row, free, kept, mirror, factor, variance, own = out
+    found_first, found_last = found
+    d_loading, d_variance, d_haircut = demands.loading, demands.idiosyncratic, demands.haircut
+    most = 1
+    for h in range(limits[part], limits[part + 1]):
+        most = max(most, found_last[h] - found_first[h])
+    rows, twin = np.empty(most, np.int64), np.empty(most, np.int64)
+    k_of, row_of, order = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    free_of, kept_of = np.empty(most), np.empty(most)
+    marginal, exposed = np.empty(most), np.empty(loading.shape[1])
+    i, p = limits[part], offset[part]
+    base = p
+    for h in range(limits[part], limits[part + 1]):
+        first, count, items = found_first[h], found_last[h] - found_first[h], 0
+        for c in range(count):
+            rows[c] = first + c
+        _by(asset, rows, 0, count)
+        scale = weight[h] if weight.size > 0 else 1.0
+        a = account[first]
+        paid, var, pairs = 0.0, 0.0, False
+        for f in range(exposed.size):
+            exposed[f] = 0.0
+        c = 0
+        while c < count:
+            j, net, long, short, long_row, short_row = asset[rows[c]], 0, 0, 0, -1, -1
+            while c < count and asset[rows[c]] == j:
+                row = rows[c]
+                q, k = quantity[row], demand[row]
+                net += q
+                if k >= 0 and state[k] != IDLE:
+                    lots = available[row] if available.size > 0 else abs(q)
+                    net -= side[k] * lots
+                    if side[k] > 0:
+                        long += lots
+                        long_row = row if long_row < 0 else long_row
+                    else:
+                        short += lots
+                        short_row = row if short_row < 0 else short_row
+                c += 1
+            y, before = net * lot_price[j] * scale, items
+            if long_row >= 0:
+                k = demand[long_row]
+                if state[k] == CLOSED:
+                    paid += lot_haircut[k] * long
+                else:
+                    k_of[items], row_of[items], free_of[items] = state[k], long_row, long * lot_price[j] * scale
+                    kept_of[items], twin[items] = y, -1
+                    items += 1
+            if short_row >= 0:
+                k = demand[short_row]
+                if state[k] == CLOSED:
+                    paid += lot_haircut[k] * short
+                else:
+                    k_of[items], row_of[items], free_of[items] = state[k], short_row, short * lot_price[j] * scale
+                    kept_of[items], twin[items] = (-y if items == before else 0.0), -1
+                    items += 1
+            if items == before:
+                var += own_variance[j] * y * y
+                for f in range(exposed.size):
+                    exposed[f] += loading[j, f] * y
+            elif items == before + 2:
+                twin[before], twin[before + 1], pairs = before + 1, before, True
+        if items == 0:
+            continue
+        for c in range(items):
+            order[c] = c
+        _by(k_of, order, 0, items)
+        for c in range(items):
+            o = order[c]
+            item_demand[p + c], item_row[p + c], free[p + c], kept[p + c] = k_of[o], row_of[o], free_of[o], kept_of[o]
+            mirror[p + c] = -1
+            if pairs and twin[o] >= 0:
+                for other in range(items):
+                    if order[other] == twin[o]:
+                        mirror[p + c] = p + other - base
+        for f in range(exposed.size):
+            factor[i, f] = exposed[f]
+        variance[i], own[i] = var, scale * (equity[a] - paid)
+        if level.size > 0:
+            at_rest(p, p + items, base, item_demand, free, kept, mirror, var, own[i], d_loading, d_variance, d_haircut,
+                    tail, exposed, marginal)  # fmt: skip
+            if stays(p, p + items, item_demand, marginal, level):
+                for o in range(p, p + items):
+                    outside[part, item_demand[o]] += free[o]
+                continue
+        holder[i] = a
+        p += items
+        start[i] = p - base  # where the account's items end
+        i += 1
+    return i - limits[part], p - base
+
+
+def states(asked_lots, total_lots):
+    """Per demand of the problem its number among those that are solved for, or IDLE or CLOSED."""
+    state = np.where(asked_lots <= 0, IDLE, np.where(asked_lots >= total_lots, CLOSED, 0))
+    open_ones = np.flatnonzero(state == 0)
+    state[open_ones] = np.arange(open_ones.size)
+    return state
+
+
+def demands_of(problem, state, asked_lots, total_lots, loading, idiosyncratic):
+    """Demands of a problem."""
+    index = np.flatnonzero(state >= 0)
+    asset, side = problem.demand_asset[index], problem.demand_side[index]
+    price = problem.lot_price[asset]
+    return Demands(
+        index, side[:, None] * loading[asset], idiosyncratic[asset], problem.haircut[index] / price,
+        total_lots[index] * price, asked_lots[index] * price,
+    )  # fmt: skip
+
+
+class Gatherer:
+    """A problem's entries and who holds what is asked; `take` makes candidates of some of them."""
+
+    def __init__(self, problem, demand, asked_lots, available, loading, idiosyncratic, threads):
+        self.threads = threads
+        self.holders, self.total_lots = holders(problem, demand, asked_lots, available, threads)
+        state = states(asked_lots, self.total_lots)
+        self.demands = demands_of(problem, state, asked_lots, self.total_lots, loading, idiosyncratic)
+        self.entries = Entries(
+            problem.account, problem.asset, problem.quantity_lots, demand,
+            np.zeros(0, np.int64) if available is None else available, problem.equity, problem.lot_price,
+            problem.haircut, problem.demand_side, state, loading, idiosyncratic,
+        )  # fmt: skip
+
+    def per_lot(self):
+        """Share of its demand that one lot is, float[demands]; 0 where nothing is solved for."""
+        share = np.zeros(self.entries.state.size)
+        share[self.demands.index] = 1.0 / self.total_lots[self.demands.index]
+        return share
+
+    def take(self, found=None, weight=None, level=None, tail=None):
+        """Return (Candidates among the holders `found` (None: all), what others might give float[K]).
+
+        weight float[H]: what each is multiplied by; level float[K]: whoever stays untouched at it is left out.
+        """
+        found = self.holders if found is None else found
+        none = np.zeros(0)
+        limits = bounds(found.first.size)
+        room = found.last - found.first
+        offset = np.array([0, *np.cumsum([room[a:b].sum() for a, b in zip(limits[:-1], limits[1:], strict=True)])])
+        out = _columns(found.first.size + 1, offset[-1], self.entries.loading.shape[1])
+        outside = np.zeros((limits.size - 1, self.demands.index.size))
+        counts = self.threads.run(
+            _fill, limits.size - 1, limits, offset, found, none if weight is None else weight, self.entries,
+            self.demands, none if level is None else level, none if tail is None else tail, out,
+            outside,
+        )  # fmt: skip
+        return _packed(out, limits, offset, counts), outside.sum(axis=0)
+
+
+def _columns(accounts, items, factors):
+    """Room for the columns of Candidates; pages that nobody writes to cost nothing."""
+    whole, real = np.int64, np.float64
+    return Candidates(
+        np.empty(accounts, whole), np.empty(accounts, whole), np.empty(items, whole), np.empty(items, whole),
+        np.empty(items, real), np.empty(items, real), np.empty(items, whole), np.empty((accounts, factors), real),
+        np.empty(accounts, real), np.empty(accounts, real),
+    )  # fmt: skip
+
+
+def _packed(out, limits, offset, counts):
+    """Columns with the parts moved together."""
+    accounts = items = 0
+    for part, (n, m) in enumerate(counts):
+        a, p = limits[part], offset[part]
+        end, mirror = out.start[a : a + n], out.mirror[p : p + m]
+        end += items
+        if items and m and mirror.max() >= 0:
+            mirror[mirror >= 0] += items
+        for column in (out.start, out.account, out.factor, out.variance, out.equity):
+            column[accounts : accounts + n] = column[a : a + n]
+        for column in (out.demand, out.row, out.available, out.kept, out.mirror):
+            column[items : items + m] = column[p : p + m]
+        accounts, items = accounts + n, items + m
+    start = np.append(0, out.start[:accounts])
+    return Candidates(
+        start, out.account[:accounts], out.demand[:items], out.row[:items], out.available[:items], out.kept[:items],
+        out.mirror[:items], out.factor[:accounts], out.variance[:accounts], out.equity[:accounts],
+    )  # fmt: skip
 
 
 def gather(problem, demand, asked_lots, available, loading, idiosyncratic):
-    """Return (Candidates, Demands) of a problem.
+    """Return (Candidates, Demands) of a problem: everyone who may be asked.
 
-    demand int64[P]: of rows that may be asked, by solvent accounts, else -1; asked_lots int64[K] of them; available
-    int64[P]; loading float[M, F] and idiosyncratic float[M] of the risk model.
+    demand int64[P]: of rows that may be asked, by solvent accounts, else -1; asked_lots int64[demands] of them;
+    available int64[P], None: whole positions; loading float[M, F] and idiosyncratic float[M] of the risk model.
     """
-    active, total = states(demand, asked_lots, available)
-    holder, first, last, most = _holders(problem.account, demand, active)
-    if problem.tie_rank is not None:
-        order = np.argsort(problem.tie_rank[holder], kind="stable")
-        holder, first, last, most = holder[order], first[order], last[order], most[order]
-    start, *items, factor, variance, equity = _fill(
-        holder, first, last, most, problem.asset, problem.quantity_lots, available, demand, active,
-        problem.demand_side, problem.lot_price, problem.haircut, problem.equity, loading, idiosyncratic,
-        problem.demand_of,
-    )  # fmt: skip
-    of, row, free, kept, mirror = items
-    index = np.flatnonzero(active >= 0)
-    asset, side = problem.demand_asset[index], problem.demand_side[index]
-    price = problem.lot_price[asset]
-    demands = Demands(
-        index, side[:, None] * loading[asset], idiosyncratic[asset], problem.haircut[index] / price,
-        total[index] * price, asked_lots[index] * price,
-    )  # fmt: skip
-    return Candidates(start, holder, of, row, free, kept, mirror, factor, variance, equity), demands
+    with Threads(problem.account.size) as threads:
+        gatherer = Gatherer(problem, demand, asked_lots, available, loading, idiosyncratic, threads)
+        return gatherer.take()[0], gatherer.demands

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import assemble, clearing, violation
+from solver.optimum.system import assemble, clearing, level_floor, violation
 
 STEPS_MAX = 14
 TOLERANCE, CLEARING = 1e-9, 1e-12
@@ -124,7 +124,7 @@ def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def polish(candidates, demands, model, floor, inside, kind, sys):
+def polish(candidates, demands, model, inside, kind, sys):
     """Return (violation, clearing, level, u, w) of Newton's method from an inside Point."""
     level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
     side = np.empty(u.size, np.int8)
@@ -135,6 +135,7 @@ def polish(candidates, demands, model, floor, inside, kind, sys):
         elif side[p] == ALL:
             u[p], w[p] = 1.0, 0.0
     K = level.size
+    floor = np.full(K, 1e-30)
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     sys.pull[:] = 0.0
     worst = uncleared = np.inf
@@ -142,6 +143,7 @@ def polish(candidates, demands, model, floor, inside, kind, sys):
         _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
         uncleared = clearing(candidates, demands, u, w, short)
         _level_between(candidates, sys, side, level)
+        level_floor(candidates, demands, sys, floor)
         worst = violation(candidates, sys, level, floor, u, w, 0.0)
         if (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
             break

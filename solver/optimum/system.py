@@ -14,8 +14,10 @@ import numpy as np
 from numba import njit
 
 from solver.loss.model import bend
-from solver.optimum.account import evaluate, hessian
+from solver.optimum.account import evaluate, hessian, legs_apart, second_legs
 from solver.optimum.dense import invert
+
+SMALL_CHANGE = 1e-10
 
 
 class System(NamedTuple):
@@ -79,9 +81,11 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
     most = most_items(candidates)
     scratch, c, residual = np.empty((2, demands.loading.shape[1])), np.empty(most), np.empty(most)
     K, sweep, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
+    leg = np.empty(most, np.int64)
     _clear(sys)
     for i in range(candidates.account.size):
         variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
+        sys.height[i] = shape[1] * math.sqrt(variance)
         n = 0
         for p in range(candidates.start[i], candidates.start[i + 1]):
             if sys.free[p]:
@@ -89,17 +93,18 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
                 n += 1
         if n == 0:
             continue
-        hessian(i, candidates, demands, shape, c, free, n, K)
+        second_legs(free, n, candidates.mirror, sys.theta, leg)
+        hessian(i, candidates, demands, shape, c, sys.theta, free, leg, n, K)
         power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
         for x in range(n):
             p = free[x]
             target, m = level[candidates.demand[p]], sys.marginal[p]
             residual[x] = bend(target, m, power, model.tail) if bent else target - m
-            K[x, x] = max(K[x, x], 0.0) + sys.theta[p]
         if n == 1:
             K[0, 0] = 1.0 / max(K[0, 0], 1e-290)
         else:
             invert(K, n, sweep)
+            legs_apart(K, leg, n)
         _scatter(candidates.demand, free, n, K, residual, sys.offset[i], sys)
 
 
@@ -165,12 +170,20 @@ def violation(candidates, sys, level, floor, u, w, snap):
     return worst
 
 
-def level_floor(candidates, demands, sys):
-    """Levels smaller than this float[K] are rounding beside the marginals that accounts of the demand can have.
+@njit(cache=True, error_model="numpy")
+def level_floor(candidates, demands, sys, floor):
+    """Fill floor float[K]: levels below it are small change beside the marginals that accounts of the demand can have.
 
     H sqrt(Sigma_jj) bounds an account's marginal in asset j at the mark.
     """
-    own = demands.idiosyncratic + (demands.loading**2).sum(axis=1)
-    largest = np.zeros(own.size)
-    np.maximum.at(largest, candidates.demand, np.repeat(sys.height, np.diff(candidates.start)))
-    return np.maximum(1e-10 * np.sqrt(own) * largest, 1e-30)
+    for k in range(floor.size):
+        floor[k] = 0.0
+    for i in range(candidates.account.size):
+        for p in range(candidates.start[i], candidates.start[i + 1]):
+            k = candidates.demand[p]
+            floor[k] = max(floor[k], sys.height[i])
+    for k in range(floor.size):
+        own = demands.idiosyncratic[k]
+        for f in range(demands.loading.shape[1]):
+            own += demands.loading[k, f] * demands.loading[k, f]
+        floor[k] = max(SMALL_CHANGE * math.sqrt(own) * floor[k], 1e-30)

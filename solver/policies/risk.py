@@ -13,8 +13,7 @@ from solver.loss.model import tail_of
 from solver.lots_marginal import in_lots
 from solver.objective import Rows, added_up, least_marginals, losses
 from solver.optimum.account import Model
-from solver.optimum.candidates import gather
-from solver.optimum.core import solve_core
+from solver.optimum.fast import solve_fast
 from solver.policies.factor import levels, one_factor
 from solver.risk import RiskModel, Scenarios
 from solver.solution import NOT_CONVERGED, OPTIMAL
@@ -56,7 +55,7 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
     demand[items.entry] = k_of_item
     for item, rows in items.split.items():
         demand[rows] = k_of_item[item]
-    candidates, demands = gather(problem, demand, asked, available, loading, idiosyncratic)
+    optimum, candidates, demands = solve_fast(problem, demand, asked, available, loading, idiosyncratic, model)
     total = np.append(0, np.cumsum(items.available))
     total = total[items.start[1:]] - total[items.start[:-1]]
     z = np.minimum(asked, total)
@@ -66,7 +65,6 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
     x = x.astype(np.float64)
     solution.kkt_residual, solution.clearing_residual_lots, solution.status = 0.0, 0.0, OPTIMAL
     if demands.index.size:
-        optimum = solve_core(candidates, demands, model)
         item_of = np.empty(problem.account.size, dtype=np.int64)
         item_of[items.entry] = np.arange(items.entry.size)
         item = item_of[candidates.row]
