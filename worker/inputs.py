@@ -4,7 +4,7 @@ Rule: a record that is wrong changes nothing; it is noted for its dead letter, a
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from schemas import (
     Account,
@@ -29,12 +29,12 @@ from worker.funds import Funds
 from worker.held import Held, Leg
 from worker.ids import digest_of
 from worker.risk import Risk
-from worker.settings import DecisionSettings, Settings
+from worker.settings import Policy, Settings
 
 NEW_MIN = 16  # fewer accounts are cheaper opened one by one
 NEW_MAX = 1000  # more would fall out of the cache, and make a cut wait
 
-POLICIES = get_args(get_type_hints(DecisionSettings)["policy"])
+POLICIES = get_args(Policy)
 
 
 class Inputs:

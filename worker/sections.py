@@ -23,6 +23,8 @@ Kind = Literal[
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)  # in the order in which inputs of equal log time are taken
 
+Policy = Literal["risk", "factor", "waterfill", "queue:pnl_leverage", "queue:effective_leverage"]
+
 Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
 ]
@@ -123,8 +125,11 @@ class CutSettings(Section, frozen=True, kw_only=True):
 class DecisionSettings(Section, frozen=True, kw_only=True):
     """Who is reduced, at which price, and what a person must look at first."""
 
-    # Who is reduced: waterfill lowers the largest leverage first; the queues take whole positions in rank order.
-    policy: Literal["waterfill", "queue:pnl_leverage", "queue:effective_leverage"] = "waterfill"
+    # Who is reduced. risk: whose loss beyond their equity the reduction makes least likely, by the pool's risk model;
+    # factor: the same of the common move of all symbols alone; waterfill: the largest leverage, of each symbol's
+    # notional alike; the queues: whole positions in rank order. Anything but risk asks hedged accounts as if they were
+    # not.
+    policy: Policy = "risk"
     # The forced trades' price: the bankruptcy price (winners carry the deficit), or the mark (it stays as bad debt).
     settlement: Literal["bankruptcy", "mark"] = "bankruptcy"
     # What counterparties cannot pay for: taken at the mark with the rest as bad debt, or left open.

@@ -25,6 +25,7 @@ from worker.sections import (
     Fraction,
     HealthSettings,
     KafkaSettings,
+    Policy,
     Section,
     Settings,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "DecisionSettings",
     "HealthSettings",
     "KafkaSettings",
+    "Policy",
     "SettingError",
     "Settings",
     "allowed",

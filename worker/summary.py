@@ -6,6 +6,7 @@ Rule 1: made of the outputs alone, so that anyone with the topics can make it ag
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from math import fsum
 
 import msgspec
 
@@ -83,6 +84,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bad_debt: Decimal
     leverage_before_max: float | None
     leverage_after_max: float | None
+    risk_models: list[str]
+    expected_loss_before: float | None  # beyond their equity, of those who could be asked, over all rounds
+    expected_loss_after: float | None
     liquidated: list[Liquidated]
     taken: list[Taken]
     residuals: list[Residual]
@@ -130,6 +134,9 @@ def summarise(records: Iterable[Record]) -> Summary:
             (t.leverage_before_max for t in taken if t.leverage_before_max is not None), default=None
         ),
         leverage_after_max=max((t.leverage_after_max for t in taken if t.leverage_after_max is not None), default=None),
+        risk_models=sorted({decision.risk_model for decision in done if decision.risk_model}),
+        expected_loss_before=_expected_loss(done, "objective_before"),
+        expected_loss_after=_expected_loss(done, "objective_after"),
         liquidated=sorted(liquidated, key=lambda item: (-item.deficit, item.account)),
         taken=sorted(taken, key=lambda item: (-item.notional, item.decision_id, item.symbol, item.side, item.round)),
         residuals=_standing(done),
@@ -148,6 +155,12 @@ def summarise(records: Iterable[Record]) -> Summary:
 def _whole(seen: int, breaks: list[Break]) -> Check:
     failures = [found.sentence for found in breaks[:5]]
     return Check(promise="no output lost, doubled or torn", checked=seen, failures=failures)
+
+
+def _expected_loss(done: list[AdlDecision], field: str) -> float | None:
+    found = [getattr(certificate, field) for decision in done for certificate in decision.certificates]
+    known = [value for value in found if value is not None]
+    return fsum(known) if known else None
 
 
 def _liquidated(decision: AdlDecision) -> list[Liquidated]:

@@ -18,6 +18,7 @@ from schemas import (
 from tests.worker.cascade_host import Client, Held, Host, minor
 
 ROUNDS_MAX = 30
+QUEUES = ("queue:pnl_leverage", "queue:effective_leverage")
 
 
 class Cascade:
@@ -26,7 +27,7 @@ class Cascade:
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
         settlement, residual = rng.choice(["bankruptcy", "bankruptcy", "mark"]), rng.choice(["mark", "mark", "none"])
-        policy = rng.choice(["waterfill", "waterfill", "queue:pnl_leverage", "queue:effective_leverage"])
+        policy = rng.choice(["risk", "risk", "waterfill", "waterfill", *QUEUES])
         collar = rng.choice([None, None, "0.05"])
         self.rules = {"settlement": settlement, "collar": collar, "residual": residual}
         self.host = Host(

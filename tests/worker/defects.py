@@ -87,8 +87,8 @@ def bankrupt_without_update(records):
 
 
 def half_told_fill(records):
-    """The last update that moves a position never arrives."""
-    place = at(records, UPDATES, where=lambda said: changes(said) and said.get("positions"), nth=-1)
+    """The last update that moves one position never arrives."""
+    place = at(records, UPDATES, where=lambda said: changes(said) and len(said.get("positions", ())) == 1, nth=-1)
     symbol = json.loads(records[place].value)["positions"][0]["symbol"]
     assert all(
         json.loads(record.value)["account"] != json.loads(records[place].value)["account"]

@@ -81,7 +81,7 @@ class Trouble:
             ms = rng.randint(TRADING_MS, self.end_ms - 3_000)
             self.at(ms, self._control, "PAUSE")
             self.at(ms + rng.randint(100, 1_500), self._control, "RESUME")
-        for policy in ("queue:pnl_leverage", "queue:effective_leverage", "waterfill"):
+        for policy in ("queue:pnl_leverage", "queue:effective_leverage", "factor", "risk", "waterfill"):
             self.at(rng.randint(TRADING_MS, self.end_ms), self._control, "POLICY", policy=policy)
 
     def _be_wrong(self):

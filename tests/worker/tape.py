@@ -38,8 +38,12 @@ TOPIC = {
 
 
 def settings_of(*flags):
-    """Live settings of a pool in whole dollars and cents, with `section.key=value` on top."""
-    return load(flags=["worker.mode=live", "pool.currency=USD", "pool.currency_decimals=2", *flags])
+    """Live settings of a pool in whole dollars and cents, `waterfill`, with `section.key=value` on top.
+
+    Whom that policy takes can be worked out by hand.
+    """
+    ours = ("worker.mode=live", "pool.currency=USD", "pool.currency_decimals=2", "decision.policy=waterfill")
+    return load(flags=[*ours, *flags])
 
 
 class Tape:

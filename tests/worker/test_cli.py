@@ -120,7 +120,7 @@ def test_a_trade_is_explained_in_words_and_as_json(capsys, folder, outputs):
         == (trade.decision_id, trade.symbol, trade.side, trade.round, trade.role)
     ]
     assert facts["rank"]["of"] == len(peers)
-    assert facts["rank"]["place"] == 1 + sum(t.leverage > trade.leverage for t in peers)
+    assert facts["rank"]["place"] == 1 + sum(t.score > trade.score for t in peers)
 
 
 @pytest.mark.parametrize(

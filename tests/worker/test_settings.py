@@ -4,20 +4,22 @@ import inspect
 import re
 from decimal import Decimal
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 
+from solver.solve import POLICIES
 from worker import settings as module
-from worker.settings import KINDS, SECTIONS, SettingError, Settings, allowed, load, settings_digest, to_toml
+from worker.settings import KINDS, SECTIONS, Policy, SettingError, Settings, allowed, load, settings_digest, to_toml
 
 
 def test_nothing_set_gives_the_documented_defaults():
-    """A worker that nobody configured is in shadow, water-fills and settles at the bankruptcy price."""
+    """A worker that nobody configured is in shadow, removes most risk and settles at the bankruptcy price."""
     settings = load()
     assert settings == Settings()
     assert (settings.worker.mode, settings.decision.policy, settings.decision.settlement) == (
         "shadow",
-        "waterfill",
+        "risk",
         "bankruptcy",
     )
     assert settings.input.topics == {kind: [kind] for kind in KINDS}
@@ -118,3 +120,10 @@ def test_every_setting_says_what_is_allowed_and_what_wrong_values_cost():
             if section != "output":  # five names of topics, told by their section
                 assert lines[at - 1].lstrip().startswith("#"), f"{section}.{field} has no comment"
     assert module.__doc__
+
+
+def test_every_policy_of_the_solver_can_be_set_and_no_other():
+    """The setting names them, because reading settings must not load the solver."""
+    assert set(get_args(Policy)) == set(POLICIES)
+    for policy in POLICIES:
+        assert load(flags=[f"decision.policy={policy}"]).decision.policy == policy

@@ -63,6 +63,13 @@ def show_summary(summary: Summary, facts: dict[str, Any]) -> None:
     )
     if summary.reasons:
         console.print("  reasons: " + ", ".join(f"{count} {reason}" for reason, count in summary.reasons.items()))
+    if summary.expected_loss_before is not None:
+        models = f"model{'s' * (len(summary.risk_models) > 1)} {', '.join(summary.risk_models)}"
+        console.print(
+            _heading("Risk"),
+            f"those who could be asked expected to lose {summary.expected_loss_before:,.2f} beyond their equity, "
+            f"afterwards {summary.expected_loss_after or 0.0:,.2f}; {models}",
+        )
     _show_liquidated(console, summary)
     _show_taken(console, summary)
     console.print(
