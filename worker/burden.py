@@ -42,6 +42,11 @@ class Burden:
             remaining[row_account] = 0.0
             np.add.at(remaining, row_account, profit - tally.paid)
 
+    def hit(self, row_account: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether accounts, by their rows in the book, gave something before."""
+        known = row_account < self._hits.size
+        return known & (self._hits[np.where(known, row_account, 0)] > 0 if self._hits.size else known)
+
     def accounts(self, hits_min: int = 1) -> int:
         """Accounts that gave something in so many decisions."""
         return int((self._hits >= hits_min).sum())

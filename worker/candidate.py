@@ -48,8 +48,8 @@ class InAll(msgspec.Struct, frozen=True, kw_only=True):
     """All decisions of one policy; what is named as in `Metrics` means the same here."""
 
     decisions: dict[str, int]  # by status
-    accounts: int
-    closed: int
+    accounts_touched: int
+    accounts_closed: int
     repeat_hits: int  # accounts that gave something in more than one decision
     notional: float  # taken, at the marks
     deficit: Decimal
@@ -58,16 +58,16 @@ class InAll(msgspec.Struct, frozen=True, kw_only=True):
     bad_debt: Decimal
     overshoot: Decimal
     residuals: int
-    haircut_of_equity_max: float  # in one decision
-    haircut_of_profit_max: float | None
-    gini: float | None  # over all accounts that could be asked in any decision
-    ptsr: float | None
-    pmr: float | None
+    haircut_to_equity_max: float  # in one decision
+    haircut_to_profit_max: float | None
+    haircut_gini: float | None  # over all accounts that could be asked in any decision
+    profit_to_deficits: float | None  # PTSR
+    profit_to_largest_deficit: float | None  # PMR
     loss_removed: float  # fall of the expected losses, of all decisions together
-    leverage_max_after: float  # largest right after any decision
+    leverage_after_max: float  # largest right after any decision
     expected_loss_end: float  # at the end of the stream, of all solvent accounts
-    leverage_max_end: float
-    insolvent_end: int
+    leverage_end_max: float
+    accounts_insolvent_end: int
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,8 +125,12 @@ class Candidate(Engine):
         metrics = None
         if self._tally is not None and self._asked is not None and decision.status != "REFUSED":
             gathered, markets = self._asked
-            metrics = self._tally.metrics(self.risk.returns(markets), [float(part) for part in wanted], covered)
-            self._burden.add(self._tally, gathered.row_account, len(self.book.accounts))
+            row_account, accounts = gathered.row_account, len(self.book.accounts)
+            metrics = self._tally.metrics(
+                risk=self.risk.returns(markets), deficits=[float(part) for part in wanted], covered=covered,
+                hit_before=self._burden.hit(row_account),
+            )  # fmt: skip
+            self._burden.add(self._tally, row_account, accounts)
             self._covered += covered
         self._tally = self._asked = None
         self._bursts.append(self._burst(decision, metrics))
@@ -153,23 +157,23 @@ class Candidate(Engine):
         found = [burst.metrics for burst in done if burst.metrics is not None]
         deficit, fund = _sum(burst.deficit for burst in done), _sum(burst.fund for burst in done)
         haircut = _sum(burst.haircut for burst in done)
-        shares = (metrics.haircut_of_profit_max for metrics in found)
+        shares = (metrics.haircut_to_profit_max for metrics in found)
         remaining, covered = self._burden.remaining_profit_max(), sum(self._covered)
         end = self._end()
         return InAll(
             decisions=dict(sorted(Counter(burst.status for burst in self._bursts).items())),
-            accounts=self._burden.accounts(), closed=sum(metrics.closed for metrics in found),
+            accounts_touched=self._burden.accounts(), accounts_closed=sum(metrics.accounts_closed for metrics in found),
             repeat_hits=self._burden.accounts(2), notional=self._burden.notional(),
             deficit=deficit, fund=fund, haircut=haircut, bad_debt=_sum(burst.bad_debt for burst in done),
             overshoot=haircut - (deficit - fund), residuals=sum(burst.residuals for burst in done),
-            haircut_of_equity_max=max((metrics.haircut_of_equity_max for metrics in found), default=0.0),
-            haircut_of_profit_max=max((share for share in shares if share is not None), default=None),
-            gini=self._burden.gini(), ptsr=remaining / covered if covered else None,
-            pmr=remaining / max(self._covered) if covered else None,
+            haircut_to_equity_max=max((metrics.haircut_to_equity_max for metrics in found), default=0.0),
+            haircut_to_profit_max=max((share for share in shares if share is not None), default=None),
+            haircut_gini=self._burden.gini(), profit_to_deficits=remaining / covered if covered else None,
+            profit_to_largest_deficit=remaining / max(self._covered) if covered else None,
             loss_removed=sum(_removed(metrics) for metrics in found),
-            leverage_max_after=max((metrics.leverage_max_after for metrics in found), default=0.0),
-            expected_loss_end=end.expected_loss_after or 0.0, leverage_max_end=end.leverage_max_after,
-            insolvent_end=end.insolvent_left,
+            leverage_after_max=max((metrics.leverage_after_max for metrics in found), default=0.0),
+            expected_loss_end=end.expected_loss_after or 0.0, leverage_end_max=end.leverage_after_max,
+            accounts_insolvent_end=end.accounts_insolvent,
         )  # fmt: skip
 
     def _end(self) -> Metrics:
@@ -181,7 +185,7 @@ class Candidate(Engine):
             np.array([market.scale.price_float(market.mark) for market in markets], np.float64),
             demand_asset=[], demand_side=[], demand_lots=[],
         )  # fmt: skip
-        metrics: Metrics = Tally(problem).metrics(self.risk.returns(markets))
+        metrics: Metrics = Tally(problem).metrics(risk=self.risk.returns(markets))
         return metrics
 
 

@@ -8,9 +8,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from solver import Problem, RiskModel, Scenarios, solve
-from solver.metrics import Tally, gini, measure
-from tests.solver.books import random_arguments
+from solver import Problem, RiskModel, Scenarios, metrics, solve
+from solver.metrics import Tally, gini
+from tests.solver.books import isolated, random_arguments
+from tests.solver.risk_books import cross_book
 
 
 def three(**more):
@@ -27,43 +28,50 @@ def taken(*lots):
 
 def test_every_figure_of_three_accounts_by_hand():
     """Five lots of the first and one of the second at 10 below the mark, for deficits of 30 and 20."""
-    found = asdict(measure(three(), taken(5, 1, 0), deficit=[30.0, 20.0]))
+    found = asdict(metrics(three(), taken(5, 1, 0), deficits=[30.0, 20.0], hit_before=[True, False, True]))
     assert found == {
         "expected_loss_before": None,
         "expected_loss_after": None,
-        "leverage_max_before": 2.0,
-        "leverage_max_after": pytest.approx(500 / 450),
-        "insolvent_left": 1,
-        "touched": 2,
-        "closed": 0,
-        "haircut": 60.0,
-        "haircut_of_equity_max": 0.1,  # 50 of 500
-        "haircut_of_profit_max": 0.2,  # 10 of the second's 50; 50 of the first's 500
+        "leverage_after_max": pytest.approx(500 / 450),
+        "accounts_insolvent": 1,
+        "accounts_touched": 2,
+        "accounts_closed": 0,
+        "repeat_hits": 1,
+        "haircut_total": 60.0,
+        "haircut_to_equity_max": 0.1,  # 50 of 500
+        "haircut_to_profit_max": 0.2,  # 10 of the second's 50; 50 of the first's 500
         "overshoot": 10.0,
-        "gini": pytest.approx(1 / 3),  # of 50 and 10: mean difference of all four pairs 20, over twice the mean
-        "ptsr": 9.0,  # (500 - 50) / 50
-        "pmr": 15.0,
+        "haircut_gini": pytest.approx(1 / 3),  # of 50 and 10: mean difference of all four pairs 20, over twice the mean
+        "profit_to_deficits": 9.0,  # (500 - 50) / 50
+        "profit_to_largest_deficit": 15.0,
     }
 
 
 def test_who_pays_without_a_profit_is_infinitely_above_it():
     """The third gained nothing; its haircut is more than any share of that. Insolvent, it has no share of equity."""
-    assert measure(three(), taken(0, 0, 4)).haircut_of_profit_max == 0.0  # insolvent accounts do not count
+    assert metrics(three(), taken(0, 0, 4)).haircut_to_profit_max == 0.0  # insolvent accounts do not count
     problem = Problem(
         [0], [0], [4], [50.0], [100.0], entry_price=[120.0],
         demand_asset=[0], demand_side=[1], demand_lots=[4], demand_price=[99.0],
     )  # fmt: skip
-    found = measure(problem, taken(4), deficit=[10.0], covered=[4.0])
-    assert found.haircut_of_profit_max == np.inf
-    assert (found.closed, found.leverage_max_after, found.ptsr, found.overshoot) == (1, 0.0, 0.0, -6.0)
+    tally = Tally(problem)
+    tally.add(problem, np.array([4]))
+    found = tally.metrics(deficits=[10.0], covered=[4.0])
+    assert found.haircut_to_profit_max == np.inf
+    assert (found.accounts_closed, found.leverage_after_max, found.profit_to_deficits, found.overshoot) == (1, 0, 0, -6)
 
 
 def test_without_haircut_or_deficit_nobody_is_compared_by_them():
     """None, not zero by zero."""
     problem = Problem([0, 1], [0, 0], [3, 3], [9.0, 9.0], [1.0], demand_asset=[0], demand_side=[1], demand_lots=[2])
-    found = measure(problem, taken(1, 1))
-    assert (found.gini, found.ptsr, found.pmr, found.haircut_of_profit_max) == (None, None, None, None)
-    assert (found.haircut, found.overshoot) == (0.0, 0.0)
+    found = metrics(problem, taken(1, 1))
+    assert (found.haircut_gini, found.profit_to_deficits, found.profit_to_largest_deficit) == (None, None, None)
+    assert (found.haircut_to_profit_max, found.overshoot, found.repeat_hits, found.haircut_total) == (
+        None,
+        None,
+        None,
+        0,
+    )
 
 
 def test_rounds_add_up_to_one():
@@ -81,7 +89,7 @@ def test_rounds_add_up_to_one():
         demand_asset=[0], demand_side=[1], demand_lots=[1], demand_price=[90.0],
     )  # fmt: skip
     tally.add(second, np.array([0, 1, 0]))
-    assert tally.metrics(deficit=[30.0, 20.0]) == measure(three(), taken(5, 1, 0), deficit=[30.0, 20.0])
+    assert tally.metrics(deficits=[30.0, 20.0]) == metrics(three(), taken(5, 1, 0), deficits=[30.0, 20.0])
 
 
 @pytest.mark.parametrize(
@@ -99,8 +107,8 @@ def test_figures_are_those_of_a_second_computation(seed):
     problem = Problem(**random_arguments(seed))
     policy = ("waterfill", "queue:pnl_leverage", "queue:effective_leverage")[seed % 3]
     solution = solve(problem, policy)
-    deficit = [1.0, 2.5]
-    found, naive = measure(problem, solution, deficit=deficit), by_hand(problem, solution.reduction_lots, deficit)
+    deficits = [1.0, 2.5]
+    found, naive = metrics(problem, solution, deficits=deficits), by_hand(problem, solution.reduction_lots, deficits)
     for name, value in naive.items():
         wanted = value if value is None else pytest.approx(value, rel=1e-9, abs=1e-7)
         assert getattr(found, name) == wanted, name
@@ -114,7 +122,7 @@ def test_expected_losses_are_those_of_quadrature(tail):
         size = problem.mark_price.size
         risk = RiskModel(np.full((size, 1), 0.2), np.linspace(0.01, 0.05, size), tail=tail)
         solution = solve(problem, "waterfill")
-        found = measure(problem, solution, risk)
+        found = metrics(problem, solution, risk=risk)
         nothing = np.zeros_like(solution.reduction_lots)
         assert found.expected_loss_before == pytest.approx(integrated(problem, nothing, risk), rel=1e-8)
         assert found.expected_loss_after == pytest.approx(integrated(problem, solution.reduction_lots, risk), rel=1e-8)
@@ -123,9 +131,49 @@ def test_expected_losses_are_those_of_quadrature(tail):
 def test_losses_of_scenarios_are_their_mean():
     """A kernel of next to nothing leaves the scenarios' own shortfalls."""
     risk = Scenarios(np.array([[-0.9], [0.1]]), [0.25, 0.75], [1e-12])
-    found = measure(three(), taken(5, 1, 0), risk)
+    found = metrics(three(), taken(5, 1, 0), risk=risk)
     assert found.expected_loss_before == pytest.approx(0.25 * (900 - 500))
     assert found.expected_loss_after == pytest.approx(0.25 * (0.9 * 500 - 450), abs=1e-3)
+
+
+def test_the_policy_that_minimises_the_loss_has_the_smallest():
+    """On the relaxed solutions of one event no other policy leaves a smaller expected loss; it is the objective."""
+    for seed in range(25):
+        problem, model = cross_book(seed)
+        best = solve(problem, policy="risk", risk=model, lots=False)
+        least = metrics(problem, best, risk=model)
+        assert least.expected_loss_after == pytest.approx(best.objective_after, rel=1e-12)
+        assert least.expected_loss_before == best.objective_before
+        for policy in ("waterfill", "pro_rata:contracts", "queue:effective_leverage"):
+            other = metrics(problem, solve(problem, policy=policy, lots=False), risk=model)
+            assert other.expected_loss_before == least.expected_loss_before
+            assert other.expected_loss_after >= least.expected_loss_after * (1 - 1e-9)
+
+
+def test_min_max_haircut_has_the_smallest_share_of_profit():
+    """Nobody else's largest share of profit given up is smaller, one demand, relaxed."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        mark, quantity = 10.0, rng.integers(1, 50, 6)
+        problem = isolated(quantity, quantity * mark / rng.uniform(1, 9, 6), int(quantity.sum() * 0.4), mark,
+                           entry_price=rng.uniform(5, 9.9, 6), demand_price=[9.9])  # fmt: skip
+        least = metrics(problem, solve(problem, policy="min_max_haircut", lots=False)).haircut_to_profit_max
+        for policy in ("waterfill", "pro_rata:contracts", "queue:okx"):
+            other = metrics(problem, solve(problem, policy=policy, lots=False)).haircut_to_profit_max
+            assert least <= other * (1 + 1e-9)
+
+
+def test_figures_do_not_depend_on_the_order_of_accounts():
+    """To the bit."""
+    problem, model = cross_book(4)
+    turn = np.argsort(-problem.account, kind="stable")
+    other = Problem(
+        (9 - problem.account)[turn], problem.asset[turn], problem.quantity_lots[turn], problem.equity[::-1].copy(),
+        problem.mark_price, demand_asset=problem.demand_asset, demand_side=problem.demand_side,
+        demand_lots=problem.demand_lots, demand_price=problem.demand_price, tie_rank=np.arange(9, -1, -1),
+    )  # fmt: skip
+    a, b = (metrics(p, solve(p, policy="waterfill"), risk=model) for p in (problem, other))
+    assert a == b
 
 
 def by_hand(problem, lots, deficit):
@@ -143,8 +191,9 @@ def by_hand(problem, lots, deficit):
             haircut = side * (exact(p.mark_price[j]) - exact(p.demand_price[k])) if p.demand_price is not None else 0
             paid[a] += haircut * exact(p.lot_size[j]) * x
             gained = exact(p.mark_price[j]) - exact(p.entry_price[row])
-            profit[a] += max(exact(0), int(q) * gained * exact(p.lot_size[j]))
-            payable[a] += p.eligible is None or bool(p.eligible[row])
+            if p.eligible is None or p.eligible[row]:
+                profit[a] += max(exact(0), int(q) * gained * exact(p.lot_size[j]))
+                payable[a] = True
     equity = [exact(value) for value in p.equity]
     solvent = [a for a in accounts if equity[a] > 0]
     left = [a for a in accounts if equity[a] - paid[a] > 0]
@@ -155,18 +204,17 @@ def by_hand(problem, lots, deficit):
     touched = {int(a) for a, x in zip(p.account, lots, strict=True) if x}
     ratios = [np.inf if profit[a] == 0 else paid[a] / profit[a] for a in payers]
     return {
-        "leverage_max_before": float(max((gross[a] / equity[a] for a in solvent), default=0)),
-        "leverage_max_after": float(max((kept[a] / (equity[a] - paid[a]) for a in left), default=0)),
-        "insolvent_left": sum(equity[a] - paid[a] <= 0 and kept[a] > 0 for a in accounts),
-        "touched": len(touched),
-        "closed": sum(kept[a] == 0 for a in touched),
-        "haircut": float(sum(paid)),
-        "haircut_of_equity_max": float(max((paid[a] / equity[a] for a in payers), default=0)),
-        "haircut_of_profit_max": float(max(ratios, default=0)),
+        "leverage_after_max": float(max((kept[a] / (equity[a] - paid[a]) for a in left), default=0)),
+        "accounts_insolvent": sum(equity[a] - paid[a] <= 0 and kept[a] > 0 for a in accounts),
+        "accounts_touched": len(touched),
+        "accounts_closed": sum(kept[a] == 0 for a in touched),
+        "haircut_total": float(sum(paid)),
+        "haircut_to_equity_max": float(max((paid[a] / equity[a] for a in payers), default=0)),
+        "haircut_to_profit_max": float(max(ratios, default=0)),
         "overshoot": float(sum(paid)) - sum(deficit),
-        "gini": float(pairs / (2 * len(shares) * sum(shares))) if sum(shares) else None,
-        "ptsr": float(remaining) / sum(deficit),
-        "pmr": float(remaining) / max(deficit),
+        "haircut_gini": float(pairs / (2 * len(shares) * sum(shares))) if sum(shares) else None,
+        "profit_to_deficits": float(remaining) / sum(deficit),
+        "profit_to_largest_deficit": float(remaining) / max(deficit),
     }
 
 

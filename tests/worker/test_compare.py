@@ -84,7 +84,7 @@ def test_figures_are_those_of_the_outputs(compared, outputs, policy):
     times = Counter(account for accounts in hit.values() for account in accounts)
     in_all = found.in_all
     assert in_all.decisions == Counter(decision.status for decision in decisions.values())
-    assert (in_all.accounts, in_all.repeat_hits) == (len(times), sum(count > 1 for count in times.values()))
+    assert (in_all.accounts_touched, in_all.repeat_hits) == (len(times), sum(count > 1 for count in times.values()))
     assert in_all.haircut == sum(Decimal(decision.haircut) for decision in decisions.values()) > 0
     paid = sum(Decimal(trade.haircut) for trade in trades)  # each leg to the smallest amount
     assert abs(in_all.haircut - paid) <= Decimal("1e-6") * len(trades)
@@ -105,9 +105,9 @@ def test_figures_are_those_of_the_outputs(compared, outputs, policy):
         # lots were taken is a matter of single lots.
         whole = decision.status == "DECIDED" and len(decision.certificates) == 1
         within = 1e-6 * (decision.trades + 1) if whole else 1e-3 * float(burst.haircut)
-        assert burst.metrics.haircut == pytest.approx(float(burst.haircut), abs=within)
+        assert burst.metrics.haircut_total == pytest.approx(float(burst.haircut), abs=within)
         exact += whole
-        assert burst.metrics.touched >= burst.accounts  # an isolated position counts for itself
+        assert burst.metrics.accounts_touched >= burst.accounts  # an isolated position counts for itself
     assert exact
 
 
@@ -122,7 +122,7 @@ def test_leverage_and_losses_are_those_of_the_decisions(compared, outputs):
             if len(decision.certificates) != 1:
                 continue
             largest = max((d.leverage_after_max or 0.0 for d in decision.demands), default=0.0)
-            assert burst.metrics.leverage_max_after >= largest * (1 - 1e-12)  # accounts that may not be asked count too
+            assert burst.metrics.leverage_after_max >= largest * (1 - 1e-12)  # accounts that may not be asked count too
             certificate = decision.certificates[0]
             if item.policy == "risk":
                 assert burst.metrics.expected_loss_before == pytest.approx(certificate.objective_before, rel=1e-12)
@@ -148,9 +148,9 @@ def test_curves_are_of_those_who_could_pay(compared):
         assert curves.policy == item.policy
         assert curves.notional.sum() == pytest.approx(item.in_all.notional)
         assert curves.haircut.sum() == pytest.approx(float(item.in_all.haircut), rel=1e-3)
-        touched = sum(burst.metrics.touched for burst in item.bursts if burst.metrics)
+        touched = sum(burst.metrics.accounts_touched for burst in item.bursts if burst.metrics)
         assert curves.leverage_before.size == curves.leverage_after.size == touched
-        assert curves.haircut.size >= item.in_all.accounts
+        assert curves.haircut.size >= item.in_all.accounts_touched
 
 
 def twins(*more):
@@ -169,16 +169,17 @@ def test_two_policies_by_hand():
     """Waterfill takes five of each, a queue all of one; 50 of haircut either way."""
     tape = twins().bankrupt("loser")
     both, one = figures(tape, "waterfill").in_all, figures(tape, "queue:pnl_leverage").in_all
-    assert (both.accounts, both.closed, both.gini, both.haircut) == (2, 0, 0.0, 50)
-    assert (one.accounts, one.closed, one.gini, one.haircut) == (1, 1, 0.5, 50)
-    assert (both.leverage_max_end, one.leverage_max_end) == (pytest.approx(500 / 1075), pytest.approx(1000 / 1100))
-    assert (both.haircut_of_profit_max, one.haircut_of_profit_max) == (0.5, 1.0)
-    assert (both.haircut_of_equity_max, one.haircut_of_equity_max) == (
+    assert (both.accounts_touched, both.accounts_closed, both.haircut_gini, both.haircut) == (2, 0, 0.0, 50)
+    assert (one.accounts_touched, one.accounts_closed, one.haircut_gini, one.haircut) == (1, 1, 0.5, 50)
+    assert (both.leverage_end_max, one.leverage_end_max) == (pytest.approx(500 / 1075), pytest.approx(1000 / 1100))
+    assert (both.haircut_to_profit_max, one.haircut_to_profit_max) == (0.5, 1.0)
+    assert (both.haircut_to_equity_max, one.haircut_to_equity_max) == (
         pytest.approx(25 / 1100),
         pytest.approx(50 / 1100),
     )
-    assert (both.ptsr, both.pmr, one.ptsr) == (0.5, 0.5, 1.0)  # 25 left of 50 to either; 50 to who was not asked
-    assert (both.deficit, both.overshoot, both.notional, both.insolvent_end) == (50, 0, 1000.0, 0)
+    # 25 left of 50 to either; 50 to who was not asked.
+    assert (both.profit_to_deficits, both.profit_to_largest_deficit, one.profit_to_deficits) == (0.5, 0.5, 1.0)
+    assert (both.deficit, both.overshoot, both.notional, both.accounts_insolvent_end) == (50, 0, 1000.0, 0)
 
 
 def test_what_a_policy_took_is_held_in_its_own_book():
@@ -186,9 +187,10 @@ def test_what_a_policy_took_is_held_in_its_own_book():
     tape = twins("cleo").account("later", "0", ("BTC", "8", "105")).bankrupt("loser").at(3000).bankrupt("later")
     both, one = figures(tape, "waterfill"), figures(tape, "queue:pnl_leverage")
     assert [burst.accounts for burst in both.bursts] == [3, 3]
-    assert (both.in_all.accounts, both.in_all.repeat_hits) == (3, 3)
-    assert (one.in_all.accounts, one.in_all.repeat_hits) == (2, 0)
-    assert one.bursts[1].metrics.leverage_max_before == pytest.approx(1000 / 1100)
+    assert (both.in_all.accounts_touched, both.in_all.repeat_hits) == (3, 3)
+    assert (one.in_all.accounts_touched, one.in_all.repeat_hits) == (2, 0)
+    assert [burst.metrics.repeat_hits for burst in both.bursts] == [0, 3]
+    assert one.bursts[1].metrics.leverage_after_max == pytest.approx(1000 / 1100)
 
 
 def model(name, scale):
@@ -304,5 +306,5 @@ def test_an_infinite_share_is_said_in_words(capsys, tmp_path):
     out = adl(capsys, "compare", tmp_path / "r.jsonl", *SETTINGS, "-p", "waterfill", "--out", tmp_path)[1]
     assert "no profit" in out
     document = json.loads((tmp_path / "compare.json").read_bytes())
-    assert document["policies"][0]["in_all"]["haircut_of_profit_max"] is None
-    assert np.isinf(figures(tape, "waterfill").in_all.haircut_of_profit_max)
+    assert document["policies"][0]["in_all"]["haircut_to_profit_max"] is None
+    assert np.isinf(figures(tape, "waterfill").in_all.haircut_to_profit_max)
