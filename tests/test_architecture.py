@@ -18,6 +18,7 @@ ARROWS = {
         "worker.record",
         "worker.settings",
         "worker.client_settings",
+        "worker.curves",
         "worker.explain",
         "worker.findings",
         "worker.summary",
@@ -38,6 +39,7 @@ ARROWS = {
     "worker.sections": set(),
     "worker.client_settings": set(),
     "worker.hints": set(),
+    "worker.curves": set(),
     "worker.explain": {"schemas", "worker.record", "worker.explain_risk", "worker.explain_words"},
     "worker.explain_risk": {"schemas"},
     "worker.explain_words": set(),
@@ -54,7 +56,7 @@ ARROWS = {
         "worker.settings",
     },
     "worker.verify": {"schemas", "worker", "worker.loop", "worker.record", "worker.settings"},
-    "worker": {"schemas", "solver", "worker.book", "worker.record", "worker.settings"},  # engine, cut, decide, ...
+    "worker": {"schemas", "solver", "worker.book", "worker.curves", "worker.record", "worker.settings"},
 }
 # The composition root, one file per command, may import everything; it is not a room.
 ROOT_MODULE = "worker.cli"

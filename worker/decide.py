@@ -16,7 +16,7 @@ from worker.claims import Claim
 from worker.legs import Orders, QuoteRangeError, cross, in_columns, joined, no_orders, orders_of_round
 from worker.refusals import Gone, Replacement
 from worker.risk import Risk
-from worker.rounds import Excluded, Key, Method, NotCertifiedError, run_rounds
+from worker.rounds import Excluded, Key, Method, NotCertifiedError, Observe, run_rounds
 from worker.rows import few, report, unmet
 from worker.settings import DecisionSettings
 from worker.takeover import Estate, Line, estates_of
@@ -33,6 +33,7 @@ class Rules(NamedTuple):
     risk: Risk
     clearing_account: str  # faces every leg, so it is never asked for one
     fits: Callable[[Orders], bool]  # whether the book can hold the legs beside those that are open
+    observe: Observe | None = None  # sees each round, changes nothing
 
 
 @dataclass(slots=True)
@@ -192,7 +193,7 @@ def _take(
 ) -> None:
     """Runs the rounds, writes orders and demands into `decided`; refuses what cannot be booked."""
     settings = rules.settings
-    method = Method(rules.policy, settings.protect_principal, settings.residual == "mark", rules.risk)
+    method = Method(rules.policy, settings.protect_principal, settings.residual == "mark", rules.risk, rules.observe)
     try:
         outcome = run_rounds(book, demands, excluded, method)
     except NotCertifiedError as error:

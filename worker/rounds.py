@@ -5,7 +5,7 @@ Rule 2: being taken in one symbol lowers an account's leverage, so it may become
 round that took something the order begins anew: LAST accounts are asked only where normal ones just gave nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -17,11 +17,14 @@ from schemas import Certificate
 from solver import Problem, leverage, solve, verify
 from solver.marginals import marginals
 from worker.book.book import Book
+from worker.book.market import Market
 from worker.book.views import Gathered
 from worker.risk import NEEDED_BY, Risk
 from worker.takeover import Line
 
 Key = tuple[str, int]  # symbol, side that is reduced: +1 longs
+# Is shown each certified round before it is applied: counterparties, their symbols, problem and solution. For reports.
+Observe = Callable[[Gathered, Sequence[Market], Problem, Any], None]
 
 
 class NotCertifiedError(Exception):
@@ -48,6 +51,7 @@ class Method:
     protect_principal: bool
     residual_at_mark: bool
     risk: Risk
+    observe: Observe | None = None
 
 
 @dataclass(slots=True)
@@ -175,6 +179,8 @@ def run_rounds(
         number += again
         result = _round(number, at_mark, open_keys, problem, solution, risk, gathered, eligible)
         outcome.rounds.append(result)
+        if method.observe is not None:
+            method.observe(gathered, now.markets, problem, solution)
         if reduction.any() and not at_mark:
             steps = list(range(len(plan)))
         now.apply(result, problem, reduction)

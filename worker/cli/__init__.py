@@ -9,6 +9,7 @@ import typer
 
 from worker.cli.check import check
 from worker.cli.common import fail
+from worker.cli.compare import compare_command
 from worker.cli.config import config_show, version
 from worker.cli.demo import demo
 from worker.cli.explain import explain_command
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command(name="run")(run_command)
 app.command()(replay)
 app.command()(check)
+app.command(name="compare")(compare_command)
 app.command(name="explain")(explain_command)
 app.command()(tail)
 app.command()(record)

@@ -196,7 +196,7 @@ def _console() -> Console:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        left = column in ("account", "symbol", "side", "reason", "decision")
+        left = column in ("figure", "account", "symbol", "side", "reason", "decision")
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     return table
 
