@@ -17,6 +17,7 @@ from solver.optimum.system import answer, assemble, clearing, evaluate_all, leve
 
 STEPS_MAX = 200
 HALVINGS = 11
+REFINEMENTS = 4
 # Multipliers farther than this factor from mu / u stop steps: with 1e8 one problem in a hundred failed.
 SPREAD = 100.0
 ULP = 4e-16
@@ -48,15 +49,15 @@ def start(candidates, demands, model, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def _right_side(candidates, sys, point, mu, second, old, dlevel, right):
-    """right float[I] := what stationarity lacks once the levels have moved by dlevel, multipliers eliminated.
+def _right_side(candidates, point, mu, second, old, dlevel, right):
+    """right float[I] := what stationarity lacks beside the residual once the levels have moved by dlevel.
 
     second: 1.0 where Mehrotra's second-order term of the step `old` is wanted, else 0.0.
     """
     for p in range(point.u.size):
         u, w = point.u[p], point.w[p]
         products = second * old[0][p] * (old[1][p] / u + old[2][p] / w)
-        right[p] = sys.residual[p] + dlevel[candidates.demand[p]] + mu * (1.0 / w - 1.0 / u) + products
+        right[p] = dlevel[candidates.demand[p]] + mu * (1.0 / w - 1.0 / u) + products
 
 
 @njit(cache=True, error_model="numpy")
@@ -169,18 +170,26 @@ def _theta(candidates, sys, point):
 
 
 @njit(cache=True, error_model="numpy")
-def _newton(candidates, sys, factored, point, short, mu, second, old, work, dlevel, new):
+def _newton(candidates, asked, sys, factored, point, short, mu, second, old, work, dlevel, aim, more, new):
     """Newton step towards mu: fill dlevel and new; return the longest steps inside the box, or zeros: not finite."""
     right, dx = work
     for k in range(dlevel.size):
-        dlevel[k] = 0.0
-    _right_side(candidates, sys, point, mu, second, old, dlevel, right)
-    aim = -short
+        dlevel[k], aim[k] = 0.0, -short[k]
+    _right_side(candidates, point, mu, second, old, dlevel, right)
     answer(candidates, sys, right, dx, aim)
-    if not solve(sys.S, factored[0], factored[1], aim, dlevel):
-        return 0.0, 0.0
-    _right_side(candidates, sys, point, mu, second, old, dlevel, right)
-    answer(candidates, sys, right, dx, aim)
+    for _ in range(REFINEMENTS):
+        if not solve(sys.S, factored[0], factored[1], aim, more):
+            return 0.0, 0.0
+        for k in range(dlevel.size):
+            dlevel[k] += more[k]
+            aim[k] = -short[k]
+        _right_side(candidates, point, mu, second, old, dlevel, right)
+        answer(candidates, sys, right, dx, aim)
+        worst = 0.0
+        for k in range(dlevel.size):
+            worst = max(worst, abs(aim[k]) / asked[k])
+        if worst <= 1e-13:
+            break
     return _direction(candidates, point, mu, second, old, dx, new)
 
 
@@ -213,7 +222,7 @@ def approach(candidates, demands, model, floor, point, origin, sys, equity, lent
     items, K = point.u.size, point.level.size
     still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))
     factored, short, dlevel = (np.empty((K, K)), np.empty(K)), np.empty(K), np.empty(K)
-    work = np.empty((2, items))
+    work, aim, more = np.empty((2, items)), np.empty(K), np.empty(K)
     stuck = 0
     while True:
         mean, gap = _gap(point, floor)
@@ -225,12 +234,12 @@ def approach(candidates, demands, model, floor, point, origin, sys, equity, lent
         assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
         clearing(candidates, demands, point.u, point.w, short)
         factor(sys.S, factored[0], factored[1])
-        primal, dual = _newton(candidates, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, affine)
+        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, aim, more, affine)
         after = complementarity(point, affine, primal, dual) / mean
         hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
-        primal, dual = _newton(candidates, sys, factored, point, short, mu, second, affine, work, dlevel, step)
+        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, mu, second, affine, work, dlevel, aim, more, step)
         if primal == 0.0:
             return steps, np.inf
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95

@@ -10,7 +10,7 @@ from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, pol
 from solver.optimum.system import level_floor, system
 
 FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
-LAST_POLISH = 1e-26
+LAST_POLISH = 1e-40
 # What counts as solved in the end, where the loss is too flat for more.
 KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
 
@@ -73,6 +73,8 @@ def _attempt(candidates, demands, model, lent, best):
                 return found
             if best is None or _distance(found) < _distance(best):
                 best = found
+        if _distance(best) <= 1.0 and gap < 1e-15:
+            return best
         if gap >= until or until < LAST_POLISH:
             return best
         until = min(until, gap) * 1e-2

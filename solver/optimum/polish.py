@@ -30,7 +30,7 @@ def _guess(candidates, demands, point, kind, side):
             none, whole = u < 1e-4 and low > 1e-3 * level, w < 1e-4 and high > 1e-3 * level
         else:
             share = demands.asked[k] / demands.total[k]
-            none, whole = u < 1e-14 * share and low > high, w < 1e-14 * (1.0 - share) and high > low
+            none, whole = u < 1e-12 * share and low > high, w < 1e-12 * (1.0 - share) and high > low
         side[p] = NONE if none else ALL if whole else FREE
 
 
@@ -126,7 +126,7 @@ def polish(candidates, demands, model, inside, kind, sys):
     K = level.size
     floor = np.full(K, 1e-30)
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
-    dx = np.empty(u.size)
+    dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf
     for step in range(STEPS_MAX):
         _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
@@ -134,7 +134,7 @@ def polish(candidates, demands, model, inside, kind, sys):
         _level_between(candidates, sys, side, level)
         level_floor(candidates, demands, sys, floor)
         worst = violation(candidates, sys, level, floor, u, w, 0.0)
-        if (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
+        if kind == CERTAIN or (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)
@@ -143,13 +143,15 @@ def polish(candidates, demands, model, inside, kind, sys):
             clearing(candidates, demands, u, w, short)
         for k in range(K):
             short[k] = -short[k]
-        answer(candidates, sys, sys.residual, dx, short)
+        for p in range(u.size):
+            right[p] = 0.0
+        answer(candidates, sys, right, dx, short)
         factor(sys.S, U, scale)
         if not solve(sys.S, U, scale, short, dlevel):
             break
         for p in range(u.size):
-            sys.residual[p] += dlevel[candidates.demand[p]]
-        answer(candidates, sys, sys.residual, dx, short)
+            right[p] = dlevel[candidates.demand[p]]
+        answer(candidates, sys, right, dx, short)
         _step(candidates, sys, dx, side, u, w)
         for k in range(K):
             level[k] += dlevel[k]

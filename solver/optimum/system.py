@@ -34,7 +34,7 @@ class System(NamedTuple):
     theta: np.ndarray  # float[I], what is added to the diagonal
     free: np.ndarray  # bool[I], items that may move
     second: np.ndarray  # int64[I], the first leg, where the item is a second one and both are free, else -1
-    residual: np.ndarray  # float[I], lambda - m
+    residual: np.ndarray  # float[I], lambda - m in the unknowns of rule 2
     S: np.ndarray  # float[K, K]
 
 
@@ -98,6 +98,9 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
                 after = other >= 0 and sys.free[other]
                 after = after and (sys.theta[other], other) < (sys.theta[p], p)
                 sys.second[p] = other if after else -1
+                if after:  # the legs' marginals at the mark are each other's negative
+                    k, j = candidates.demand[p], candidates.demand[other]
+                    sys.residual[p] = level[k] + level[j] + shape[2] * (demands.haircut[k] + demands.haircut[j])
         hessian(i, candidates, demands, shape, c, sys.theta, free, sys.second, n, K)
         invert(K, n, sweep)
         _scatter(candidates.demand, free, n, K, sys.offset[i], sys)
@@ -124,7 +127,8 @@ def _scatter(demand, free, n, K, offset, sys):
 
 @njit(cache=True, error_model="numpy")
 def answer(candidates, sys, right, dx, sums):
-    """dx float[I] := K^-1 right for the free items; their sums per demand are taken off sums float[K]."""
+    """dx float[I] := K^-1 (residual + right[I]) for the free items; their sums per demand are taken off sums float[K].
+    """
     for i in range(candidates.account.size):
         first, last, at = candidates.start[i], candidates.start[i + 1], sys.offset[i]
         for p in range(first, last):
@@ -133,7 +137,7 @@ def answer(candidates, sys, right, dx, sums):
                 for o in range(first, last):
                     if sys.free[o]:
                         r = right[o] + right[sys.second[o]] if sys.second[o] >= 0 else right[o]
-                        t += sys.inverse[at] * r
+                        t += sys.inverse[at] * (sys.residual[o] + r)
                         at += 1
                 dx[p] = t
         for p in range(first, last):
