@@ -128,22 +128,32 @@ def evaluate(i, candidates, demands, model, u, w, scratch, c, m, bound):
 
 
 @njit(cache=True, error_model="numpy")
-def hessian(i, candidates, demands, shape, c, free, n, K):
-    """Fill the upper triangle of K[:n, :n] with the Hessian in the items free[:n] of account i."""
+def hessian(i, candidates, demands, shape, c, theta, free, second, n, K):
+    """Fill the upper triangle of K[:n, :n]: Hessian and diagonal theta[I] in the items free[:n] of account i.
+
+    An item with a `second` >= 0 stands for taking that item, the other leg of its asset, and itself alike.
+    """
     _, rr, _, kc, kx, kd = shape
     first = candidates.start[i]
     for x in range(n):
         p = free[x]
-        k, cp = candidates.demand[p], c[p - first]
-        d = demands.haircut[k]
+        cx, dx = c[p - first], demands.haircut[candidates.demand[p]]
+        if second[p] >= 0:
+            cx, dx = 0.0, dx + demands.haircut[candidates.demand[second[p]]]
         for z in range(x, n):
-            j, co = candidates.demand[free[z]], c[free[z] - first]
+            o = free[z]
+            cz, dz = c[o - first], demands.haircut[candidates.demand[o]]
             scale = 0.0
-            for f in range(demands.loading.shape[1]):
-                scale += demands.loading[k, f] * demands.loading[j, f]
-            if z == x:
-                scale += demands.idiosyncratic[k]
-            elif candidates.mirror[p] == free[z]:
-                scale -= demands.idiosyncratic[k]
-            e = demands.haircut[j]
-            K[x, z] = rr * scale + kc * cp * co + kx * (cp * e + d * co) + kd * d * e
+            if second[o] >= 0:
+                cz, dz = 0.0, dz + demands.haircut[candidates.demand[second[o]]]
+            elif second[p] < 0:
+                for f in range(demands.loading.shape[1]):
+                    scale += demands.loading[candidates.demand[p], f] * demands.loading[candidates.demand[o], f]
+                if p == o:
+                    scale += demands.idiosyncratic[candidates.demand[p]]
+            K[x, z] = rr * scale + kc * cx * cz + kx * (cx * dz + dx * cz) + kd * dx * dz
+            if second[o] == p or second[p] == o:
+                K[x, z] += theta[second[p] if second[p] >= 0 else p]
+        K[x, x] = max(K[x, x], 0.0) + theta[p]
+        if second[p] >= 0:
+            K[x, x] += theta[second[p]]

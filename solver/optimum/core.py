@@ -10,7 +10,9 @@ from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, pol
 from solver.optimum.system import level_floor, system
 
 FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
-LAST_POLISH = 1e-26
+LAST_POLISH = 1e-40
+# What counts as solved in the end, where the loss is too flat for more.
+KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
 
 
 class Optimum(NamedTuple):
@@ -28,20 +30,51 @@ class Optimum(NamedTuple):
 def solve_core(candidates, demands, model):
     """Return the Optimum of Candidates and Demands under a Model."""
     candidates = least_equity(candidates, demands)
+    best = _attempt(candidates, demands, model, np.zeros(candidates.account.size), None)
+    if not best.converged:
+        best = _attempt(candidates, demands, model, blunting(candidates, demands), best)
+    return best._replace(converged=best.kkt <= KKT_MAX and best.clearing <= CLEARING_MAX)
+
+
+def blunting(candidates, demands):
+    """Equity float[A] per unit of mu that an account is lent on the way, so that its loss has no kink.
+
+    A loss of almost no equity is a cone: at no net position it has a kink, which Newton's method jumps across. With
+    equity of the order of mu times what may be taken, by the largest marginal, the change is one of the order of mu.
+    """
+    k, holder = candidates.demand, np.repeat(np.arange(candidates.account.size), np.diff(candidates.start))
+    unit = np.sqrt(demands.idiosyncratic + (demands.loading**2).sum(axis=1))
+    largest = np.zeros(candidates.account.size)
+    np.maximum.at(largest, holder, unit[k])
+    size = np.bincount(holder, candidates.available, candidates.account.size)
+    return 2.0 * size / np.maximum(largest, 1e-30)
+
+
+def _distance(found):
+    """How far from solved: above 1 it is not."""
+    return max(found.kkt / KKT_MAX, found.clearing / CLEARING_MAX)
+
+
+def _attempt(candidates, demands, model, lent, best):
+    """The best of `best` and what interior point and polish find; lent float[A] as of `blunting`, or zeros."""
     sys = system(candidates, demands)
     point = start(candidates, demands, model, sys)
-    floor = level_floor(candidates, demands, sys)
+    floor = np.empty(demands.index.size)
+    level_floor(candidates, demands, sys, floor)
     origin = Point(*(np.empty_like(column) for column in point))
-    best, steps, until = None, 0, FIRST_POLISH
+    blunt = candidates._replace(equity=candidates.equity.copy())
+    steps, until = 0, FIRST_POLISH
     while True:
-        steps, gap = approach(candidates, demands, model, floor, point, origin, sys, steps, until)
+        steps, gap = approach(blunt, demands, model, floor, point, origin, sys, candidates.equity, lent, steps, until)
         for kind in (BOLD, CLEAR, CERTAIN):
-            kkt, uncleared, level, u, w = polish(candidates, demands, model, floor, point, kind, sys)
+            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, kind, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found
-            if best is None or found.kkt < best.kkt:
+            if best is None or _distance(found) < _distance(best):
                 best = found
+        if _distance(best) <= 1.0 and gap < 1e-15:
+            return best
         if gap >= until or until < LAST_POLISH:
             return best
         until = min(until, gap) * 1e-2
