@@ -85,7 +85,7 @@ def in_scenarios(n, i, one):
     return marginal[0], 1e-12 * size[0], (hessian[0, 0] + rr * one.idiosyncratic) * one.price
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def doubted(n, i, one):
     """(m, a bound on its rounding, its rise per lot) of item i left with n net lots."""
     if one.model.weight.size > 0:
@@ -138,7 +138,7 @@ def envelope(n, i, one):
     return level
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def kept_at(eta, i, one, low, high, guess):
     """Net lots that item i keeps at level eta, at least `low` and below `high`, and the most that m may be there.
 
