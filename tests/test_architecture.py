@@ -77,7 +77,7 @@ PURE = (
 NOT_PURE = {
     "worker", "worker.cli", "worker.loop",
     "schemas.json_schema",  # writes its file
-    "solver.optimum.threads",  # threads on fixed parts: their number and order change no bit (tests/solver/test_fast.py)
+    "solver.optimum.threads",  # threads on fixed parts, whose number changes no bit: test_fast.py
 }  # fmt: skip
 IMPURE_CALLS = {"open", "input", "print", "breakpoint", "exec", "eval", "hash", "__import__"}
 # Results differ between CPU generations or runs (faults.md): not on the path of a decision.

@@ -2,8 +2,8 @@
 
 With x(lambda) what `response` gives, its slope is sum x - z and its second derivative -S, S the accounts' inverse free
 Hessians scattered onto the demands. A step is S^-1 (sum x - z), made safe demand by demand:
-* Where lambda > 0, what is kept behaves like lambda^(1/power), so the step is made in that root of lambda (for one asset
-  it is the leverage): it cannot overshoot zero. Below zero what is kept is smooth in lambda, and so is the step.
+* Where lambda > 0, what is kept behaves like lambda^(1/power), so the step is made in that root of lambda (for one
+  asset it is the leverage): it cannot overshoot zero. Below zero what is kept is smooth in lambda, and so is the step.
 * Each demand has a radius of its own, halved where its surplus changes sign without shrinking, and a bracket of levels
   that is forgotten when the other demands contradict it. One damping for all is slowed by the most stubborn.
 Tried and slower near full closure, where many levels are about 0: steps in lambda itself (cycles of two), one step of

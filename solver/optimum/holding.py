@@ -7,13 +7,12 @@ Rule: all of it is inlined and takes plain arrays. A NamedTuple's columns are co
 
 import math
 
-import numpy as np
 from numba import njit
 
 from solver.loss.model import bend
 
 # Rows of `item`: level of its demand, what is available and kept, variance, haircut, sqrt(Sigma_jj) and the size of a
-# residual that counts; the shares taken and kept, now and after the step being tried; c, marginal; the step in notional.
+# residual that counts; shares taken and kept, now and after the step being tried; c, marginal; the step in notional.
 LEVEL, FREE, KEPT, OWN, HAIRCUT, UNIT, SIZE, U, W, NEXT_U, NEXT_W, C, MARGINAL, STEP = range(14)
 ROWS = 14
 NEAR = 0.02  # of the marginal: nearer to the level than this its tail is a straight line
@@ -133,7 +132,7 @@ def _solve(n, triangle, item):
 
 @njit(cache=True, error_model="numpy", inline="always")
 def attempt(count, item, free, move):
-    """Try the shares after a part `move` of the step, kept in the box: the smaller of u and w moves, the other follows."""
+    """Try the shares after a part `move` of the step, kept in the box: the smaller of u and w moves."""
     for x in range(count):
         m = free[x]
         t = move * item[STEP, x] / item[FREE, m]
@@ -154,11 +153,11 @@ def shorten(count, item, free, rr, survival):
     any_over = False
     for x in range(count):
         m = free[x]
-        if item[NEXT_W, m] <= 0.0 and item[W, m] > 0.0:
-            if rr * item[C, m] - survival * item[HAIRCUT, m] < item[LEVEL, m]:
-                item[NEXT_W, m] = 0.1 * item[W, m]
-                item[NEXT_U, m] = 1.0 - item[NEXT_W, m]
-                any_over = True
+        short = rr * item[C, m] - survival * item[HAIRCUT, m] < item[LEVEL, m]
+        if short and item[NEXT_W, m] <= 0.0 and item[W, m] > 0.0:
+            item[NEXT_W, m] = 0.1 * item[W, m]
+            item[NEXT_U, m] = 1.0 - item[NEXT_W, m]
+            any_over = True
     return any_over
 
 

@@ -1,7 +1,7 @@
 """What accounts give at given levels: each minimises its expected loss plus levels times what it gives.
 
-For account i at levels lambda:  min over 0 <= x <= a of L_i(x) + lambda . x,  by projected Newton steps on the items that
-are free, each shortened until it lowers the function.
+For account i at levels lambda:  min over 0 <= x <= a of L_i(x) + lambda . x,  by projected Newton steps on the items
+that are free, each shortened until it lowers the function.
 Rule: sums over accounts are made per part, in their order.
 """
 
@@ -13,8 +13,28 @@ from numba import njit
 
 from solver.loss.model import bend, curves
 from solver.optimum.holding import (
-    C, FREE, HAIRCUT, KEPT, LEVEL, MARGINAL, NEXT_U, NEXT_W, OWN, ROWS, SIZE, STEP, U, UNIT, W,
-    accept, add_inverse, attempt, descends, newton, shorten, state,
+    FREE,
+    HAIRCUT,
+    KEPT,
+    LEVEL,
+    MARGINAL,
+    NEXT_U,
+    NEXT_W,
+    OWN,
+    ROWS,
+    SIZE,
+    STEP,
+    UNIT,
+    C,
+    U,
+    W,
+    accept,
+    add_inverse,
+    attempt,
+    descends,
+    newton,
+    shorten,
+    state,
 )  # fmt: skip
 
 STEPS = 40
