@@ -1,11 +1,13 @@
 """Levels at which what accounts give is what the demands ask: Newton's method on the concave dual function.
 
-With x(lambda) what `response` gives, its slope is sum x - z and its second derivative -S, S the inverses of the accounts'
-free curvatures scattered onto the demands. A step is S^-1 (sum x - z), made safe demand by demand:
-* Where lambda > 0, what is kept behaves like lambda^(1/power), so the step is made in that root of lambda (for one asset
-  it is the leverage): it cannot overshoot zero. Below zero what is kept is smooth in lambda, and so is the step.
+With x(lambda) what `response` gives, its slope is sum x - z and its second derivative -S, S the accounts' inverse free
+Hessians scattered onto the demands. A step is S^-1 (sum x - z), made safe demand by demand:
+* Where lambda > 0, what is kept behaves like lambda^(1/power), so the step is made in that root of lambda (for one
+  asset it is the leverage): it cannot overshoot zero. Below zero what is kept is smooth in lambda, and so is the step.
 * Each demand has a radius of its own, halved where its surplus changes sign without shrinking, and a bracket of levels
   that is forgotten when the other demands contradict it. One damping for all is slowed by the most stubborn.
+Tried and slower near full closure, where many levels are about 0: steps in lambda itself (cycles of two), one step of
+the accounts per step of the levels (unstable where Hessians vanish), the core on everybody (12 s for 150 demands).
 """
 
 from typing import NamedTuple
@@ -16,26 +18,21 @@ from numba import njit
 from solver.loss.elementary import power as to_power
 from solver.loss.table import NU
 from solver.optimum.dense import factor, solve
-from solver.optimum.response import respond
+from solver.optimum.response import Sums, respond
 from solver.optimum.threads import bounds
 
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
 CLEARING, VIOLATION = 2e-11, 1e-9
-TRACE = None
-LEAST = 0.05  # of the largest marginal: levels below it move on that scale
-
-
-class Sums(NamedTuple):
-    """What `respond` adds up, per part."""
-
-    slope: np.ndarray  # float[parts, K, K], lower triangle: inverses of the free curvatures
-    taken: np.ndarray  # float[parts, K], notional
-    left: np.ndarray  # float[parts, K], of what may be taken
-    missing: np.ndarray  # float[parts, K], what one more step of each account would take
-    worst: np.ndarray  # float[parts, K], largest violation of the certificate
-    peak: np.ndarray  # float[parts, K], largest H sqrt(Sigma_jj)
-    steps: np.ndarray  # int64[parts, 3]: steps, accounts solved item by item, accounts not solved
+ULP = 4e-16
+FIRST_TOLERANCE, LAST_TOLERANCE = 1e-3, 1e-11  # of marginals: what is missing is known to first order
+POWER_MOST = 50.0
+# In the root of the largest marginal of a demand: levels below the first move on its scale, residuals of marginals are
+# not resolved beyond the second.
+LEAST, DUST = 0.37, 0.01
+ROUGH = 2e-2  # part of a demand from which brackets are heeded
+OVERSHOT = 3  # steps for which it is remembered
+HALVINGS = 3
 
 
 class Search(NamedTuple):
@@ -43,30 +40,83 @@ class Search(NamedTuple):
 
     low: np.ndarray  # a level that took too much
     high: np.ndarray  # a level that took too little
-    radius: np.ndarray
+    radius: np.ndarray  # of a step, in the root of the level
     surplus: np.ndarray  # the last one
+    overshot: np.ndarray  # steps for which an overshoot is still remembered
     halved: np.ndarray  # times in a row that the bracket was halved
-    cycling: np.ndarray  # steps since which it is not forgotten that a step overshot
+
+
+class Response(NamedTuple):
+    """`Sums` of all parts; K demands."""
+
+    slope: np.ndarray  # float[K, K]
+    taken: np.ndarray
+    left: np.ndarray
+    missing: np.ndarray
+    worst: np.ndarray
+    peak: np.ndarray
+    below: np.ndarray
+    above: np.ndarray
 
 
 @njit(cache=True, error_model="numpy")
 def _added(sums):
-    """The parts added up in order: (slope, taken, left, missing, worst, peak)."""
-    K = sums.taken.shape[1]
-    slope, rows = np.zeros((K, K)), np.zeros((5, K))
-    for part in range(sums.taken.shape[0]):
+    """The parts added up in their order."""
+    parts, K = sums.taken.shape
+    slope, rows = np.zeros((K, K)), np.zeros((7, K))
+    rows[5] = -np.inf
+    rows[6] = np.inf
+    for part in range(parts):
         for k in range(K):
             rows[0, k] += sums.taken[part, k]
             rows[1, k] += sums.left[part, k]
             rows[2, k] += sums.missing[part, k]
             rows[3, k] = max(rows[3, k], sums.worst[part, k])
             rows[4, k] = max(rows[4, k], sums.peak[part, k])
-            for l in range(k + 1):
-                slope[k, l] += sums.slope[part, k, l]
+            rows[5, k] = max(rows[5, k], sums.below[part, k])
+            rows[6, k] = min(rows[6, k], sums.above[part, k])
+            for j in range(k + 1):
+                slope[k, j] += sums.slope[part, k, j]
     for k in range(K):
-        for l in range(k):
-            slope[l, k] = slope[k, l]
-    return slope, rows[0], rows[1], rows[2], rows[3], rows[4]
+        for j in range(k):
+            slope[j, k] = slope[k, j]
+    return Response(slope, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6])
+
+
+@njit(cache=True, error_model="numpy")
+def _remember(k, now, surplus, flat, response, search):
+    """Narrow demand k's bracket and set its radius."""
+    low, high, radius, last, overshot, _ = search
+    if surplus > 0.0:
+        low[k] = max(now, response.above[k]) if flat else now  # until the next account moves, nothing changes
+    elif surplus < 0.0:
+        high[k] = min(now, response.below[k]) if flat else now
+    if low[k] >= high[k]:  # the other levels moved: forget the older end
+        if surplus < 0.0:
+            low[k] = -np.inf
+        else:
+            high[k] = np.inf
+    radius[k] = max(radius[k], 0.1)
+    if last[k] != 0.0:
+        flip = (surplus > 0.0) != (last[k] > 0.0) and abs(surplus) > 0.3 * abs(last[k])
+        radius[k] = 0.5 * radius[k] if flip else min(1.6 * radius[k], 1.0)
+        overshot[k] = OVERSHOT if flip else overshot[k] - 1.0
+    last[k] = surplus
+
+
+@njit(cache=True, error_model="numpy")
+def _stepped(now, step, radius, least, power):
+    """The level after a Newton step, in the root of the level where that is above 0, within its radius."""
+    if abs(step) < ROUGH * abs(now):
+        return now + step
+    reach = power * radius * max(abs(now), least)
+    straight = now + min(max(step, -reach), reach)
+    if now <= 0.0:
+        return straight
+    t = step / (power * now)
+    if now < least:
+        return straight if t <= -1.0 else min(now * to_power(1.0 + min(max(t, -0.95), 1e3), power), now + reach)
+    return min(now * to_power(1.0 + min(max(t, -0.9 * radius), radius), power), now + reach)
 
 
 @njit(cache=True, error_model="numpy")
@@ -79,54 +129,45 @@ def _between(a, b, power):
 
 
 @njit(cache=True, error_model="numpy")
-def _move(level, surplus, step, asked, peak, slope, power, search):
-    """Move the levels, given surplus = sum x - z and the plain Newton step."""
-    low, high, radius, last, halved, cycling = search
+def _move(level, surplus, step, size, response, power, search):
+    """Move the levels, given surplus = sum x - z and the Newton step S^-1 surplus.
+
+    size: of a demand, the smaller of what is asked and what stays.
+    """
+    low, high, radius, _, overshot, halved = search
+    least = to_power(LEAST, power)
     for k in range(level.size):
-        s, old, now = surplus[k], last[k], level[k]
-        off = abs(s) / asked[k]
-        if s > 0.0:
-            low[k] = now
-        elif s < 0.0:
-            high[k] = now
-        if low[k] >= high[k]:  # the other levels moved: forget the older end
-            if s < 0.0:
-                low[k] = -np.inf
-            else:
-                high[k] = np.inf
-        width = high[k] - low[k]
-        if width < 0.03 * max(abs(low[k]), abs(high[k])) and off > 2e-2:  # closed on the wrong value
-            low[k], high[k], radius[k], width = -np.inf, np.inf, 0.3, np.inf
-        radius[k] = max(radius[k], 0.1)
-        if old != 0.0:
-            flip = (s > 0.0) != (old > 0.0) and abs(s) > 0.3 * abs(old)
-            radius[k] = 0.5 * radius[k] if flip else min(1.6 * radius[k], 1.0)
-            cycling[k] = 3.0 if flip else cycling[k] - 1.0
-        last[k] = s
-        least = LEAST * peak[k]
-        size = max(abs(now), least)
-        d = step[k]
-        if slope[k, k] <= 0.0:
-            d = 0.5 * size if s > 0.0 else -0.5 * size
-        reach = power * radius[k] * size
-        new = now + min(max(d, -reach), reach)
-        t = d / (power * now) if now > 0.0 else -2.0
-        if abs(d) < 0.02 * abs(now):
-            new = now + d
-        elif now > 0.0 and (t > -1.0 or now >= least):
-            t = max(t, -0.9 * radius[k]) if now >= least else max(t, -0.95)
-            root = 1.0 + min(t, radius[k] if now >= least else 1e3)
-            new = min(now * to_power(root, power), now + reach)
-        far = high[k] if s > 0.0 else low[k]
-        slack = 0.02 if cycling[k] > 0.0 or slope[k, k] <= 0.0 else -0.1 if off > 2e-2 else -np.inf
-        if width < np.inf and (new > high[k] - slack * width if s > 0.0 else new < low[k] + slack * width):
-            new = _between(now, far, power)
-            halved[k] += 1
-            if halved[k] > 3:  # the other levels moved
-                low[k], high[k], halved[k] = (low[k], np.inf, 0) if s > 0.0 else (-np.inf, high[k], 0)
-        else:
-            halved[k] = 0
+        up, off, flat, now = surplus[k] > 0.0, abs(surplus[k]) / size[k], response.slope[k, k] <= 0.0, level[k]
+        _remember(k, now, surplus[k], flat, response, search)
+        new = _stepped(now, step[k], radius[k], least * response.peak[k], power)
+        if flat:
+            edge = response.above[k] if up else response.below[k]
+            inside = np.isfinite(edge)
+            by = 1e-4 * abs(edge) if inside else 0.5 * max(abs(now), least * response.peak[k])
+            new = (edge if inside else now) + (by if up else -by)
+        width, near, far = high[k] - low[k], low[k] if up else high[k], high[k] if up else low[k]
+        slack = (1e-4 if overshot[k] > 0.0 or flat else -0.1 if off > ROUGH else -np.inf) * width
+        beyond = width < np.inf and (new > far - slack if up else new < far + slack)
+        if beyond and not flat and (halved[k] >= HALVINGS or (off < ROUGH and abs(step[k]) > 2.0 * width)):
+            low[k], high[k] = (low[k], np.inf) if up else (-np.inf, high[k])  # the other levels moved
+            beyond = False
+        halved[k] = halved[k] + 1.0 if beyond else 0.0
+        if beyond:
+            new = _between(near, far, power)
         level[k] = new
+
+
+def _sums(parts, K):
+    """Room for the sums of all parts."""
+    return Sums(
+        np.zeros((parts, K, K)), *np.zeros((5, parts, K)), np.full((parts, K), -np.inf), np.full((parts, K), np.inf),
+        np.zeros(parts, np.int64),
+    )  # fmt: skip
+
+
+def root_power(tail):
+    """The power of the level's root in which what is kept is nearly straight: of a Student tail, its degrees less 1."""
+    return min(tail[NU] - 1.0, POWER_MOST)
 
 
 def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, outside=0.0):
@@ -134,36 +175,39 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
 
     outside float[K]: of each total, what is not among the candidates and stays untouched.
     """
-    K = level.size
-    limits = bounds(candidates.account.size)
-    parts = limits.size - 1
-    power = min(model.tail[NU] - 1.0, 3.0)
-    level, peak = level.copy(), np.abs(level)
-    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), np.zeros(K), np.zeros(K), np.zeros(K))
-    U, scale, newton = np.empty((K, K)), np.empty(K), np.empty(K)
+    K, limits, power = level.size, bounds(candidates.account.size), root_power(model.tail)
+    level, peak, dust = level.copy(), np.abs(level), to_power(DUST, power)
+    search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), *np.zeros((3, K)))
+    U, diagonal, newton = np.empty((K, K)), np.empty(K), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
-    tolerance, best, stall = 1e-3, np.inf, 0
-    columns = (demands.loading, demands.idiosyncratic, demands.haircut)
+    size = np.minimum(demands.asked, rest)
+    tolerance, best, stall = FIRST_TOLERANCE, np.inf, 0
     for step in range(STEPS):
-        sums = Sums(np.zeros((parts, K, K)), *np.zeros((5, parts, K)), np.zeros((parts, 3), np.int64))
-        size = np.maximum(np.abs(level), 1e-6 * peak + 1e-300)
-        threads.run(respond, parts, limits, candidates, *columns, model.tail, level, size, tolerance, u, w, sums)
-        slope, taken, left, missing, worst, peak = _added(sums)
-        surplus = np.where(small, taken - demands.asked, rest - left)
+        sums = _sums(limits.size - 1, K)
+        scale = np.maximum(np.abs(level), dust * peak + 1e-300)
+        threads.run(
+            respond, limits.size - 1, limits, candidates, demands.loading, demands.idiosyncratic, demands.haircut,
+            model.tail, level, scale, tolerance, u, w, sums,
+        )  # fmt: skip
+        response = _added(sums)
+        peak = response.peak
+        surplus = np.where(small, response.taken - demands.asked, rest - response.left)
         error = (np.abs(surplus) / demands.asked).max()
-        violation = (worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
-        if TRACE is not None:
-            TRACE(step, level, surplus / demands.asked, missing / demands.asked, violation, tolerance, sums.steps.sum(axis=0))
-        if error <= clearing and violation <= VIOLATION:
+        violation = (response.worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
+        grain = ULP * np.abs(level) * np.diag(response.slope)  # what a level's last bit moves
+        if (np.abs(surplus) <= clearing * demands.asked + grain).all() and violation <= VIOLATION:
             return True, level, peak, violation, error, step + 1
-        surplus = surplus + np.clip(missing, -0.5 * np.abs(surplus), 0.5 * np.abs(surplus))
-        off = np.abs(surplus) / demands.asked
+        half = 0.5 * np.abs(surplus)
+        surplus = surplus + np.clip(response.missing, -half, half)
+        off = np.abs(surplus) / size
         progress = (off > 1e-3).sum() + min(off.max(), 1.0)
         stall = 0 if progress < 0.9 * best else stall + 1
-        best = min(best, progress) if stall == 0 else best
-        factor(slope, U, scale)
-        if not solve(slope, U, scale, surplus, newton) or stall > STALL:
+        best = progress if stall == 0 else best
+        factor(response.slope, U, diagonal)
+        if not solve(response.slope, U, diagonal, surplus, newton) or stall > STALL:
             break
-        _move(level, surplus, newton, demands.asked, peak, slope, power, search)
-        tolerance = max(1e-11, min(tolerance, 0.01 * off.max() * off.max()))
+        _move(level, surplus, newton, size, response, power, search)
+        # Where next to nothing is asked, what one more step of an account would take may be more than all that is.
+        hidden = ((np.abs(response.missing) > half) & (off > 0.1 * off.max())).any()
+        tolerance = max(LAST_TOLERANCE, min(0.01 * tolerance if hidden else tolerance, 0.01 * off.max() * off.max()))
     return False, level, peak, violation, error, step + 1

@@ -6,9 +6,10 @@ not converge goes to the core.
 
 import numpy as np
 
+from solver.loss.elementary import power as to_power
 from solver.optimum.candidates import Gatherer
 from solver.optimum.core import Optimum, solve_core
-from solver.optimum.dual import ascend
+from solver.optimum.dual import ascend, root_power
 from solver.optimum.sample import Lottery
 from solver.optimum.screen import first_levels
 from solver.optimum.threads import Threads, bounds
@@ -18,8 +19,9 @@ FIRST_SAMPLE, LAST_SAMPLE, GROWTH = 40, 1500, 6  # accounts per demand; each sam
 FEW_FIRST, FEW_LAST = 600, 5000  # accounts in samples of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
 SAMPLE_CLEARING = 2e-3
-MARGIN = 0.2  # of a level: who is not touched this far below it is left out
-SCREENED = 0.01  # of the largest marginal: below such levels nobody is left out
+# In the root of the level: who is not touched this far below it is left out; below this part of the largest marginal,
+# where nearly everybody is touched and levels move by more than a part of themselves, nobody is.
+MARGIN, SCREENED = 0.07, 0.2
 
 
 def solve_fast(problem, demand, asked_lots, available, loading, idiosyncratic, model):
@@ -87,8 +89,8 @@ def _on_candidates(gatherer, model, level, peak, margin, threads):
     demands = gatherer.demands
     lowest = np.full(demands.asked.size, -np.inf)
     if level is not None and margin < 1.0:
-        # Levels near zero move by more than a part of themselves, and nearly everybody is touched there.
-        lowest = np.where(level > SCREENED * peak, (1.0 - margin) * level, -np.inf)
+        power = root_power(model.tail)
+        lowest = np.where(level > to_power(SCREENED, power) * peak, to_power(1.0 - margin, power) * level, -np.inf)
     candidates, outside = gatherer.take(level=lowest, tail=model.tail)
     if (demands.total - outside <= demands.asked * (1 + 1e-4)).any() and (outside > 0).any():
         return None

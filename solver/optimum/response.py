@@ -1,282 +1,179 @@
 """What accounts give at given levels: each minimises its expected loss plus levels times what it gives.
 
-For account i at levels lambda:  min over 0 <= x <= a of L_i(x) + lambda . x,  by projected Newton steps on the items that
-are free, each halved until it lowers the function. Marginals and curvature as in `account`.
-Rule 1: an item keeps u = x / a and w = 1 - u; the one below one half is moved, the other follows.
-Rule 2: sums over accounts are made per part, in order.
+For account i at levels lambda:  min over 0 <= x <= a of L_i(x) + lambda . x,  by projected Newton steps on the items
+that are free, each shortened until it lowers the function.
+Rule: sums over accounts are made per part, in their order.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from solver.loss.model import bend, curves
+from solver.optimum.holding import (
+    FREE,
+    HAIRCUT,
+    KEPT,
+    LEVEL,
+    MARGINAL,
+    NEXT_U,
+    NEXT_W,
+    OWN,
+    ROWS,
+    SIZE,
+    STEP,
+    UNIT,
+    C,
+    U,
+    W,
+    accept,
+    add_inverse,
+    attempt,
+    descends,
+    newton,
+    shorten,
+    state,
+)  # fmt: skip
 
 STEPS = 40
-NEAR = 0.02  # of the marginal: nearer than this its tail is a straight line
-SWEEP_AT = (14, 28)  # Newton steps after which one item at a time is solved: one account in 100,000 cycles
+ONE_BY_ONE = (14, 28)  # steps after which items are solved one at a time: one account in 100,000 cycles
+SWEEPS = 30
+SHORTER, SHORTENINGS = 0.4, 12
+SURE = 1e-5  # residual from which a Newton step needs no check
 
 
-@njit(cache=True, error_model="numpy", inline="always")
-def _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, w, g, c):
-    """(variance, equity) of an account at w; fills its factor exposures g and c = s (Sigma y)."""
-    factors = g.size
-    for f in range(factors):
-        g[f] = fixed[i, f]
-    for m in range(n):
-        p = first + m
-        k, other = k_of[p], mirror[p]
-        rest = kept[p] + a[p] * w[m]
-        net = rest
-        if other >= 0:
-            net -= kept[other] + a[other] * w[other - first]
-        c[m] = own_variance[k] * net
-        if other < p:  # the two legs of an asset are one net position
-            variance += c[m] * net
-        for f in range(factors):
-            g[f] += rest * loading[k, f]
-        d = haircut[k] * a[p]
-        if d != 0.0:
-            equity += d * w[m] if d > 0.0 else -d * (1.0 - w[m])
-    for f in range(factors):
-        variance += g[f] * g[f]
-    for m in range(n):
-        k = k_of[first + m]
-        t = c[m]
-        for f in range(factors):
-            t += loading[k, f] * g[f]
-        c[m] = t
-    return variance, equity
+class Sums(NamedTuple):
+    """What `respond` adds up, per part."""
 
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _curvature(first, i, j, k_of, mirror, loading, own_variance, haircut, rr, kc, kx, kd, c):
-    """Second derivative of an account's expected loss in its items i and j."""
-    p, k, l = first + i, k_of[first + i], k_of[first + j]
-    scale = 0.0
-    for f in range(loading.shape[1]):
-        scale += loading[k, f] * loading[l, f]
-    if i == j:
-        scale += own_variance[k]
-    elif mirror[p] == first + j:
-        scale -= own_variance[k]
-    return rr * scale + kc * c[i] * c[j] + kx * (c[i] * haircut[l] + haircut[k] * c[j]) + kd * haircut[k] * haircut[l]
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _cholesky(n, triangle):
-    """The lower triangle of a positive matrix becomes its Cholesky factor; pivots are floored at 1e-13 of the diagonal."""
-    for i in range(n):
-        for j in range(i):
-            t = triangle[i, j]
-            for z in range(j):
-                t -= triangle[i, z] * triangle[j, z]
-            triangle[i, j] = t / triangle[j, j]
-        t = triangle[i, i]
-        least = 1e-13 * t
-        for z in range(i):
-            t -= triangle[i, z] * triangle[i, z]
-        triangle[i, i] = math.sqrt(max(t, least))
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _solve(n, triangle, x):
-    """x becomes the solution of (triangle triangle') y = x."""
-    for i in range(n):
-        t = x[i]
-        for z in range(i):
-            t -= triangle[i, z] * x[z]
-        x[i] = t / triangle[i, i]
-    for i in range(n - 1, -1, -1):
-        t = x[i]
-        for z in range(i + 1, n):
-            t -= triangle[z, i] * x[z]
-        x[i] = t / triangle[i, i]
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _add_inverse(n, triangle, free, first, k_of, slope):
-    """Add the inverse of (triangle triangle') to the rows and columns of the free items' demands (lower triangle)."""
-    for j in range(n):
-        triangle[j, j] = 1.0 / triangle[j, j]
-        for i in range(j + 1, n):
-            t = 0.0
-            for z in range(j, i):
-                t += triangle[i, z] * triangle[z, j]
-            triangle[i, j] = -t / triangle[i, i]
-    for i in range(n):
-        k = k_of[first + free[i]]
-        for j in range(i + 1):
-            t = 0.0
-            for z in range(i, n):
-                t += triangle[z, i] * triangle[z, j]
-            l = k_of[first + free[j]]
-            slope[max(k, l), min(k, l)] += t
+    slope: np.ndarray  # float[parts, K, K], lower triangle: inverse Hessians of the free items
+    taken: np.ndarray  # float[parts, K], notional
+    left: np.ndarray  # float[parts, K], of what may be taken
+    missing: np.ndarray  # float[parts, K], what one more step of each account would take
+    worst: np.ndarray  # float[parts, K], largest violation of the certificate
+    peak: np.ndarray  # float[parts, K], largest H sqrt(Sigma_jj)
+    below: np.ndarray  # float[parts, K], largest marginal of an item of which nothing is taken
+    above: np.ndarray  # float[parts, K], smallest marginal of an item of which everything is
+    steps: np.ndarray  # int64[parts]
 
 
 @njit(cache=True, error_model="numpy")
-def _root(m, i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, tail, level, uu, ww, g, c):
-    """Set item m to where its marginal is its level, the others held: safeguarded Newton, to the last bits of w."""
-    low, high, k = 0.0, 1.0, k_of[first + m]
-    unit = own_variance[k]
-    for f in range(loading.shape[1]):
-        unit += loading[k, f] * loading[k, f]
-    guess = ww[m]
-    for at in (0.0, 1.0):
-        ww[m] = at
-        v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, ww, g, c)
-        _, rr, survival, _, _, _ = curves(v, e, tail)
-        r = level[k] - (rr * c[m] - survival * haircut[k])
-        if (r <= 0.0 and at == 0.0 and v > 0.0) or (r >= 0.0 and at == 1.0):
-            uu[m] = 1.0 - at
-            return
-    ww[m] = guess if 0.0 < guess < 1.0 else 0.5
-    for trial in range(200):
-        v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, variance, equity, loading, own_variance, haircut, ww, g, c)
-        _, rr, survival, kc, kx, kd = curves(v, e, tail)
-        x = rr * c[m] - survival * haircut[k]
-        low, high = (low, ww[m]) if x > level[k] else (ww[m], high)
-        steep = (rr * unit + kc * c[m] * c[m] + 2.0 * kx * c[m] * haircut[k] + kd * haircut[k] * haircut[k]) * a[first + m]
-        power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
-        w = ww[m] + bend(level[k], x, power, tail) / steep if steep > 0.0 else ww[m]
-        if not low < w < high or trial % 8 == 7:
-            w = 0.5 * (low + high) if low >= 0.01 * high else math.sqrt(max(low, 1e-30 * high) * high)
-        done = abs(w - ww[m]) <= 2e-16 * w
-        ww[m] = w
-        if done:
-            break
-    uu[m] = 1.0 - ww[m]
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _trial(move, items, free, first, a, d, uu, ww, un, wn):
-    """un, wn: the point after a part `move` of the step d of the free items, kept in the box."""
-    for x in range(items):
-        m = free[x]
-        t = move * d[x] / a[first + m]
-        if uu[m] < 0.5:
-            un[m] = min(max(uu[m] + t, 0.0), 1.0)
-            wn[m] = 1.0 - un[m]
-        else:
-            wn[m] = min(max(ww[m] - t, 0.0), 1.0)
-            un[m] = 1.0 - wn[m]
+def _one_by_one(n, item, load, twin, variance, equity, base, g, tail):
+    """Set each item to where its marginal is its level, the others held, again and again: safeguarded Newton."""
+    for _ in range(SWEEPS):
+        for m in range(n):
+            unit, guess = item[UNIT, m] * item[UNIT, m], item[NEXT_W, m]
+            low, high, bound = 0.0, 1.0, False
+            for trial in range(200):
+                w = float(trial) if trial < 2 else guess
+                item[NEXT_W, m], item[NEXT_U, m] = w, 1.0 - w
+                g[:] = base
+                v, e = state(n, item, load, twin, variance, equity, g)
+                _, rr, survival, kc, kx, kd = curves(v, e, tail)
+                c, d = item[C, m], item[HAIRCUT, m]
+                marginal = rr * c - survival * d
+                if trial < 2:
+                    bound = marginal >= item[LEVEL, m] and v > 0.0 if trial == 0 else marginal <= item[LEVEL, m]
+                    guess = guess if 0.0 < guess < 1.0 else 0.5
+                    if bound:
+                        break
+                    continue
+                low, high = (low, w) if marginal > item[LEVEL, m] else (w, high)
+                steep = (rr * unit + kc * c * c + 2.0 * kx * c * d + kd * d * d) * item[FREE, m]
+                power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
+                guess = w + bend(item[LEVEL, m], marginal, power, tail) / steep if steep > 0.0 else w
+                if not low < guess < high or trial % 8 == 7:
+                    guess = 0.5 * (low + high) if low >= 0.01 * high else math.sqrt(max(low, 1e-30 * high) * high)
+                if abs(guess - w) <= 2e-16 * w:
+                    break
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def respond(part, limits, candidates, loading, own_variance, haircut, tail, level, scale, tolerance, u, w, sums):
     """Bring the accounts of a part to what they give at the levels.
 
-    u, w float[I] are moved; sums as `Sums` says. tolerance: of a marginal, relative to scale float[K].
+    u, w float[I] are moved; sums are added to. tolerance: of a marginal, relative to scale float[K].
     """
     start, _, k_of, _, a, kept, mirror, fixed, fixed_variance, equities = candidates
-    slope, taken, left, missing, worst, peak, steps = (
-        sums.slope[part], sums.taken[part], sums.left[part], sums.missing[part], sums.worst[part], sums.peak[part],
-        sums.steps[part],
-    )  # fmt: skip
-    most = 1
+    slope, missing, worst = sums.slope[part], sums.missing[part], sums.worst[part]
+    taken, left, peak = sums.taken[part], sums.left[part], sums.peak[part]
+    below, above = sums.below[part], sums.above[part]
+    factors, steps, most = loading.shape[1], 0, 1
     for i in range(limits[part], limits[part + 1]):
         most = max(most, start[i + 1] - start[i])
-    g, c, m_of, d = np.empty(loading.shape[1]), np.empty(most), np.empty(most), np.empty(most)
-    uu, ww, un, wn = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
-    triangle, free = np.empty((most, most)), np.empty(most, np.int64)
-    unit = np.empty(haircut.size)
-    for k in range(unit.size):
-        t = own_variance[k]
-        for f in range(loading.shape[1]):
-            t += loading[k, f] * loading[k, f]
-        unit[k] = math.sqrt(t)
+    item, load, triangle = np.empty((ROWS, most)), np.empty((most, factors)), np.empty((most, most))
+    k, twin, free = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    base, g = np.empty(factors), np.empty(factors)
+    unit = _units(loading, own_variance)
     for i in range(limits[part], limits[part + 1]):
-        first = start[i]
-        n = start[i + 1] - first
-        equity = equities[i]
+        first, n, variance, equity = start[i], start[i + 1] - start[i], fixed_variance[i], equities[i]
+        for f in range(factors):
+            base[f] = fixed[i, f]
         for m in range(n):
-            un[m], wn[m] = u[first + m], w[first + m]
-            equity -= max(haircut[k_of[first + m]], 0.0) * a[first + m]
-        step, halvings, short, loss, error, size, move, free_items = 0, 0, False, 0.0, 0.0, 0.0, 1.0, 0
+            p = first + m
+            j = k[m] = k_of[p]
+            twin[m] = mirror[p] - first if mirror[p] >= 0 else -1
+            item[LEVEL, m], item[SIZE, m], item[UNIT, m] = level[j], scale[j], unit[j]
+            item[OWN, m], item[HAIRCUT, m] = own_variance[j], haircut[j]
+            item[FREE, m], item[KEPT, m], item[NEXT_U, m], item[NEXT_W, m] = a[p], kept[p], u[p], w[p]
+            equity -= max(haircut[j], 0.0) * a[p]
+            for f in range(factors):
+                load[m, f] = loading[j, f]
+        step, tries, over, move, count, loss, error = 0, 0, False, 1.0, 0, 0.0, 0.0
         while True:
-            v, e = _state(i, first, n, k_of, a, kept, mirror, fixed, fixed_variance[i], equity, loading, own_variance, haircut, wn, g, c)
-            new, rr, survival, kc, kx, kd = curves(v, e, tail)
-            if step > 0 and step != SWEEP_AT[0] and step != SWEEP_AT[1]:
-                over, along, paid = False, 0.0, 0.0
-                for x in range(free_items):
-                    m = free[x]
-                    k = k_of[first + m]
-                    # Closed although its marginal there is below the level: the step went past, stop short of the end.
-                    if not short and wn[m] <= 0.0 and ww[m] > 0.0 and rr * c[m] - survival * haircut[k] < level[k]:
-                        wn[m] = 0.1 * ww[m]
-                        un[m] = 1.0 - wn[m]
-                        over = True
-                    t = a[first + m] * (un[m] - uu[m] if uu[m] < 0.5 else ww[m] - wn[m])
-                    paid += level[k] * t
-                    along += (level[k] - m_of[m]) * t
-                if over:
-                    short = True
+            for f in range(factors):
+                g[f] = base[f]
+            v, e = state(n, item, load, twin, variance, equity, g)
+            now, rr, survival, kc, kx, kd = curves(v, e, tail)
+            if step > 0 and step != ONE_BY_ONE[0] and step != ONE_BY_ONE[1]:
+                if not over and shorten(count, item, free, rr, survival):
+                    over = True
                     continue
-                if not (new - loss + paid <= 1e-4 * along + 1e-14 * loss or error < 1e-5) and halvings < 12:
-                    halvings += 1
-                    move *= 0.4
-                    _trial(move, free_items, free, first, a, d, uu, ww, un, wn)
-                    short = False
+                if tries < SHORTENINGS and error >= SURE and not descends(count, item, free, now - loss, loss):
+                    tries, move, over = tries + 1, SHORTER * move, False
+                    attempt(count, item, free, move)
                     continue
-            loss, size = new, rr * math.sqrt(v)
-            free_items, error = 0, 0.0
-            for m in range(n):
-                uu[m], ww[m] = un[m], wn[m]
-                k = k_of[first + m]
-                m_of[m] = rr * c[m] - survival * haircut[k]
-                r = level[k] - m_of[m]
-                if (uu[m] <= 0.0 and r >= 0.0) or (ww[m] <= 0.0 and r <= 0.0):
-                    continue
-                free[free_items] = m
-                free_items += 1
-                t = abs(r) - 1e-15 * (size * unit[k] + survival * abs(haircut[k]))  # beyond the rounding of the marginal
-                error = max(error, t / scale[k])
-                d[free_items - 1] = 0.0 if t <= 0.0 else 1.0
-            if free_items == 0:
+            loss, size = now, rr * math.sqrt(v)
+            count, error = accept(n, item, rr, survival, size, free)
+            if count == 0:
                 break
             power = 1.0 + kc * v / rr if rr > 0.0 else 0.0
-            for x in range(free_items):
-                m = free[x]
-                k = k_of[first + m]
-                for z in range(x + 1):
-                    triangle[x, z] = _curvature(first, m, free[z], k_of, mirror, loading, own_variance, haircut, rr, kc, kx, kd, c)
-                triangle[x, x] = max(triangle[x, x], 0.0) + 1e-11 * abs(level[k]) / a[first + m] + 1e-280
-                r = level[k] - m_of[m]
-                d[x] *= -r if abs(r) < NEAR * m_of[m] else -bend(level[k], m_of[m], power, tail)
-            if free_items == 1:
-                triangle[0, 0] = 1.0 / triangle[0, 0]
-                d[0] *= triangle[0, 0]
-            else:
-                _cholesky(free_items, triangle)
-                _solve(free_items, triangle, d)
+            newton(count, item, load, twin, free, rr, kc, kx, kd, power, tail, triangle)
             if error <= tolerance or step == STEPS:
                 break
-            step += 1
-            halvings, short, move = 0, False, 1.0
-            if step == SWEEP_AT[0] or step == SWEEP_AT[1]:
-                steps[1] += 1
-                for _ in range(30):
-                    for m in range(n):
-                        _root(m, i, first, n, k_of, a, kept, mirror, fixed, fixed_variance[i], equity, loading, own_variance, haircut, tail,
-                              level, un, wn, g, c)  # fmt: skip
-                continue
-            _trial(move, free_items, free, first, a, d, uu, ww, un, wn)
-        steps[0] += step
-        steps[2] += np.int64(error > tolerance)
+            step, tries, over, move = step + 1, 0, False, 1.0
+            if step == ONE_BY_ONE[0] or step == ONE_BY_ONE[1]:
+                _one_by_one(n, item, load, twin, variance, equity, base, g, tail)
+            else:
+                attempt(count, item, free, move)
+        steps += step
         for m in range(n):
-            k = k_of[first + m]
-            u[first + m], w[first + m] = uu[m], ww[m]
-            taken[k] += a[first + m] * uu[m]
-            left[k] += a[first + m] * ww[m]
-            peak[k] = max(peak[k], size * unit[k])
-        for x in range(free_items):
+            j, p = k[m], first + m
+            u[p], w[p] = item[U, m], item[W, m]
+            taken[j] += item[FREE, m] * item[U, m]
+            left[j] += item[FREE, m] * item[W, m]
+            peak[j] = max(peak[j], size * unit[j])
+            if item[U, m] <= 0.0:
+                below[j] = max(below[j], item[MARGINAL, m])
+            elif item[W, m] <= 0.0:
+                above[j] = min(above[j], item[MARGINAL, m])
+        for x in range(count):
             m = free[x]
-            k = k_of[first + m]
-            missing[k] += min(max(d[x], -uu[m] * a[first + m]), ww[m] * a[first + m])
-            worst[k] = max(worst[k], abs(level[k] - m_of[m]))
-        if free_items == 1:
-            k = k_of[first + free[0]]
-            slope[k, k] += triangle[0, 0]
-        elif free_items > 1:
-            _add_inverse(free_items, triangle, free, first, k_of, slope)
+            j = k[m]
+            missing[j] += min(max(item[STEP, x], -item[U, m] * item[FREE, m]), item[W, m] * item[FREE, m])
+            worst[j] = max(worst[j], abs(item[LEVEL, m] - item[MARGINAL, m]))
+        if count > 0:
+            add_inverse(count, triangle, free, k, slope)
+    sums.steps[part] = steps
+
+
+@njit(cache=True, error_model="numpy")
+def _units(loading, own_variance):
+    """sqrt(Sigma_jj) per demand."""
+    unit = own_variance.copy()
+    for k in range(unit.size):
+        for f in range(loading.shape[1]):
+            unit[k] += loading[k, f] * loading[k, f]
+        unit[k] = math.sqrt(unit[k])
+    return unit

@@ -8,12 +8,12 @@ then multiplied by 1 / pi: expected loss is homogeneous in positions and equity,
 import numpy as np
 from numba import njit
 
-from solver.optimum.candidates import Holders
+from solver.optimum.holders import Holders
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _draw(part, limits, found, entries, per_lot, rank, share, chance):
-    """Fill share and chance float[H]: an account is in a sample of size c where its chance is below c times its share."""
+    """Fill share and chance float[H]: an account is in a sample of size c where chance < c share."""
     account, quantity, demand, available = entries.account, entries.quantity, entries.demand, entries.available
     first, last = found
     for h in range(limits[part], limits[part + 1]):

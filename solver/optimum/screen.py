@@ -1,5 +1,7 @@
 """Who stays untouched: an account none of whose marginals, with nothing taken, is above the level of its demand."""
 
+from itertools import pairwise
+
 import numpy as np
 from numba import njit
 
@@ -38,7 +40,7 @@ def at_rest(first, last, base, k_of, a, kept, mirror, variance, equity, loading,
 @njit(cache=True, error_model="numpy", inline="always")
 def stays(first, last, k_of, m, level):
     """Is no marginal of an account above its level?"""
-    for p in range(first, last):
+    for p in range(first, last):  # noqa: SIM110  numba would make a generator of all()
         if not m[p - first] <= level[k_of[p]]:
             return False
     return True
@@ -66,7 +68,7 @@ def first_levels(candidates, demands, tail):
     order = order[np.argsort(k[order], kind="stable")]
     bounds = np.searchsorted(k[order], np.arange(demands.asked.size + 1))
     level = np.zeros(demands.asked.size)
-    for j, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for j, (first, last) in enumerate(pairwise(bounds)):
         if first < last:
             held = np.cumsum(candidates.available[order[first:last]])
             share = demands.asked[j] / held[-1]

@@ -26,7 +26,8 @@ class Threads:
 
     def __init__(self, size):
         """No thread is started for few items."""
-        self.pool = ThreadPoolExecutor(config.NUMBA_NUM_THREADS) if size > SMALL and config.NUMBA_NUM_THREADS > 1 else None
+        count = config.NUMBA_NUM_THREADS
+        self.pool = ThreadPoolExecutor(count) if size > SMALL and count > 1 else None
 
     def __enter__(self):
         return self

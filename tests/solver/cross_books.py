@@ -6,7 +6,7 @@ that all assets share and small ones.
 
 import numpy as np
 
-from solver import Problem, RiskModel
+from solver import RiskModel
 
 
 def cross_margin(
@@ -44,7 +44,8 @@ def cross_margin(
         "account": account, "asset": asset, "quantity_lots": quantity,
         "equity": gross / np.clip(np.exp(rng.normal(1.0, 0.9, accounts)), 0.1, 60), "mark_price": mark,
         "lot_size": lot, "demand_asset": which, "demand_side": sides,
-        "demand_lots": np.maximum(1, (total * share).astype(np.int64)), "available_lots": available if partial else None,
+        "demand_lots": np.maximum(1, (total * share).astype(np.int64)),
+        "available_lots": available if partial else None,
     }  # fmt: skip
     if haircut:
         arguments["demand_price"] = mark[which] * (1 - sides * haircut * rng.uniform(-0.1, 1, demands))
