@@ -156,8 +156,10 @@ def test_tail_follows_until_it_is_interrupted(broker, records, tmp_path):
         out = tmp_path / "out"
         with out.open("w") as file:  # not a pipe, which holds only so much
             following = subprocess.Popen(
-                [*follow, "--settings", str(worker.path)], cwd=ROOT, stdout=file, stderr=subprocess.PIPE, text=True
-            )
+                [*follow, "--settings", str(worker.path)], cwd=ROOT, stdout=file, stderr=subprocess.PIPE, text=True,
+                # A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )  # fmt: skip
         wait_for_lines(out, 2)
         topics.publish(records[len(records) // 2 :])
         topics.wait_until_read(alive=worker.alive)
