@@ -17,6 +17,7 @@ _NO_GROUP: Final = "partitions are assigned statically, the worker joins no grou
 _OFFSETS: Final = "offsets are committed with the outputs, in one transaction"
 _NO_JUMP: Final = "a gap in a log must stop the pool, not be jumped over"
 _TRANSACTION: Final = "outputs leave in transactions of the worker's own shape"
+_LOG: Final = "the client's log tells of a commit whose end is unknown"
 OWNED: Final[dict[str, str]] = {
     "bootstrap.servers": "kafka.bootstrap names the brokers",
     "metadata.broker.list": "kafka.bootstrap names the brokers",
@@ -32,7 +33,9 @@ OWNED: Final[dict[str, str]] = {
     "retries": _TRANSACTION,
     "message.send.max.retries": _TRANSACTION,
     "metadata.recovery.strategy": "another one lets a commit hang for ever (librdkafka issue 5456)",
-    "statistics.interval.ms": "the worker reads the statistics to find a commit whose end is unknown",
+    "statistics.interval.ms": "nobody reads the statistics",
+    "log_level": _LOG,
+    "log.connection.close": _LOG,
     "group.id": _NO_GROUP,
     "group.instance.id": _NO_GROUP,
     "group.protocol": _NO_GROUP,

@@ -5,7 +5,8 @@ partition) first. It depends on the logs alone, not on which partition was fetch
 control, before a run of results of one log time, before the last bankruptcy of a joint group, and after all records up
 to each multiple of `watch_ms` at which there is something new. On a live topic a late record counts where it arrives,
 so what stands between two cuts is said only together with the second, and cuts that were recorded are taken as they
-were written, also where a record below them is no longer in the log: the rule goes on beyond their end.
+were written, also where a record below them is no longer in the log: the rule goes on beyond their end. Where too much
+waits for the next multiple, one more cut stands at the newest record.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ KIND = {
 }
 CONTROL, RESULT, BANKRUPTCY = KIND[Control], KIND[ForcedTradeResult], KIND[Bankruptcy]
 CUTTING = frozenset((CONTROL, RESULT, BANKRUPTCY))
-# Live. No rate lets so many wait for a second's watch cut: more wait where a record with a clock far ahead was cut.
+# Live. So many wait behind a record with a clock far ahead that was cut, or for the watch cut of a long `watch_ms`.
 WAITING_MAX: Final = 200_000
 CompleteUntil = Callable[[Partition], int]
 
@@ -141,8 +142,8 @@ class Sequencer:
         return max(oldest_ms, self._cut_ms, self._watched_ms + 1) <= self._watch_until_ms()
 
     def crowded(self) -> bool:
-        """Live: so much waits that the log must be cut as if it ended here, or memory fills."""
-        return self.merge.waiting() > WAITING_MAX
+        """Live: so much waits that the log must be cut before its next multiple, or memory fills."""
+        return self.merge.waiting() + len(self._held) + len(self._run) + len(self._group) > WAITING_MAX
 
     def pending(self) -> bool:
         """Something was read that no cut, or no watch cut, has covered."""
@@ -166,8 +167,9 @@ class Sequencer:
     def settle(self, *, idle: bool = False) -> Iterator[Event | CutPoint]:
         """Live: every cut of what was pushed, which is all there was when the ends were asked; the rest stays.
 
-        `idle`: nothing came for so long that the cuts are those of a log that ends here.
+        `idle`: nothing came for so long, or so much did, that nothing may stay.
         """
+        crowded = idle and self.crowded()
         yield from self._replay(lambda _: END)
         if self.replaying or not self._beyond:
             return
@@ -178,7 +180,10 @@ class Sequencer:
         if self._group and now_ms >= self._group[0].log_time_ms + self.joint_window_ms:
             yield from self._release_group()
         if not self._group:
-            yield from self._advance(now_ms, close_run=True)
+            yield from self._advance(-END if crowded else now_ms, close_run=True)
+            if crowded and self._last_ms is not None:
+                # Not at the next multiple: log time would move by `watch_ms` each time, and leave the clock behind.
+                yield from self._watch_cut(max([self._cut_ms, *(event.log_time_ms for event in self._held)]))
         self.merge.put_back(self._held + self._run + self._group)
         self._held, self._run, self._group = [], [], []
         offsets, self._last_ms = self._committed

@@ -58,8 +58,9 @@ def sink_of(fuse):
     class Mortal(KafkaSink):
         def _write(self, output, log_time_ms):
             fuse.passed("transaction is open")
-            super()._write(output, log_time_ms)
+            failed = super()._write(output, log_time_ms)
             fuse.passed("between two outputs")
+            return failed
 
         def _send_offsets(self, places):
             super()._send_offsets(places)

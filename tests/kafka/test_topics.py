@@ -84,6 +84,7 @@ def test_check_tells_what_is_against_the_rules(pool):
     pool.change("bankruptcies", message_timestamp_type="CreateTime")
     pool.change("adl-cuts", message_timestamp_type="LogAppendTime")
     pool.change("adl-decisions", message_timestamp_before_max_ms=3_600_000)
+    pool.change("forced-trades", message_timestamp_after_max_ms=3_600_000)
     code, found = pool.findings()
     assert code == 1
     assert found == [
@@ -94,6 +95,7 @@ def test_check_tells_what_is_against_the_rules(pool):
         ("WRONG", "TIMESTAMPS", "adl-cuts"),
         ("WRONG", "PAST_REFUSED", "adl-decisions"),
         ("ODD", "NOT_COMPACTED", "adl-state"),
+        ("WRONG", "FUTURE_REFUSED", "forced-trades"),
     ]
     _, words = pool.adl("topics", "check")
     assert f"STOPS {pool.named('positions')}: COMPACTED: cleanup.policy must be delete, not compact" in words

@@ -20,6 +20,7 @@ from worker import cli
 from worker.edge.code import code_digest
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.recording import RecordingSource
+from worker.edge.topics import FOREVER
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import CHAINED, CUTS, STATE
@@ -41,8 +42,9 @@ class Topics:
             counts[self.named(topic)] = max(counts[self.named(topic)], number + 1)
         self.inputs = counts
         broker.create_topics(counts, retention_ms=-1, **inputs)
-        broker.create_topics({self.named(topic): output_partitions for topic in CHAINED}, retention_ms=-1)
-        broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact")
+        ahead = {"message_timestamp_after_max_ms": FOREVER}
+        broker.create_topics({self.named(topic): output_partitions for topic in CHAINED}, retention_ms=-1, **ahead)
+        broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact", **ahead)
 
     def named(self, topic):
         return f"{self.prefix}.{topic}"

@@ -69,6 +69,8 @@ def test_a_secret_is_named_by_where_it_is(environ, setting):
         ("metadata.recovery.strategy", "hang for ever"),
         ("sasl.jaas.config", "that is of the Java client"),
         ("group.id_file", "joins no group"),
+        ("log_level", "a commit whose end is unknown"),
+        ("log.connection.close", "a commit whose end is unknown"),
     ],
 )
 def test_what_the_worker_must_own_is_refused_with_its_reason(name, because):

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 
@@ -109,8 +108,8 @@ MARK, RESULT, BANKRUPTCY = 5, 7, 8
 class Log:
     """Events pushed as they come; every settled round is what was pushed so far."""
 
-    def __init__(self, window_ms=0):
-        self.sequencer = Sequencer([("a", 0), ("b", 0)], 1000, window_ms, live=True)
+    def __init__(self, window_ms=0, watch_ms=1000):
+        self.sequencer = Sequencer([("a", 0), ("b", 0)], watch_ms, window_ms, live=True)
         self._offsets = Counter()
 
     def push(self, ms, kind, topic):
@@ -201,52 +200,10 @@ def test_records_stand_back_when_they_run_far_ahead():
     assert log.sequencer.merge.ahead() == set()
 
 
-class Restless(ArrivingSource):
-    """Silent once, so that what is there is cut, and never again."""
-
-    silences = 2
-
-    def quiet_ms(self):
-        self.silences -= 1
-        return END if self.silences >= 0 else 0
-
-    def _arrive(self, count):
-        if self.silences <= 0 or self.arrived == 0:
-            super()._arrive(count)
-
-
-def test_a_clock_far_ahead_does_not_hold_records_back_for_ever(monkeypatch):
-    """Once its time was cut no watch cut comes any more: what waits is bounded, and then applied."""
-    monkeypatch.setattr("worker.cut.WAITING_MAX", 1_000)
-    tape = Tape().instrument().at(2_000_000_000).mark()
-    for number in range(4_000):
-        tape.at(2_000 + number).account(f"a{number % 10}", "1")
-    partitions = [(kind, 0) for kind in KINDS]
-    source = Restless(tape.records, partitions, 1, beforehand=2, batch_max=100, finite=False)
-    sink, left = MemorySink(), iter(range(200))  # polls
-    run(source, sink, tape_settings(), stop=lambda: next(left, None) is None)
-    cuts = [decode_output(record.value) for record in sink.outputs(CUTS)]
-    assert [cut.log_time_ms for cut in cuts[:2]] == [1000, 2_000_000_000]
-    applied = [cut.basis.get("positions:0", 0) for cut in cuts[1:]]
-    assert [after - before > 1_000 for before, after in pairwise(applied)] == [True] * 3
-    assert applied[-1] > 3_000
-
-
 def test_nothing_waits_when_nothing_was_pushed():
     """The oldest of nothing is the end of time."""
     log = Log()
     assert (log.sequencer.due(), log.sequencer.pending(), log.sequencer.merge.oldest_ms()) == (False, False, END)
-
-
-def test_a_partition_that_lags_alone_is_cut_before_it_fills_memory(monkeypatch):
-    """The others are quiet and it never is: no multiple is passed, and no silence comes."""
-    monkeypatch.setattr("worker.cut.WAITING_MAX", 50)
-    log = Log().push(90_000, MARK, "b")
-    log.settle(idle=True)
-    for ms in range(100):
-        log.push(ms, MARK, "a")
-        assert not log.sequencer.due()
-        assert log.sequencer.crowded() == (ms >= 50)
 
 
 def test_a_partition_that_is_new_at_a_start_counts_as_late(tmp_path):

@@ -27,7 +27,7 @@ class Caller:
     def __init__(self, stop: Callable[[], bool]) -> None:
         self._stop = stop
         self._hung_at: list[float] = []
-        self._work = _begun()
+        self._work = _serving()
 
     def call(self, seconds: float, function: Callable[..., Any], *args: Any) -> Any:
         """What the function returns or raises; HungError after `seconds`, half of them when the worker must stop."""
@@ -43,7 +43,7 @@ class Caller:
                     continue
                 self._hung_at.append(time.monotonic())
                 self._work.put(None)
-                self._work = _begun()
+                self._work = _serving()
                 raise HungError from None
             if error is None:
                 return value
@@ -59,7 +59,7 @@ class Caller:
         return len(self._hung_at)
 
 
-def _begun() -> SimpleQueue[_Work | None]:
+def _serving() -> SimpleQueue[_Work | None]:
     work: SimpleQueue[_Work | None] = SimpleQueue()
     Thread(target=_serve, args=(work,), name="kafka-calls", daemon=True).start()
     return work

@@ -40,7 +40,7 @@ class WrongTopicsError(EdgeError):
 
 
 class NotAllowedError(EdgeError):
-    """Kafka refuses what the worker must write, and would again: a right is missing, or a limit too small."""
+    """Kafka refuses what the worker must do, and would again: a right is missing, or a limit too small."""
 
     exit = Exit.USAGE
 
@@ -74,6 +74,6 @@ class MorePartitionsError(EdgeError):
 
 
 class StoppedError(EdgeError):
-    """The worker was asked to stop while it waited for Kafka; everything said is committed."""
+    """The worker was asked to stop while it waited for Kafka; whether a commit took effect is for its next start."""
 
     exit = Exit.DONE

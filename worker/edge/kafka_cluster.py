@@ -20,7 +20,14 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
-from worker.edge.exits import ClientError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
+from worker.edge.exits import (
+    ClientError,
+    LogLostError,
+    NotAllowedError,
+    StoppedError,
+    UnreachableError,
+    WrongTopicsError,
+)
 from worker.edge.kafka_words import ClientWords
 from worker.edge.topics_check import TopicFacts
 from worker.record import Partition
@@ -46,6 +53,10 @@ _AWAY = (
     KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION,
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.UNSTABLE_OFFSET_COMMIT,  # a transaction of the pool is open just now
+)  # fmt: skip
+FORBIDDEN: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )  # fmt: skip
 _NOT_SHOWN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
@@ -166,7 +177,7 @@ class Cluster:
 
     def ask(self, what: str, question: Callable[[], Answer]) -> Answer:
         """The answer, asked for again while no broker is there."""
-        begun, reports = time.monotonic(), 1
+        begun, reports, self._words.warning = time.monotonic(), 1, ""
         while True:
             try:
                 return question()
@@ -174,6 +185,9 @@ class Cluster:
                 reason, waited = error.args[0], time.monotonic() - begun
                 if reason.code() in GONE and waited > GONE_SECONDS:
                     raise LogLostError(f"a topic is gone: {reason.str()}") from None
+                if reason.code() in FORBIDDEN:
+                    said = f"asked for {what}, Kafka says {reason.name()}: {reason.str()}"
+                    raise NotAllowedError(f"a right is missing (adl topics acls): {said}") from None
                 if not is_away(reason) and reason.code() not in GONE:
                     raise ClientError(f"asked for {what}, Kafka says {reason.name()}: {reason.str()}") from None
                 self.heed_stop(f"asking for {what}")
@@ -185,6 +199,7 @@ class Cluster:
                     structlog.get_logger().warning("adl.waiting", **words)
             time.sleep(0.1)
             self._refresh()
+            self.heed_stop(f"asking for {what}")
 
     def heed_stop(self, what: str) -> None:
         """Raises StoppedError when the worker was asked to stop."""

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Final
 
+import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import TopicDescription
 
 from worker.edge.exits import LogLostError, MorePartitionsError, WrongTopicsError
-from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_cluster import ASK_SECONDS, GONE, Cluster, is_away
 from worker.edge.kafka_commit import Origin
 from worker.record import Partition
 
 LOOK_SECONDS: Final = 5.0
+LOST_SECONDS: Final = 2 * ASK_SECONDS  # an answer that is not there then does not come
 
 
 class InputWatch:
@@ -28,21 +30,32 @@ class InputWatch:
         self._counts = Counter(topic for topic, _ in partitions)
         self._asked: dict[str, Future[TopicDescription]] = {}
         self._at = time.monotonic()
+        self._told: set[str] = set()  # topics that are not shown to us
 
     def look(self) -> None:
         """Asks when it is time, and judges what has come; raises LogLostError or MorePartitionsError."""
+        now = time.monotonic()
         if not self._asked:
-            if time.monotonic() - self._at > LOOK_SECONDS:
-                self._asked = self._cluster.describe(self._ids)
-        elif all(answer.done() for answer in self._asked.values()):
-            asked, self._asked, self._at = self._asked, {}, time.monotonic()
+            if now - self._at > LOOK_SECONDS:
+                self._asked, self._at = self._cluster.describe(self._ids), now
+        elif not all(answer.done() for answer in self._asked.values()):
+            if now - self._at > LOST_SECONDS:
+                self._asked, self._at = {}, now
+        else:
+            asked, self._asked, self._at = self._asked, {}, now
             for topic, answer in asked.items():
                 self._judge(topic, answer)
 
     def _judge(self, topic: str, answer: "Future[TopicDescription]") -> None:
         try:
             found = answer.result()
-        except KafkaException:  # a broker that is away, and a topic that is gone, are told by who reads it
+        except KafkaException as error:
+            reason = error.args[0]
+            # A broker that is away, and a topic that is gone, are told by who reads it.
+            if not is_away(reason) and reason.code() not in GONE and topic not in self._told:
+                self._told.add(topic)
+                words = f"Kafka says {reason.name()}: {reason.str()}"
+                structlog.get_logger().warning("adl.input_not_watched", topic=topic, reason=words)
             return
         check_id(topic, str(found.topic_id), self._ids[topic])
         if (count := len(found.partitions)) > self._counts[topic]:

@@ -6,6 +6,7 @@ once a producer (then `_STATE`), and `abort_transaction` keeps the epoch, so it 
 Rule 2: nobody else holds a producer. One that is let go of is destroyed then, and where that hangs it is left behind.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,12 +25,11 @@ from worker.edge.exits import (
     StoppedError,
     UnreachableError,
 )
-from worker.edge.kafka_cluster import is_away
+from worker.edge.kafka_cluster import FORBIDDEN, PATIENCE_SECONDS, is_away
 from worker.edge.kafka_commit import CALL_SECONDS
 from worker.edge.kafka_words import ClientWords
 
 CALLS_MAX: Final = 4  # of one kind before the transaction is given up
-PATIENCE_SECONDS: Final = 120.0
 HUNG_MAX: Final = 5  # calls that were left behind within an hour before the process ends
 RENEW_SECONDS: Final = 0.2  # between two producers: an error that comes at once would make thousands of them
 DEFAULTS: Final[dict[str, Any]] = {"compression.type": "lz4"}  # the operator's may win
@@ -54,9 +54,7 @@ _NOT_ALLOWED: Final = (
     KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD,
     KafkaError.INVALID_TIMESTAMP, KafkaError.POLICY_VIOLATION, KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT, KafkaError.OFFSET_METADATA_TOO_LARGE,
-    KafkaError.INVALID_COMMIT_OFFSET_SIZE, KafkaError.INVALID_TRANSACTION_TIMEOUT,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_COMMIT_OFFSET_SIZE, KafkaError.INVALID_TRANSACTION_TIMEOUT, *FORBIDDEN,
 )  # fmt: skip
 
 
@@ -86,6 +84,8 @@ class PoolProducer:
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             self.let_go()
+            if self._stop():
+                raise StoppedError("stopped without a producer")
             self._client = Producer(self._config, logger=self.words.logger)
             try:
                 self.call("init_transactions", self._client.init_transactions, CALL_SECONDS)
@@ -94,8 +94,6 @@ class PoolProducer:
             else:
                 return
             structlog.get_logger().warning("adl.producer_not_ready", reason=reason)
-            if self._stop():
-                raise StoppedError("stopped without a producer")
             if time.monotonic() > until:
                 raise UnreachableError(f"no producer for {PATIENCE_SECONDS:.0f} s: {reason}")
             time.sleep(RENEW_SECONDS)
@@ -108,9 +106,14 @@ class PoolProducer:
         with suppress(HungError):
             self._caller.call(2 * CALL_SECONDS, _destroy, last)
 
-    def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        """The same call again while the client says that it may be; raises Again, or an EdgeError."""
+    def call(self, name: str, function: Callable[..., Any], *args: Any, until: float = math.inf) -> Any:
+        """The same call again while the client says that it may be; raises Again, or an EdgeError.
+
+        `until`: of the monotonic clock; no call is begun behind it.
+        """
         for _ in range(CALLS_MAX):
+            if time.monotonic() > until:
+                raise Again(f"no time was left for {name}")
             try:
                 return self._caller.call(2 * CALL_SECONDS, function, *args)
             except HungError:

@@ -9,14 +9,14 @@ The state needs no rolling back for that: it is a function of the inputs, and th
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.edge.exits import ClientError, FencedError, LogLostError, StoppedError, UnreachableError, WrongTopicsError
-from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_cluster import PATIENCE_SECONDS, REPORT_SECONDS, Cluster
 from worker.edge.kafka_commit import (
     CALL_SECONDS,
     MARK_BYTES_MAX,
@@ -26,7 +26,7 @@ from worker.edge.kafka_commit import (
     read_committed,
 )
 from worker.edge.kafka_log import own_records
-from worker.edge.kafka_producer import DEFAULTS, PATIENCE_SECONDS, Again, PoolProducer, judged
+from worker.edge.kafka_producer import DEFAULTS, Again, PoolProducer, judged
 from worker.edge.kafka_words import ClientWords
 from worker.edge.watchdog import Watchdog
 from worker.record import Committed, Output, Partition, Record
@@ -34,8 +34,8 @@ from worker.record import Committed, Output, Partition, Record
 COMMITS_MAX: Final = 5  # of the same outputs before the process is given up
 CERTAIN_SECONDS: Final = 1.0  # a commit that took longer may have been sent twice, and one of them be still under way
 MARKERS_SECONDS: Final = 0.02  # a transaction's markers are written behind its commit, in about 5 ms
-WRITE_SECONDS: Final = 45.0  # for a transaction's outputs: after 60 the broker aborts it and fences its producer
-REPORT_SECONDS: Final = 5.0
+# After 60 the broker aborts a transaction and fences its producer, and a call that is begun may take ten of them.
+WRITE_SECONDS: Final = 45.0
 BEAT_SECONDS: Final = 1.0
 ADVICE_SECONDS: Final = 1.0  # what is advisory may be lost; a stop must not wait for it
 
@@ -67,7 +67,7 @@ class KafkaSink:
         self._advisor = Producer({**DEFAULTS, **config}, logger=ClientWords().logger)
         self._last: tuple[dict[Partition, int], str] = ({}, "")  # what is committed: offsets and words
         self._at = time.monotonic()
-        self._begun = self._told = 0.0  # when the outputs of a transaction were begun, and a delay of them last told
+        self._since = self._told = 0.0  # when the transaction was begun, and a delay of it last told
         self.origin: Origin | None = None
 
     def open(self) -> None:
@@ -147,6 +147,8 @@ class KafkaSink:
             doubt = self._doubt(outputs, offsets, words, log_time_ms)
             if doubt:
                 structlog.get_logger().warning("adl.commit_uncertain", reason=doubt)
+                if self._stop():
+                    raise StoppedError(f"stopped while a commit was uncertain, the next start finds out: {doubt}")
                 self._producer.renew()
                 found, self._at = self._read_committed(), time.monotonic()
                 if found == before and found != wanted:
@@ -173,17 +175,18 @@ class KafkaSink:
         producer.poll(0)  # the client's log of before
         heard.uncertain = ""
         self._producer.call("begin_transaction", producer.begin_transaction)
-        self._begun = self._told = time.monotonic()
-        for output in outputs:
-            self._write(output, log_time_ms)
+        self._since = self._told = time.monotonic()
+        failed = next((error for output in outputs if (error := self._write(output, log_time_ms)) is not None), None)
         first = min(offsets)
         places = [TopicPartition(*p, offset, words if p == first else "") for p, offset in sorted(offsets.items())]
         # Sent while the outputs are on their way, offsets make a transaction take 6.2 ms instead of 7.5. Right behind
         # another one they would race its markers, and wait 10 ms to be sent again: 6.4 ms become 10 to 15. An output
         # that fails beside them may show as `_STATE`; the next try, right behind, says what it was.
-        beside = self._begun - self._at >= MARKERS_SECONDS
+        beside = failed is not None or self._since - self._at >= MARKERS_SECONDS
         if beside:
             self._send_offsets(places)
+        if failed is not None:  # and the offsets were taken all the same
+            raise judged("produce", failed)
         if outputs:
             self._flush()
         if not beside:
@@ -195,7 +198,8 @@ class KafkaSink:
         if took >= CERTAIN_SECONDS or heard.uncertain:
             raise Again(heard.uncertain or f"the commit took {took:.1f} s")
 
-    def _write(self, output: Output, log_time_ms: int) -> None:
+    def _write(self, output: Output, log_time_ms: int) -> KafkaError | None:
+        """The error where the transaction has failed already: why, the client says to the next call, not to this."""
         producer = self._producer.client
         time_ms = log_time_ms if output.log_time_ms is None else output.log_time_ms
         while True:
@@ -205,9 +209,11 @@ class KafkaSink:
                 producer.poll(0.05)
                 self._waits("the client's queue is full")
             except KafkaException as error:
+                if error.args[0].code() in (KafkaError._STATE, KafkaError._FATAL):  # noqa: SLF001  the library's names
+                    return cast("KafkaError", error.args[0])
                 raise judged("produce", error.args[0]) from None
             else:
-                return
+                return None
 
     def _flush(self) -> None:
         """Returns when every output is acknowledged, or has failed, which the next call says; Again when none is."""
@@ -223,7 +229,7 @@ class KafkaSink:
         if self._stop():
             raise StoppedError(f"stopped while {why}")
         now = time.monotonic()
-        if now - self._begun > WRITE_SECONDS:
+        if now - self._since > WRITE_SECONDS:
             raise Again(f"{why} after {WRITE_SECONDS:.0f} s")
         if now - self._told >= REPORT_SECONDS:
             self._told = now
@@ -232,11 +238,12 @@ class KafkaSink:
     def _send_offsets(self, places: list[TopicPartition]) -> None:
         self._producer.call(
             "send_offsets_to_transaction", self._producer.client.send_offsets_to_transaction,
-            places, self._offsets_of.consumer_group_metadata(), CALL_SECONDS,
+            places, self._offsets_of.consumer_group_metadata(), CALL_SECONDS, until=self._since + WRITE_SECONDS,
         )  # fmt: skip
 
     def _end(self) -> None:
-        self._producer.call("commit_transaction", self._producer.client.commit_transaction, CALL_SECONDS)
+        commit, until = self._producer.client.commit_transaction, self._since + WRITE_SECONDS
+        self._producer.call("commit_transaction", commit, CALL_SECONDS, until=until)
 
     def _read_committed(self) -> tuple[dict[Partition, int], str]:
         with self._watchdog.within(PATIENCE_SECONDS + 2 * CALL_SECONDS, "committed"):

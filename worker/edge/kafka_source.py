@@ -11,13 +11,12 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from worker.edge.exits import ClientError, LogLostError
-from worker.edge.kafka_cluster import GONE, Cluster, is_away
+from worker.edge.exits import ClientError, LogLostError, NotAllowedError
+from worker.edge.kafka_cluster import FORBIDDEN, GONE, REPORT_SECONDS, Cluster, is_away
 from worker.edge.kafka_words import ClientWords
 from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
-REPORT_SECONDS: Final = 5.0
 AHEAD_MS: Final = 60_000  # clocks that are kept agree to less
 CONSUMER: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -55,6 +54,8 @@ class KafkaSource:
         self._ends = dict(begins)
         self._behind: set[Partition] = set()  # not read up to their ends
         self._newest_ms = dict.fromkeys(begins, -END)
+        self._last_ms = dict.fromkeys(begins, -END)  # of the last record given, which may be older
+        self._ids = cluster.ids({topic for topic, _ in begins})
         self._waiting: list[tuple[Partition, int, Record | None]] = []  # fetched, behind the ends of the round
         self._held: set[Partition] = set()
         self._asked = 0
@@ -126,9 +127,13 @@ class KafkaSource:
         return self._asked > 1 or (self._asked == 1 and not self._behind)
 
     def lag_ms(self) -> int:
-        """The age of the newest record given while others are still to be read, else 0."""
-        newest_ms = max(self._newest_ms.values(), default=-END)
-        return max(0, int(time.time() * 1000) - max(newest_ms, 0)) if self._behind else 0
+        """The age of the newest record given while others are still to be read, else 0.
+
+        One whose clock is far ahead says nothing about age.
+        """
+        now_ms = int(time.time() * 1000)
+        newest_ms = max((ms for ms in self._last_ms.values() if ms <= now_ms + AHEAD_MS), default=-END)
+        return max(0, now_ms - max(newest_ms, 0)) if self._behind else 0
 
     def ahead_ms(self) -> dict[Partition, int]:
         """By how much a partition's newest log time is ahead of this machine's clock, where it is by much."""
@@ -148,7 +153,7 @@ class KafkaSource:
         for message in (first, *self._consumer.consume(max_records - 1, 0)):
             topic, number, offset, error = message.topic(), message.partition(), message.offset(), message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
-                _judge(error, f"{topic}:{number}")
+                self._judge(error, str(topic), f"{topic}:{number}")
             elif topic is None or number is None or offset is None:
                 raise ClientError("a record came without its place")
             elif error is not None:
@@ -171,6 +176,7 @@ class KafkaSource:
             self._next[where] = max(after, self._next[where])
             if record is not None:
                 records.append(record)
+                self._last_ms[where] = record.log_time_ms
                 self._newest_ms[where] = max(record.log_time_ms, self._newest_ms[where])
         self._behind = {p for p in self._behind if self._next[p] < self._ends[p] and p not in waiting}
         return records
@@ -185,11 +191,23 @@ class KafkaSource:
                 "adl.waiting", partitions=names, reason="open transaction of another producer, or broker away"
             )
 
+    def _judge(self, error: KafkaError, topic: str, where: str) -> None:
+        """Returns where the client goes on by itself; raises an EdgeError where it cannot."""
+        words = f"Kafka says {error.name()}: {error.str()}"
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  the library's name
+            raise LogLostError(f"the log of {where} does not have the next offset any more: {words}")
+        if error.code() in GONE:
+            self._confirm(topic, words)
+        elif error.code() in FORBIDDEN:
+            raise NotAllowedError(f"a right is missing to read {where} (adl topics acls): {words}")
+        elif error.fatal() or not is_away(error):
+            raise ClientError(f"reading {where}, {words}")
 
-def _judge(error: KafkaError, where: str) -> None:
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  the library's name
-        raise LogLostError(f"the log of {where} does not have the next offset any more: {error.str()}")
-    if error.code() in GONE:
-        raise LogLostError(f"{where} was deleted, or is another topic now: {error.str()}")
-    if error.fatal() or not is_away(error):
-        raise ClientError(f"reading {where}, Kafka says {error.name()}: {error.str()}")
+    def _confirm(self, topic: str, words: str) -> None:
+        """Raises LogLostError where the topic is gone or another: a broker that has just started knows none either."""
+        try:
+            found = self._cluster.ids([topic])[topic]
+        except LogLostError:
+            raise LogLostError(f"{topic} was deleted: {words}") from None
+        if found != self._ids[topic]:
+            raise LogLostError(f"{topic} was deleted and made anew: {words}")

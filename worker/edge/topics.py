@@ -12,9 +12,10 @@ from worker.settings import Settings, to_values
 
 READER_GROUP: Final = "adl-reader"  # named by whoever only reads; nobody joins it or commits for it
 REPLICAS: Final = 3  # where there are so many brokers
-# Of these the newest record of a key says all there is; of the others history is part of the state.
+# What these say replaces what was said before of the same key; of the others history is part of the state.
 COMPACTED_KINDS: Final = ("instruments", "accounts", "insurance-fund")
 ADVISORY: Final = "adl-state"
+FOREVER: Final = str(2**63 - 1)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -67,12 +68,13 @@ def wanted_topics(settings: Settings) -> dict[str, Wanted]:
 def settings_wanted(want: Wanted, *, filled: bool) -> dict[str, str]:
     """How a new topic is set up; `filled`: its records are of the past and bring their times."""
     # What the worker writes carries the log time of its cut, so that the same inputs give the same bytes.
-    times = "LogAppendTime" if want.is_input and not filled else "CreateTime"
+    times = {"message.timestamp.type": "LogAppendTime" if want.is_input and not filled else "CreateTime"}
+    if not want.is_input:
+        # A watch cut stands up to `watch_ms` behind its newest record, which may be as far ahead as its broker takes.
+        times["message.timestamp.after.max.ms"] = FOREVER
     if want.advisory:
-        return {"cleanup.policy": "compact", "message.timestamp.type": times}
-    return {
-        "cleanup.policy": "delete", "message.timestamp.type": times, "retention.bytes": "-1", "retention.ms": "-1",
-    }  # fmt: skip
+        return {"cleanup.policy": "compact", **times}
+    return {"cleanup.policy": "delete", **times, "retention.bytes": "-1", "retention.ms": "-1"}
 
 
 def replicas_wanted(brokers: int) -> tuple[int, int]:

@@ -10,9 +10,8 @@ from typing import Final
 
 import msgspec
 
-from worker.edge.topics import Wanted, replicas_wanted, settings_wanted
+from worker.edge.topics import FOREVER, Wanted, replicas_wanted, settings_wanted
 
-FOREVER: Final = str(2**63 - 1)
 AHEAD_MS_MAX: Final = 3_600_000  # of a record's time before the broker's clock; Kafka's own default from 4.0 on
 DECISION_BYTES: Final = 600_000  # the largest decision with its envelope
 
@@ -44,6 +43,7 @@ class TopicOdd(StrEnum):
     RETENTION = "RETENTION"
     TIMESTAMPS = "TIMESTAMPS"
     PAST_REFUSED = "PAST_REFUSED"
+    FUTURE_REFUSED = "FUTURE_REFUSED"
     FUTURE_TAKEN = "FUTURE_TAKEN"
     TOO_SMALL = "TOO_SMALL"
     IN_SYNC = "IN_SYNC"
@@ -54,9 +54,9 @@ class TopicOdd(StrEnum):
 LEVELS: Final[dict[TopicOdd, Level]] = {
     TopicOdd.MISSING: Level.STOPS, TopicOdd.UNKNOWN: Level.STOPS, TopicOdd.COMPACTED: Level.STOPS,
     TopicOdd.COMPACTION_LAG: Level.STOPS, TopicOdd.NOT_COMPACTED: Level.ODD, TopicOdd.RETENTION: Level.WRONG,
-    TopicOdd.TIMESTAMPS: Level.WRONG, TopicOdd.PAST_REFUSED: Level.WRONG, TopicOdd.FUTURE_TAKEN: Level.WRONG,
-    TopicOdd.TOO_SMALL: Level.WRONG, TopicOdd.IN_SYNC: Level.WRONG, TopicOdd.REPLICAS: Level.ODD,
-    TopicOdd.PARTITIONS: Level.ODD,
+    TopicOdd.TIMESTAMPS: Level.WRONG, TopicOdd.PAST_REFUSED: Level.WRONG, TopicOdd.FUTURE_REFUSED: Level.WRONG,
+    TopicOdd.FUTURE_TAKEN: Level.WRONG, TopicOdd.TOO_SMALL: Level.WRONG, TopicOdd.IN_SYNC: Level.WRONG,
+    TopicOdd.REPLICAS: Level.ODD, TopicOdd.PARTITIONS: Level.ODD,
 }  # fmt: skip
 
 
@@ -121,6 +121,11 @@ def _times(want: Wanted, settings: Mapping[str, str], filled: bool) -> dict[Topi
         found[TopicOdd.TIMESTAMPS] = f"{why}: set message.timestamp.type={must}"
     if must == "CreateTime" and settings.get("message.timestamp.before.max.ms", FOREVER) != FOREVER:
         found[TopicOdd.PAST_REFUSED] = f"records of the past are refused: set message.timestamp.before.max.ms={FOREVER}"
+    if not want.is_input and settings.get("message.timestamp.after.max.ms", FOREVER) != FOREVER:
+        found[TopicOdd.FUTURE_REFUSED] = (
+            "a cut behind a record whose clock is ahead would be refused, after every restart: "
+            f"set message.timestamp.after.max.ms={FOREVER}"
+        )
     brought = want.is_input and settings.get("message.timestamp.type", must) == "CreateTime"
     if brought and int(settings.get("message.timestamp.after.max.ms", AHEAD_MS_MAX)) > AHEAD_MS_MAX:
         found[TopicOdd.FUTURE_TAKEN] = (

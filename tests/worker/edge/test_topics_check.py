@@ -106,12 +106,21 @@ def test_a_time_far_ahead_is_refused_where_records_bring_their_times():
     far, near = {"message_timestamp_after_max_ms": FOREVER}, {"message_timestamp_after_max_ms": "3600000"}
     filled = facts(filled=True)
     assert found(changed("positions", **far)) == []
-    assert found(changed("adl-cuts", **far)) == []
     assert found(changed("positions", filled, **near), filled=True) == []
     assert found(changed("positions", filled, **far), filled=True) == [(TopicOdd.FUTURE_TAKEN, "positions")]
     assert found(changed("positions", message_timestamp_type="CreateTime", **far)) == [
         (TopicOdd.TIMESTAMPS, "positions"), (TopicOdd.FUTURE_TAKEN, "positions"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", OUTPUTS)
+def test_an_output_takes_every_time_that_an_input_has(topic):
+    """A cut stands behind its newest record, which the broker took from a clock ahead; an old broker has no limit."""
+    assert found(changed(topic, message_timestamp_after_max_ms="3600000")) == [(TopicOdd.FUTURE_REFUSED, topic)]
+    assert settings_wanted(WANTED[topic], filled=False)["message.timestamp.after.max.ms"] == FOREVER
+    there = facts()
+    del there[topic].settings["message.timestamp.after.max.ms"]
+    assert found(there) == []
 
 
 def test_replicas_are_asked_for_as_far_as_there_are_brokers():
