@@ -50,26 +50,19 @@ def _reduced(x):
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _expm1_series(high, low):
-    """exp(high + low) - 1 for |high + low| <= 0.35: Taylor series, even and odd terms side by side."""
+    """exp(high + low) - 1 for |high + low| <= 0.35: Taylor series, four sums side by side."""
     r = high + low
     lost = (high - r) + low
     q = r * r
-    even = 1 / 6227020800.0
-    even = 1 / 39916800.0 + q * even
-    even = 1 / 362880.0 + q * even
-    even = 1 / 5040.0 + q * even
-    even = 1 / 120.0 + q * even
-    even = 1 / 6.0 + q * even
-    odd = 1 / 87178291200.0
-    odd = 1 / 479001600.0 + q * odd
-    odd = 1 / 3628800.0 + q * odd
-    odd = 1 / 40320.0 + q * odd
-    odd = 1 / 720.0 + q * odd
-    odd = 1 / 24.0 + q * odd
-    return r + (0.5 * q + (q * r * (even + r * odd) + lost * (1.0 + r)))
+    w = q * q
+    a = 1 / 6.0 + w * (1 / 5040.0 + w * (1 / 39916800.0))
+    b = 1 / 120.0 + w * (1 / 362880.0 + w * (1 / 6227020800.0))
+    c = 1 / 24.0 + w * (1 / 40320.0 + w * (1 / 479001600.0))
+    d = 1 / 720.0 + w * (1 / 3628800.0 + w * (1 / 87178291200.0))
+    return r + (0.5 * q + (q * r * ((a + q * b) + r * (c + q * d)) + lost * (1.0 + r)))
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def exp(x):
     """e**x; 0 and inf beyond the doubles."""
     if x != x:
@@ -102,19 +95,13 @@ def _log_near_one(f, lost):
     s = f / (2.0 + f)
     z = s * s
     w = z * z
-    a = 2 / 21.0
-    a = 2 / 17.0 + w * a
-    a = 2 / 13.0 + w * a
-    a = 2 / 9.0 + w * a
-    a = 2 / 5.0 + w * a
-    b = 2 / 23.0
-    b = 2 / 19.0 + w * b
-    b = 2 / 15.0 + w * b
-    b = 2 / 11.0 + w * b
-    b = 2 / 7.0 + w * b
-    b = 2 / 3.0 + w * b
+    v = w * w
+    a = 2 / 3.0 + v * (2 / 11.0 + v * (2 / 19.0))
+    b = 2 / 5.0 + v * (2 / 13.0 + v * (2 / 21.0))
+    c = 2 / 7.0 + v * (2 / 15.0 + v * (2 / 23.0))
+    d = 2 / 9.0 + v * (2 / 17.0)
     half = 0.5 * f * f
-    return half, s * (half + (z * b + w * a)) + lost
+    return half, s * (half + z * ((a + z * b) + w * (c + z * d))) + lost
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -124,7 +111,7 @@ def _split(bits):
     return n, np.int64(bits - (n << EXPONENT_BITS)).view(np.float64)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def log(x):
     """Natural logarithm; -inf at 0, NaN below."""
     if not 0.0 < x < np.inf:
@@ -139,7 +126,7 @@ def log(x):
     return whole * LN2_HIGH - ((half - (rest + whole * LN2_LOW)) - f)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def log1p(x):
     """log(1 + x) without cancellation near 0."""
     if -0.29 < x < 0.41:

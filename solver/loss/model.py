@@ -8,7 +8,8 @@ Per unit of notional taken, c_j = s_j (Sigma y)_j, dl_j the haircut and s_j the 
     kc = (g k^2 - H) / sigma^3,   kx = -g k / sigma^2,   kd = g / sigma.
 Rule 1: never NaN, whatever the account holds: variance 0 is its limit from above.
 Rule 2: where H is below 1e-150 a Student tail of weight 1e-200 is added: marginals that would underflow (Gaussian, many
-degrees of freedom) keep their order by leverage, and a Hessian. It changes nothing above 1e-190 by 1e-10.
+degrees of freedom) keep their order by leverage, and a Hessian. Above 1e-190 it is below 1e-10 of any value, and where
+it sets in, 1e-50 of it.
 """
 
 import math
@@ -19,7 +20,7 @@ from solver.loss import student
 from solver.loss.elementary import exp, expm1, log, log1p
 from solver.loss.table import EXPONENT, NU, PEAK, ratios, tail_of
 
-__all__ = ["bend", "curves", "curves_at_mark", "tail_of"]
+__all__ = ["bend", "curves", "curves_at_mark", "logarithms", "tail_of"]
 
 FAINT, FAINT_WEIGHT = 1e-150, 1e-200
 FARTHEST = 1e-60  # smallest sigma^2 / E^2
@@ -99,6 +100,19 @@ def curves_at_mark(variance, equity, tail):
     if tail[NU] == 4.0:
         return student.curves_at_mark(variance, equity)
     return _general_at_mark(variance, equity, tail)
+
+
+@njit(cache=True, error_model="numpy")
+def logarithms(k, tail):
+    """Return (log S, log H, log h) of the standard variable at k >= 0, also where the values are below all doubles."""
+    if tail[NU] == 4.0:
+        shortfall, H, survival, _, _, _ = student.curves(1.0, k)
+        return log(survival), log(H), log(shortfall)
+    k2 = k * k
+    fall = 0.5 * k2 if tail[NU] == math.inf else tail[EXPONENT] * log1p(k2 / tail[NU])
+    log_H = log(tail[PEAK]) - fall
+    survival, shortfall = ratios(1.0 / (1.0 + k), tail)
+    return log(survival) + log_H, log_H, log(shortfall) + log_H
 
 
 @njit(cache=True, error_model="numpy")

@@ -7,6 +7,7 @@ of x by eight, so that an error is relative wherever the scale of the change lie
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -25,7 +26,7 @@ BASE = (int(np.float64(2.0**-OCTAVES).view(np.int64)) >> PART_BITS) - 1
 # Zeros of the Chebyshev polynomial of degree 9, outer ones first: divided differences stay small.
 NODES = np.array([0.984807753012208, -0.984807753012208, 0.0, 0.866025403784439, -0.866025403784439,
                   0.642787609686539, -0.642787609686539, 0.342020143329669, -0.342020143329669])  # fmt: skip
-STEP, REACH = 1 / 32, 126  # of the integrals: exp-sinh rule, from 1e-17 to 1e17 times the scale
+STEP, REACH = 1 / 20, 80  # of the integrals: exp-sinh rule, from 1e-17 to 1e17 times the scale
 
 
 @njit(cache=True, error_model="numpy")
@@ -93,8 +94,14 @@ def _filled(nu):
     return tail
 
 
+@lru_cache(maxsize=8)
 def tail_of(nu):
-    """Return float64[], what the kernels of solver.loss take: nu > 1 degrees of freedom, math.inf for the Gaussian."""
+    """Return float64[], what the kernels of solver.loss take: nu > 1 degrees of freedom, math.inf for the Gaussian.
+
+    Not to be written to: one array serves all callers.
+    """
+    if nu == 4.0:
+        return np.array([4.0])  # algebraic: no table
     return _filled(float(nu))
 
 
