@@ -76,6 +76,7 @@ format: $(VENV)/.dev  ## ruff, writing
 
 bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_solver
+	@$(BIN)/python -m tests.bench_risk
 	@$(BIN)/python -m tests.bench_book
 	@$(BIN)/python -m tests.bench_engine
 	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "quixstreams cannot be installed here"

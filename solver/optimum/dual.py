@@ -24,7 +24,7 @@ from solver.optimum.threads import bounds
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
 CLEARING, VIOLATION = 2e-11, 1e-9
-ULP = 4e-16
+ULP, GRAIN = 4e-16, 5e-10
 FIRST_TOLERANCE, LAST_TOLERANCE = 1e-3, 1e-11  # of marginals: what is missing is known to first order
 POWER_MOST = 50.0
 # In the root of the largest marginal of a demand: levels below the first move on its scale, residuals of marginals are
@@ -194,7 +194,8 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
         surplus = np.where(small, response.taken - demands.asked, rest - response.left)
         error = (np.abs(surplus) / demands.asked).max()
         violation = (response.worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
-        grain = ULP * np.abs(level) * np.diag(response.slope)  # what a level's last bit moves
+        # What the last bits of a level move cannot be asked for.
+        grain = np.minimum(ULP * np.abs(level) * np.diag(response.slope), GRAIN * demands.asked)
         if (np.abs(surplus) <= clearing * demands.asked + grain).all() and violation <= VIOLATION:
             return True, level, peak, violation, error, step + 1
         half = 0.5 * np.abs(surplus)
