@@ -193,6 +193,8 @@ def _amount(trade: ForcedTrade, demand: DecidedDemand | None, policy: str) -> st
         )
     elif trade.leverage is None:
         text = "accounts without equity give all that is asked for, before any other."
+    elif policy in ("factor", "min_max_haircut") or policy.startswith("pro_rata:"):
+        text = f"{trade.quantity} is its part of {demand.taken} by that rule, in whole lots."
     elif demand.shadow_price and trade.score is not None:
         text = (
             f"{trade.quantity} is what brings it down to the line {demand.shadow_price:.4g}, in whole lots, or all "

@@ -23,7 +23,19 @@ Kind = Literal[
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)  # in the order in which inputs of equal log time are taken
 
-Policy = Literal["risk", "factor", "waterfill", "queue:pnl_leverage", "queue:effective_leverage"]
+Policy = Literal[
+    "risk",
+    "factor",
+    "waterfill",
+    "queue:pnl_leverage",
+    "queue:effective_leverage",
+    "queue:binance",
+    "queue:okx",
+    "queue:hyperliquid",
+    "pro_rata:contracts",
+    "pro_rata:profit",
+    "min_max_haircut",
+]
 
 Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
@@ -127,8 +139,9 @@ class DecisionSettings(Section, frozen=True, kw_only=True):
 
     # Who is reduced. risk: whose loss beyond their equity the reduction makes least likely, by the pool's risk model;
     # factor: the same of the common move of all symbols alone; waterfill: the largest leverage, of each symbol's
-    # notional alike; the queues: whole positions in rank order. Anything but risk asks hedged accounts as if they were
-    # not.
+    # notional alike; the queues: whole positions in an exchange's rank order; pro_rata: everybody by contracts or by
+    # profit; min_max_haircut: so that the largest share of profit given up is smallest. Whatever is neither risk nor
+    # factor asks hedged accounts as if they were not.
     policy: Policy = "risk"
     # The forced trades' price: the bankruptcy price (winners carry the deficit), or the mark (it stays as bad debt).
     settlement: Literal["bankruptcy", "mark"] = "bankruptcy"

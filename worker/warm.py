@@ -1,6 +1,7 @@
 """Decides something small, so that the first decision of a run waits for no compiler.
 
-The solver's kernels are compiled when they are first called: with nothing cached that takes many seconds, else 0.2 s.
+The solver's kernels are compiled when they are first called: with nothing cached that takes a minute or two, else
+seconds. One of them alone takes up to 20 s, so each that is compiled is told as a sign of life.
 Rule: what is decided here is thrown away; it reaches neither the pool's state nor its outputs.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import numpy as np
+from numba.core import event as compiler
 
 from schemas import AccountUpdate, Balance, Bankruptcy, InputMessage, Instrument, MarkPrice, Position
 from schemas.messages import MarginMode
@@ -24,15 +26,30 @@ ACCOUNTS = 10
 ROWS = 25_000  # the solver has roads of its own for so many
 
 
-def warm(turned: Callable[[], object] = lambda: None) -> int:
-    """Once in a process, under each policy, and calls `turned` after each: a sign of life.
+class _Compiled(compiler.Listener):
+    """Calls back whenever a kernel begins or ends to be compiled."""
 
-    Returns how many outputs there were.
+    def __init__(self, turned: Callable[[], object]) -> None:
+        self._turned = turned
+
+    def on_start(self, event: object) -> None:  # noqa: ARG002
+        self._turned()
+
+    def on_end(self, event: object) -> None:  # noqa: ARG002
+        self._turned()
+
+
+def warm(turned: Callable[[], object] = lambda: None, decided: Callable[[], object] = lambda: None) -> int:
+    """Once in a process, under each policy; returns how many outputs there were.
+
+    `turned`: called before and after each kernel that is compiled, and after each policy; `decided`: after each policy.
     """
     outputs = 0
-    for policy in POLICIES:
-        outputs += _decide(policy)
-        turned()
+    with compiler.install_listener("numba:compile", _Compiled(turned)):
+        for policy in POLICIES:
+            outputs += _decide(policy)
+            turned()
+            decided()
     return outputs
 
 

@@ -16,9 +16,11 @@ from schemas import (
     text_of,
 )
 from tests.worker.cascade_host import Client, Held, Host, minor
+from worker.inputs import POLICIES
 
 ROUNDS_MAX = 30
-QUEUES = ("queue:pnl_leverage", "queue:effective_leverage")
+# Not those that ask only winners, or up to a level of 0: what they leave, the auditor's promises do not know.
+OTHERS = tuple(policy for policy in POLICIES if policy.startswith("queue:") or policy == "pro_rata:contracts")
 
 
 class Cascade:
@@ -27,7 +29,7 @@ class Cascade:
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
         settlement, residual = rng.choice(["bankruptcy", "bankruptcy", "mark"]), rng.choice(["mark", "mark", "none"])
-        policy = rng.choice(["risk", "risk", "waterfill", "waterfill", *QUEUES])
+        policy = rng.choice([*["risk"] * 5, *["waterfill"] * 4, *OTHERS])
         collar = rng.choice([None, None, "0.05"])
         self.rules = {"settlement": settlement, "collar": collar, "residual": residual}
         self.host = Host(

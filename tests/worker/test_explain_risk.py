@@ -6,6 +6,8 @@ import pytest
 
 from schemas import AdlDecision, Certificate, DecidedBankruptcy, DecidedDemand, ForcedTrade
 from worker.explain import explain_decision, explain_trade
+from worker.explain_words import WHO
+from worker.inputs import POLICIES
 
 
 def trade(account, quantity, score, after, alone=None, **more):
@@ -144,3 +146,17 @@ def test_other_policies_say_nothing_of_risk():
     """No model was asked for."""
     plain = decision(policy="waterfill", risk_model=None, risk_model_digest=None)
     assert not any(text.startswith("Risk") for text in explain_decision(plain, TRADES).sentences)
+
+
+def test_every_policy_has_its_words():
+    """And there are no words for one that is not."""
+    assert WHO.keys() == set(POLICIES)
+
+
+@pytest.mark.parametrize("policy", ["pro_rata:contracts", "pro_rata:profit", "min_max_haircut", "factor"])
+def test_a_share_is_told_as_a_share(policy):
+    """Where there is neither a queue nor a figure per account."""
+    mine = trade("first", "10", None, None)
+    said = explain_trade(mine, decision(policy=policy), [mine]).sentences
+    assert "Why this amount: 10 is its part of 17 by that rule, in whole lots." in said
+    assert any(WHO[policy] in text for text in said)

@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 
+import numba
+
 from tests.worker.test_cli import adl
 from worker.inputs import POLICIES
+from worker.warm import warm
 
 FIRST_SOLVES = """
 from numba.core.dispatcher import Dispatcher
@@ -35,6 +38,24 @@ assert not compiled, compiled
 def test_no_solve_waits_for_a_compiler_once_warm_ran():
     """Small and large, one demand and many, under every policy; in a process of its own, for others compile too."""
     subprocess.run([sys.executable, "-c", FIRST_SOLVES], check=True)
+
+
+def test_each_kernel_that_is_compiled_is_a_sign_of_life(monkeypatch):
+    """So that a start with nothing cached, a minute or two, is never taken for a hang."""
+    signs, at_compiling = [], []
+
+    def decide(_):
+        at_compiling.append(len(signs))
+        return numba.njit(lambda x: x + 1)(1)
+
+    monkeypatch.setattr("worker.warm._decide", decide)
+    assert warm(lambda: signs.append("alive"), lambda: signs.append("decided")) == 2 * len(POLICIES)
+    first = signs[: signs.index("decided")]
+    assert at_compiling[0] == 0
+    assert len(first) >= 3  # it began, it ended, the policy is done
+    assert signs.count("decided") == len(POLICIES)
+    numba.njit(lambda x: x + 2)(1)
+    assert signs[-1] == "decided"  # nobody listens any more
 
 
 def test_adl_warmup_says_how_long_each_policy_took(capsys):

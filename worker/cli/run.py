@@ -46,8 +46,10 @@ def run_pool(
     on_engine: Callable[["Engine"], None] | None = None,
 ) -> int:
     """Runs the pool of the settings until `stop()`; the exit code, or SystemExit with a sentence."""
-    from worker.loop import StateLostError, run
-    from worker.warm import warm
+    watchdog = Watchdog()
+    with watchdog.unless(stop, "compiling"):  # kernels with a signature are compiled when they are imported
+        from worker.loop import StateLostError, run
+        from worker.warm import warm
 
     log = structlog.get_logger()
     health = Health(settings.health)
@@ -56,7 +58,6 @@ def run_pool(
         health.alive()  # whoever asks is not stuck: the loop at each turn, and whatever waits for Kafka
         return stop()
 
-    watchdog = Watchdog()
     opened: Pool | None = None
     code = Exit.HUNG  # until it is known how the run ended
     try:

@@ -18,7 +18,7 @@ def warmup(json: Json = False) -> None:
     from worker.warm import warm
 
     turned = [time.monotonic()]
-    warm(lambda: turned.append(time.monotonic()))
+    warm(decided=lambda: turned.append(time.monotonic()))
     steps = [round(after - before, 2) for before, after in pairwise(turned)]
     seconds = dict(zip(POLICIES, steps, strict=True))
     cache = os.environ.get("NUMBA_CACHE_DIR") or f"{Path(__file__).parents[2]}, beside the code"
