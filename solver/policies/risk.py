@@ -72,7 +72,7 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
         # From whichever share is the smaller: near full closure it is what is kept that has digits.
         x[item] = np.where(optimum.u < 0.5, free * optimum.u, free - free * optimum.w)
         price[demands.index] = optimum.level
-        solution.kkt_residual, solution.iterations = optimum.kkt, optimum.iterations
+        solution.kkt_residual, solution.iterations = float(optimum.kkt), optimum.iterations
         solution.clearing_residual_lots = float(optimum.clearing * z[demands.index].max())
         solution.status = OPTIMAL if optimum.converged and optimum.kkt <= KKT_MAX else NOT_CONVERGED
         if reduction is not None:
