@@ -163,7 +163,7 @@ def test_a_worker_that_may_not_read_says_so_and_waits_for_a_person(
     name = topics.named("mark-prices") if resource == "topic" else identity(topics.settings(*FLAGS))
     ruled(topics, but=(resource, name, operations))
     with Worker(topics.settings(*FLAGS), tmp_path) as worker:
-        assert worker.wait(40) == Exit.USAGE, worker.words()
+        assert worker.wait(60) == Exit.USAGE, worker.words()
         assert says in worker.words().splitlines()[-1]
 
 
