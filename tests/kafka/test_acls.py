@@ -20,6 +20,7 @@ from tests.kafka.test_record import FLAGS, Filled
 from tests.kafka.topics import Worker
 from tests.worker.random_tape import random_log
 from worker.edge.exits import Exit
+from worker.edge.topics import identity
 from worker.output import CUTS
 
 ME, OTHER = "User:ANONYMOUS", "User:nobody"
@@ -90,11 +91,17 @@ def ruled(broker):
     """Closes what rules name to everybody they do not let in; opens it again at the end."""
     made = []
 
-    def make(topics, *arguments):
+    def make(topics, *arguments, but=None):
         code, words = topics.adl("topics", "acls", "--principal", ME, "--json", *arguments)
         assert code == 0, words
         assert json.loads(words)["principal"] == ME
-        made.append(Rules(broker, json.loads(words)["allow"]))
+        rules = json.loads(words)["allow"]
+        if but is not None:
+            resource, name, operations = but
+            for rule in rules:
+                if (rule["resource"], rule["name"]) == (resource, name):
+                    rule["operations"] = operations
+        made.append(Rules(broker, rules))
         return made[-1]
 
     yield make
@@ -138,6 +145,26 @@ def test_readers_run_with_their_rules(broker, records, ruled, tmp_path):
     ):
         code, words = topics.adl(*arguments)
         assert code == 0, words
+
+
+@pytest.mark.parametrize(
+    ("resource", "operations", "says"),
+    [
+        ("topic", ["Describe", "DescribeConfigs"], "TOPIC_AUTHORIZATION_FAILED"),
+        ("group", [], "GROUP_AUTHORIZATION_FAILED"),
+    ],
+)
+def test_a_worker_that_may_not_read_says_so_and_waits_for_a_person(
+    resource, operations, says, broker, records, ruled, tmp_path
+):
+    """An input, or what it has committed: no restart mends a right that is missing."""
+    topics = Filled(broker, tmp_path, records)
+    topics.publish(records)
+    name = topics.named("mark-prices") if resource == "topic" else identity(topics.settings(*FLAGS))
+    ruled(topics, but=(resource, name, operations))
+    with Worker(topics.settings(*FLAGS), tmp_path) as worker:
+        assert worker.wait(60) == Exit.USAGE, worker.words()
+        assert says in worker.words().splitlines()[-1]
 
 
 def test_with_the_rules_of_readers_nothing_can_be_written(broker, records, ruled, tmp_path):

@@ -6,12 +6,15 @@ import time
 from contextlib import suppress
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.kafka.test_errors import ABORTABLE, CONFIG, producer_of
+from tests.kafka.topics import Topics
+from worker.cli.run import run_pool
 from worker.edge import caller, kafka_producer
-from worker.edge.exits import HangingError
+from worker.edge.exits import Exit, HangingError
 from worker.edge.kafka_producer import Again
+from worker.edge.kafka_sink import KafkaSink
 
 
 @pytest.fixture
@@ -81,6 +84,10 @@ def ask(client):
     client.init_transactions(0.01)
 
 
+def fenced(_client):
+    raise KafkaException(KafkaError(KafkaError._FENCED, "", fatal=True))
+
+
 def fail(_client):
     raise KafkaException(ABORTABLE)
 
@@ -95,6 +102,30 @@ def test_a_producer_is_destroyed_when_it_is_let_go_of_and_not_any_time_later(cal
     assert gone == []
     producer.let_go()
     assert gone == ["kafka-calls"]
+
+
+@pytest.mark.parametrize("where", ["open", "beat"])
+def test_a_run_that_fails_destroys_its_producer_while_somebody_watches(where, broker, watched, monkeypatch):
+    """Before it is opened and after, whatever the error that ended it holds."""
+    producer_class, gone = watched
+    monkeypatch.setattr(kafka_producer, "Producer", producer_class)
+
+    def failed(sink):
+        sink._producer.call("call", fenced, sink._producer.client)
+
+    class Failing(KafkaSink):
+        def open(self):
+            super().open()
+            if where == "open":
+                failed(self)
+
+        def beat(self):
+            failed(self)
+
+    settings = Topics(broker, [("mark-prices", 0)]).settings()
+    with pytest.raises(SystemExit) as ended:
+        run_pool(settings, lambda: False, sink_class=Failing)
+    assert (ended.value.code, gone) == (Exit.FENCED, ["kafka-calls"])
 
 
 @pytest.mark.usefixtures("quick")

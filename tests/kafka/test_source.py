@@ -1,11 +1,14 @@
 """A live source: rounds that end where the logs ended when it was asked, and partitions that stand back."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 
 from tests.kafka.topics import Topics
 from worker.cut import Event
+from worker.edge.exits import LogLostError
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_source import KafkaSource
 from worker.merge import AHEAD_MAX
@@ -89,6 +92,47 @@ def test_a_source_says_for_how_long_nothing_came(topics, source_of):
         pass
     assert source.quiet_ms() < 100
     assert not source.at_end()
+
+
+@pytest.fixture
+def source():
+    """One that no broker answers, of a topic that had an id."""
+    cluster = SimpleNamespace(ids=lambda _: {"t": "old"})
+    config = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    source = KafkaSource(config, cluster, {("t", 0): 0, ("t", 1): 0}, group="test")
+    yield source
+    source.close()
+
+
+def test_a_topic_that_a_broker_does_not_know_is_asked_for_before_it_is_called_gone(source):
+    """One that has just started knows none yet."""
+    unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    source._judge(unknown, "t", "t:0")
+    source._cluster.ids = lambda _: {"t": "new"}
+    with pytest.raises(LogLostError, match="t was deleted and made anew"):
+        source._judge(unknown, "t", "t:0")
+
+    def gone(_):
+        raise LogLostError("no such topic")
+
+    source._cluster.ids = gone
+    with pytest.raises(LogLostError, match="t was deleted"):
+        source._judge(unknown, "t", "t:0")
+
+
+def test_a_record_far_ahead_does_not_hide_that_the_pool_is_behind(source):
+    """It would be called ready while it reads what is an hour old."""
+    now_ms = int(time.time() * 1000)
+    source._ends = {("t", 0): 9, ("t", 1): 9}
+    source._behind = set(source._ends)
+    times = [(0, 0, now_ms - 7_200_000), (1, 0, now_ms + 1_800_000), (0, 1, now_ms - 3_600_000)]
+    for number, offset, ms in times:
+        source._given([(("t", number), offset + 1, Record("t", number, offset, ms, b"k", b"v"))])
+    assert 3_600_000 <= source.lag_ms() < 3_660_000
+    source._given([(("t", 1), 2, Record("t", 1, 1, now_ms - 10, b"k", b"v"))])
+    assert 10 <= source.lag_ms() < 60_000
+    source._behind = set()
+    assert source.lag_ms() == 0
 
 
 def test_a_partition_that_is_far_ahead_in_log_time_does_not_fill_memory(topics, source_of):

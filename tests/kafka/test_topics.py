@@ -1,11 +1,13 @@
 """`adl topics` on a cluster: what is missing is made, what is there stays, what does not hold is told."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.kafka.topics import adl
+from tests.kafka.topics import ROOT, adl
 from worker.output import CHAINED, STATE
 from worker.settings import KINDS, load, to_toml
 
@@ -71,6 +73,14 @@ def test_what_create_makes_is_what_check_wants(pool):
     assert pool.findings() == (0, [])
     code, words = pool.adl("topics", "create", "--json")
     assert (code, json.loads(words)["made"]) == (0, {})
+
+
+def test_create_makes_everything_for_whoever_reads_one_line_of_it(pool):
+    """`adl topics create | head`: what is said goes nowhere, what is made is there."""
+    command = f"{sys.executable} -m worker.cli topics create --settings {pool.file} | head -n 1"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+    assert pool.findings() == (0, [])
 
 
 def test_check_tells_what_is_against_the_rules(pool):

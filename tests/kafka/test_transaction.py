@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from tests.kafka.test_errors import ABORTABLE, CONFIG, RETRIABLE
 from worker.edge import kafka_sink
 from worker.edge.exits import (
+    ClientError,
     Exit,
     FencedError,
     NotAllowedError,
@@ -175,6 +176,20 @@ def test_no_call_is_begun_that_could_outlast_the_transaction(sink_of, late, monk
     assert client.calls.count(late) == 1
 
 
+def test_a_stop_is_heard_before_a_new_producer(sink_of):
+    """A new one and what it finds out may take fifteen seconds; the next start finds the same."""
+    sink = sink_of(Told(), stop=lambda: True)
+    sink.origin = Origin({})
+    sink._doubt = lambda *_: "the answer was lost"
+    with pytest.raises(StoppedError, match="the answer was lost"):
+        sink.commit([], {("marks", 0): 1}, "", 5)
+    assert sink._producer.client.calls == []
+    with pytest.raises(StoppedError):
+        sink._producer.renew()
+    with pytest.raises(ClientError, match="not open"):
+        sink._producer.client.poll(0)
+
+
 class Told:
     """A client that does everything asked of it at once, and notes the order."""
 
@@ -210,6 +225,23 @@ def test_too_many_partitions_are_refused_before_anything_is_decided(sink_of):
     with pytest.raises(WrongTopicsError, match=r"130 of them need 4,\d\d\d bytes where 4,096 fit") as ended:
         sink_of().begin(Origin({"bankruptcies": "0123456789012345678901"}, start=start), {("bankruptcies", 0): 0})
     assert ended.value.exit == Exit.USAGE
+
+
+def test_topics_that_came_later_are_refused_and_committed_like_the_first_ones(sink_of):
+    """At the start, and not at the next commit, when something of them may have been decided."""
+    client = Told()
+    sink = sink_of(client)
+    first = Origin({"bankruptcies": "0"})
+    sink._last = {("bankruptcies", 0): 7}, msgspec.json.encode(Words(first, "mark")).decode()
+    many = {f"bankruptcies:{number}": 10**9 for number in range(130)}
+    with pytest.raises(WrongTopicsError):
+        sink.grow(Origin({"bankruptcies": "0"}, start=many))
+    assert client.calls == []
+    grown = Origin({"bankruptcies": "0", "more": "1"}, start={"more:0": 3})
+    sink.grow(grown)
+    assert "commit_transaction" in client.calls
+    assert sink._last == ({("bankruptcies", 0): 7}, msgspec.json.encode(Words(grown, "mark")).decode())
+    assert sink.origin == grown
 
 
 def test_as_many_partitions_as_fit_leave_room_for_the_longest_words():

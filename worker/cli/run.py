@@ -11,10 +11,11 @@ import typer
 from confluent_kafka import KafkaException
 
 from worker.cli.common import Set, SettingsFile, fail, read_settings
+from worker.edge.caller import clear
 from worker.edge.code import code_digest, worker_version
 from worker.edge.exits import EdgeError, Exit, StoppedError
 from worker.edge.health import Health, HealthServer
-from worker.edge.kafka import Pool, open_pool
+from worker.edge.kafka import CLOSE_SECONDS, Pool, open_pool
 from worker.edge.kafka_commit import Origin
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.log import log_decision
@@ -25,8 +26,6 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from worker.engine import Engine, Start
     from worker.record import Partition
-
-CLOSE_SECONDS = 3.0  # a stop takes at most ten, and a call that hangs may have taken half of them
 
 
 def run_command(settings_file: SettingsFile = None, sets: Set = None) -> None:
@@ -59,39 +58,38 @@ def run_pool(
         return stop()
 
     opened: Pool | None = None
-    code = Exit.HUNG  # until it is known how the run ended
+    code, sentence = Exit.HUNG, ""  # until it is known how the run ended
     try:
-        with _serving(health, settings):
-            with watchdog.unless(stop, "compiling"):
-                warm(health.alive)
-            config = client_config(settings.kafka, os.environ)
-            opened = pool = open_pool(settings, config, watchdog=watchdog, stop=asked_to_stop, sink_class=sink_class)
-            log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
-            report = run(
-                pool.source,
-                pool.sink,
-                settings,
-                code_digest=code_digest(settings),
-                start=start_of_pool(pool.origin),
-                stop=asked_to_stop,
-                progress=_teller(health, pool),
-                on_decision=log_decision,
-                on_engine=on_engine,
-            )
+        try:
+            with _serving(health, settings):
+                with watchdog.unless(stop, "compiling"):
+                    warm(health.alive)
+                config = client_config(settings.kafka, os.environ)
+                opened = open_pool(settings, config, watchdog=watchdog, stop=asked_to_stop, sink_class=sink_class)
+                log.info("adl.opened", pool=settings.pool.name, mode=settings.worker.mode)
+                report = run(
+                    opened.source,
+                    opened.sink,
+                    settings,
+                    code_digest=code_digest(settings),
+                    start=start_of_pool(opened.origin),
+                    stop=asked_to_stop,
+                    progress=_teller(health, opened),
+                    on_decision=log_decision,
+                    on_engine=on_engine,
+                )
+                code = Exit.DONE
+                log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
+        except StoppedError as stopped:
             code = Exit.DONE
-            log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
-    except StoppedError as stopped:
-        code = Exit.DONE
-        log.info("adl.stopped", reason=str(stopped))
-    except StateLostError as error:
-        code = Exit.STATE_LOST
-        fail(str(error), code)
-    except EdgeError as error:
-        code = error.exit
-        fail(str(error), code)
-    except KafkaException as error:  # where nobody expects one: a client that cannot be made, a poll
-        code = Exit.CLIENT
-        fail(str(error), code)
+            log.info("adl.stopped", reason=str(stopped))
+        except (EdgeError, KafkaException, StateLostError) as error:
+            code, sentence = _end(error), str(error)
+        except Exception as error:
+            clear(error)
+            raise
+        if sentence:  # here, where no error is in hand: its frames hold the producer, which is to be destroyed
+            fail(sentence, code)
     finally:
         if opened is not None:
             # What was said is committed: a client that does not close changes nothing about how the run ended.
@@ -99,6 +97,13 @@ def run_pool(
                 opened.close()
         watchdog.close()
     return code
+
+
+def _end(error: Exception) -> Exit:
+    if isinstance(error, EdgeError):
+        return error.exit
+    # A KafkaException where nobody expects one: a client that cannot be made, a poll.
+    return Exit.CLIENT if isinstance(error, KafkaException) else Exit.STATE_LOST
 
 
 def start_of_pool(origin: Origin) -> "Start":

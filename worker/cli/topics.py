@@ -1,6 +1,7 @@
 """`adl topics create|check|acls`: the pool's topics made, judged, and who may do what with them."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,8 +78,12 @@ def make(
 
 
 def _say(line: str, *, json: bool) -> None:
-    if not json:
+    if json:
+        return
+    try:
         typer.echo(line)
+    except BrokenPipeError:  # `| head` has seen enough, and the other topics are to be made all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_command(

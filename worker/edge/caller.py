@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
+from traceback import clear_frames
 from typing import Any, Final
 
 LOOK_SECONDS: Final = 0.2
@@ -57,6 +58,13 @@ class Caller:
         now = time.monotonic()
         self._hung_at = [at for at in self._hung_at if now - at < HUNG_SECONDS]
         return len(self._hung_at)
+
+
+def clear(error: BaseException | None) -> None:
+    """An error, and those it came from, then hold no client any more: their frames have ended, what these knew goes."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _serving() -> SimpleQueue[_Work | None]:

@@ -4,7 +4,7 @@ Order: topics, the producer (which fences older ones), what is committed, what t
 record. What was found at the first start is repeated in every commit, so that a log that lost a part is noticed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from schemas import fields_of
-from worker.edge.exits import LogLostError, WrongTopicsError
+from worker.edge.caller import clear
+from worker.edge.exits import EdgeError, Exit, LogLostError, WrongTopicsError
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_commit import Origin, Words, committed_words
 from worker.edge.kafka_inputs import InputWatch, check_logs
@@ -26,6 +27,7 @@ from worker.edge.watchdog import Watchdog
 from worker.record import Partition, Record
 from worker.settings import Settings
 
+CLOSE_SECONDS: Final = 3.0  # a stop takes at most ten, and a call that hangs may have taken half of them
 READER_SECONDS: Final = 10.0  # a person waits for the answer
 
 
@@ -61,26 +63,39 @@ def open_pool(
         config, cluster, outputs, partitions,
         pool=settings.pool.name, identity=name, watchdog=watchdog, stop=stop,
     )  # fmt: skip
+    try:
+        return _opened(sink, settings, config, cluster, partitions)
+    except Exception as error:
+        clear(error)  # it holds the producer, which is to be destroyed while somebody watches
+        with watchdog.within(CLOSE_SECONDS, "close", error.exit if isinstance(error, EdgeError) else Exit.CLIENT):
+            sink.close()
+        raise
+
+
+def _opened(
+    sink: KafkaSink, settings: Settings, config: Mapping[str, Any], cluster: Cluster, partitions: list[Partition]
+) -> Pool:
     sink.open()
-    ids, begins = cluster.ids(inputs), cluster.begins(partitions)
-    origin = sink.origin
-    if origin is None:
-        _check_nothing_said(config, cluster, outputs, settings.pool.name)
+    ids, begins = cluster.ids({topic for topic, _ in partitions}), cluster.begins(partitions)
+    if sink.origin is None:
+        _check_nothing_said(config, cluster, output_topics(settings), settings.pool.name)
         origin = _first(settings, cluster, ids, begins)
         sink.begin(origin, begins)
         structlog.get_logger().info("adl.first_start", start=origin.start, start_ms=origin.start_ms)
     else:
         committed = sink.committed()
         ends = cluster.ends(partitions, committed=False)
-        check_logs(origin, {} if committed is None else committed.offsets, ids, begins, ends)
-        sink.origin = origin = _grown(origin, settings, cluster, ids, begins)
+        check_logs(sink.origin, {} if committed is None else committed.offsets, ids, begins, ends)
+        origin = _grown(sink.origin, settings, cluster, ids, begins)
+        if origin != sink.origin:
+            sink.grow(origin)
     watch = InputWatch(cluster, ids, partitions)
 
     def on_poll() -> None:
         sink.beat()
         watch.look()
 
-    return Pool(KafkaSource(config, cluster, begins, group=name, on_poll=on_poll), sink, origin)
+    return Pool(KafkaSource(config, cluster, begins, group=identity(settings), on_poll=on_poll), sink, origin)
 
 
 class PublishedTopics:
@@ -129,21 +144,31 @@ def _first(settings: Settings, cluster: Cluster, ids: dict[str, str], begins: di
     start_at = settings.worker.start_at
     start: dict[str, int] = {}
     if start_at is None or start_at == "end":
-        # An operator's TRIGGER is a bankruptcy too.
-        topics = {*settings.input.topics["bankruptcies"], *settings.input.topics["controls"]}
-        start = offsets_named(cluster.ends([p for p in begins if p[0] in topics]))
+        start = offsets_named(cluster.ends(_counting(settings, begins)))
     start_ms = start_at if isinstance(start_at, int) else 0
     return Origin(ids, offsets_named(begins), start_ms, start)
+
+
+def _counting(settings: Settings, partitions: Iterable[Partition]) -> list[Partition]:
+    """Those that decisions come from: an operator's TRIGGER is a bankruptcy too."""
+    topics = {*settings.input.topics["bankruptcies"], *settings.input.topics["controls"]}
+    return [partition for partition in partitions if partition[0] in topics]
 
 
 def _grown(
     origin: Origin, settings: Settings, cluster: Cluster, ids: dict[str, str], begins: dict[Partition, int]
 ) -> Origin:
-    """The origin with topics that the settings have named since; the next commit repeats it."""
+    """The origin with topics that the settings have named since; a log time to start at counts for these alone."""
     new = {topic: found for topic, found in ids.items() if topic not in origin.topics}
     if not new:
         return origin
-    added = _first(settings, cluster, new, {where: begin for where, begin in begins.items() if where[0] in new})
+    begins = {where: begin for where, begin in begins.items() if where[0] in new}
+    added = _first(settings, cluster, new, begins)
+    if added.start_ms > origin.start_ms:
+        where = _counting(settings, begins)
+        ends, found = cluster.ends(where), cluster.at_time(where, added.start_ms)
+        start = offsets_named({p: found[p] if found[p] >= 0 else ends[p] for p in where})
+        added = Origin(added.topics, added.begins, 0, start)
     structlog.get_logger().info("adl.inputs_added", topics=sorted(new), start=added.start)
     return Origin(
         origin.topics | added.topics, origin.begins | added.begins, origin.start_ms, origin.start | added.start

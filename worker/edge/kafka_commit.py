@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from worker.edge.kafka_cluster import Cluster
+from worker.edge.kafka_cluster import FORBIDDEN, Cluster
 from worker.edge.kafka_words import ClientWords
 from worker.record import Partition
 
@@ -41,7 +41,15 @@ def read_committed(
     places = [TopicPartition(*partition) for partition in partitions]
 
     def answer() -> list[TopicPartition]:
-        found = consumer.committed(places, CALL_SECONDS)
+        try:
+            found = consumer.committed(places, CALL_SECONDS)
+        except KafkaException:
+            # That the group is not for us to see does not end the call: it takes its time, and the reason comes apart.
+            heard = consumer.poll(0)
+            reason = None if heard is None else heard.error()
+            if reason is not None and reason.code() in FORBIDDEN:
+                raise KafkaException(reason) from None
+            raise
         for place in found:
             if place.error is not None:  # no offset then means nothing: it is not that none is committed
                 raise KafkaException(place.error)

@@ -84,6 +84,18 @@ class KafkaSink:
         """Commits what was found at the first start, before anything is decided; WrongTopicsError where it is too much
         to be repeated beside the loop's words.
         """
+        self._fits(origin)
+        self.origin = origin
+        self._commit([], offsets, "", 0)
+
+    def grow(self, origin: Origin) -> None:
+        """Commits it with topics that came to the first ones, before anything of them is decided; WrongTopicsError."""
+        self._fits(origin)
+        offsets, words = self._last
+        self.origin = origin
+        self._commit([], offsets, msgspec.json.decode(words, type=Words).mark, 0)
+
+    def _fits(self, origin: Origin) -> None:
         size = len(msgspec.json.encode(Words(origin))) + MARK_BYTES_MAX
         if size > METADATA_BYTES_MAX:
             raise WrongTopicsError(
@@ -91,8 +103,6 @@ class KafkaSink:
                 f"{len(origin.start) + len(origin.begins)} of them need {size:,} bytes where {METADATA_BYTES_MAX:,} "
                 "fit: these topics must have fewer partitions, or worker.start_at be beginning"
             )
-        self.origin = origin
-        self._commit([], offsets, "", 0)
 
     def commit(
         self, outputs: Sequence[Output], offsets: Mapping[Partition, int], metadata: str, log_time_ms: int
