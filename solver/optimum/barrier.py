@@ -234,12 +234,16 @@ def approach(candidates, demands, model, floor, point, origin, sys, equity, lent
         assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
         clearing(candidates, demands, point.u, point.w, short)
         factor(sys.S, factored[0], factored[1])
-        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, aim, more, affine)
+        primal, dual = _newton(
+            candidates, demands.asked, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, aim, more, affine
+        )
         after = complementarity(point, affine, primal, dual) / mean
         hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
-        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, mu, second, affine, work, dlevel, aim, more, step)
+        primal, dual = _newton(
+            candidates, demands.asked, sys, factored, point, short, mu, second, affine, work, dlevel, aim, more, step
+        )
         if primal == 0.0:
             return steps, np.inf
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95
