@@ -1,9 +1,10 @@
 """The sums: plain arrays in, plain arrays out. Never sees a message, a name or a clock."""
 
+from solver.metrics import Metrics, metrics
 from solver.problem import Problem
 from solver.risk import RiskModel, Scenarios
 from solver.solution import Solution, leverage
 from solver.solve import solve
 from solver.verify import verify
 
-__all__ = ["Problem", "RiskModel", "Scenarios", "Solution", "leverage", "solve", "verify"]
+__all__ = ["Metrics", "Problem", "RiskModel", "Scenarios", "Solution", "leverage", "metrics", "solve", "verify"]

@@ -19,8 +19,8 @@ from solver.optimum.account import ULP, Model
 BITS = 56
 OFFSET = 2**55  # makes every number of net lots positive
 ENUMERATED_MAX = 4096
-# Relative to the relaxed level: far above what its certificate allows a relaxed reduction to be off by.
-CERTAIN = 1e-6
+CERTAIN = 1e-6  # of the relaxed level: far above what its certificate allows a relaxed reduction to be off by
+NOISE = 1e-12  # of the largest marginal that there can be: far above the rounding of any
 
 
 class One(NamedTuple):
@@ -38,7 +38,7 @@ class One(NamedTuple):
     model: Model
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy")
 def present(n, i, one):
     """Marginal of item i that is left with n net lots."""
     if one.model.weight.size > 0:
@@ -116,7 +116,7 @@ def by_bits(eta, i, one):
     kept = 0
     for bit in range(BITS - 1, -1, -1):
         more = kept | (1 << bit)
-        if present(more - OFFSET, i, one) <= eta:
+        if present(float(more - OFFSET), i, one) <= eta:
             kept = more
     return kept - OFFSET
 
@@ -124,16 +124,16 @@ def by_bits(eta, i, one):
 @njit(cache=True, error_model="numpy")
 def envelope(n, i, one):
     """The smallest level at which item i keeps n net lots or more, never falling with n."""
-    m, error, _ = doubted(n, i, one)
-    below, error_below, _ = doubted(n - 1, i, one)
-    above, error_above, _ = doubted(n + 1, i, one)
+    m, error, _ = doubted(float(n), i, one)
+    below, error_below, _ = doubted(float(n - 1), i, one)
+    above, error_above, _ = doubted(float(n + 1), i, one)
     if below + error_below < m - error and m + error < above - error_above:
         return m
     whole = n + OFFSET
     level = -np.inf
     for bit in range(BITS):
         prefix = ((whole >> (bit + 1)) << (bit + 1)) | (1 << bit)
-        value = present(prefix - OFFSET, i, one)
+        value = present(float(prefix - OFFSET), i, one)
         level = max(level, value) if whole & (1 << bit) else min(level, value)
     return level
 
@@ -149,7 +149,7 @@ def kept_at(eta, i, one, low, high, guess):
     largest = -np.inf
     while high - low > 1:
         n = min(max(n, low + 1), high - 1)
-        m, error, _ = doubted(n, i, one)
+        m, error, _ = doubted(float(n), i, one)
         if abs(m - eta) <= error:
             low = min(max(by_bits(eta, i, one), low), high - 1)
             largest = np.inf
@@ -184,7 +184,11 @@ def likely_bracket(one, relaxed, level):
 def count_between(low, high, one, relaxed, level, x, spans, open_items):
     """Lots above `high` (written to x, summed), and items with lots in (low, high]: count, lots."""
     above = between = found = 0
-    certain = low > level + CERTAIN * abs(level)  # of what is kept at the relaxed level
+    spread = one.idiosyncratic
+    for f in range(one.loading.size):
+        spread += one.loading[f] * one.loading[f]
+    # Above the level by more than relaxed reductions may be off, or any marginal rounded: what they keep is kept.
+    certain = low > level + CERTAIN * abs(level) + NOISE * (np.sqrt(spread) + abs(one.haircut))
     for i in range(relaxed.size):
         net, free = one.net[i], one.free[i]
         if certain and relaxed[i] == 0.0:
@@ -220,7 +224,7 @@ def one_demand(one, relaxed, level, z, x):
             break
         width *= 8.0
         low, high = (high, high + width) if above > z else (low - width, low)
-    left = z - above
+    left, guessed = z - above, True
     while left > 0:
         key_min, key_max = key_range(one, x, spans, open_items, found)
         if key_min == key_max:
@@ -232,10 +236,10 @@ def one_demand(one, relaxed, level, z, x):
         if between <= ENUMERATED_MAX:
             enumerated(one, x, spans, open_items, found, between, left)
             break
-        middle = key_min + (key_max - key_min) * (1.0 - left / between)
-        if not (middle > key_min and middle < key_max):
-            middle = key_min + 0.5 * (key_max - key_min)
-        if not middle < key_max:
+        # Where marginals lie evenly a guess in proportion is close; halving the floats between them never takes long.
+        middle = key_min + (key_max - key_min) * (1.0 - left / between) if guessed else between_bits(key_min, key_max)
+        guessed = not guessed
+        if not (key_min <= middle < key_max):
             middle = key_min
         left, between, found = halve(middle, one, x, spans, open_items, found, left)
 
@@ -249,6 +253,22 @@ def key_range(one, x, spans, open_items, found):
         key_max = max(key_max, envelope(one.net[i] - x[i], i, one))
         key_min = min(key_min, envelope(one.net[i] - x[i] - spans[c] + 1, i, one))
     return key_min, key_max
+
+
+@njit(cache=True, error_model="numpy")
+def ordinal(value):
+    """Number of a float in the order of all floats."""
+    bits = np.float64(value).view(np.int64)
+    return bits if bits >= 0 else np.int64(-(2**63)) - bits
+
+
+@njit(cache=True, error_model="numpy")
+def between_bits(low, high):
+    """A float in the middle of all floats from low to high."""
+    a, b = ordinal(low), ordinal(high)
+    middle = (a >> 1) + (b >> 1) + (a & b & 1)
+    bits = middle if middle >= 0 else np.int64(-(2**63)) - middle
+    return np.int64(bits).view(np.float64)
 
 
 @njit(cache=True, error_model="numpy")

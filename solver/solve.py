@@ -4,13 +4,20 @@ import numpy as np
 
 from solver.insolvent import take_insolvent
 from solver.items import collect
-from solver.policies import isolated, queues
+from solver.policies import isolated, queues, shares
 from solver.policies.risk import minimise, unfit
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
 
 PRICED = ("risk", "factor")  # policies that minimise an expected loss
-POLICIES = (*PRICED, "waterfill", *(f"queue:{name}" for name in queues.NAMES))
+POLICIES = (*PRICED, "waterfill", *(f"queue:{name}" for name in queues.NAMES), *shares.NAMES)
+
+
+def needs(policy):
+    """Optional columns of a problem without which a policy has no meaning."""
+    if policy.startswith("queue:"):
+        return queues.NEEDS[policy[6:]]
+    return ("entry_price",) if policy in ("pro_rata:profit", "min_max_haircut") else ()
 
 
 def misfit(problem, policy, protect_principal, risk):
@@ -19,8 +26,9 @@ def misfit(problem, policy, protect_principal, risk):
         return f"policy must be one of {', '.join(POLICIES)}, was {policy!r}"
     if policy in PRICED and (reason := unfit(problem, policy, risk)):
         return reason
-    if problem.entry_price is None and policy == "queue:pnl_leverage":
-        return "policy queue:pnl_leverage needs entry_price"
+    missing = [name for name in needs(policy) if getattr(problem, name) is None]
+    if missing:
+        return f"policy {policy} needs {' and '.join(missing)}"
     if problem.entry_price is None and protect_principal:
         return "protect_principal needs entry_price"
     return ""
@@ -36,7 +44,7 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
     fast = policy == "waterfill" and isolated.fits(problem)
     if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
         return solution
-    items, broke = collect(problem, bool(protect_principal), merge=not policy.startswith("queue:"))
+    items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill" or policy in PRICED)
     rows, taken, from_insolvent = take_insolvent(problem, *broke)
     size = problem.account.size
     relaxed = np.zeros(size)
@@ -50,6 +58,8 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
         filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
     elif policy in PRICED:
         filled = minimise(problem, items, asked, relaxed, reduction, available, risk, solution)
+    elif policy in shares.NAMES:
+        filled = shares.share(problem, policy, items, asked, relaxed, reduction, solution)
     else:
         filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
     solution.relaxed_lots, solution.reduction_lots = relaxed, reduction

@@ -128,59 +128,32 @@ def evaluate(i, candidates, demands, model, u, w, scratch, c, m, bound):
 
 
 @njit(cache=True, error_model="numpy")
-def second_legs(free, n, mirror, theta, leg):
-    """Fill leg int64[n] with the place in free[:n] of an item's other leg, for the one of two with more theta, else -1."""
-    for x in range(n):
-        leg[x] = -1
-    for x in range(n):
-        if mirror[free[x]] > free[x]:
-            for z in range(x + 1, n):
-                if free[z] == mirror[free[x]]:
-                    if theta[free[z]] < theta[free[x]]:
-                        leg[x] = z
-                    else:
-                        leg[z] = x
-
-
-@njit(cache=True, error_model="numpy")
-def hessian(i, candidates, demands, shape, c, theta, free, leg, n, K):
+def hessian(i, candidates, demands, shape, c, theta, free, second, n, K):
     """Fill the upper triangle of K[:n, :n]: Hessian and diagonal theta[I] in the items free[:n] of account i.
 
-    A second leg stands for both legs taken alike, which leaves the net position as it is: its row has no risk at the
-    mark to cancel, and next to a steep first leg the little that decides it is not lost. It is the one with more theta,
-    which then does not cancel either.
+    An item with a `second` >= 0 stands for taking that item, the other leg of its asset, and itself alike.
     """
     _, rr, _, kc, kx, kd = shape
     first = candidates.start[i]
     for x in range(n):
         p = free[x]
-        k, cx, dx = candidates.demand[p], c[p - first], demands.haircut[candidates.demand[p]]
-        if leg[x] >= 0:
-            cx, dx = 0.0, dx + demands.haircut[candidates.demand[free[leg[x]]]]
+        cx, dx = c[p - first], demands.haircut[candidates.demand[p]]
+        if second[p] >= 0:
+            cx, dx = 0.0, dx + demands.haircut[candidates.demand[second[p]]]
         for z in range(x, n):
-            j, cz, dz = candidates.demand[free[z]], c[free[z] - first], demands.haircut[candidates.demand[free[z]]]
+            o = free[z]
+            cz, dz = c[o - first], demands.haircut[candidates.demand[o]]
             scale = 0.0
-            if leg[z] >= 0:
-                cz, dz = 0.0, dz + demands.haircut[candidates.demand[free[leg[z]]]]
-            elif leg[x] < 0:
+            if second[o] >= 0:
+                cz, dz = 0.0, dz + demands.haircut[candidates.demand[second[o]]]
+            elif second[p] < 0:
                 for f in range(demands.loading.shape[1]):
-                    scale += demands.loading[k, f] * demands.loading[j, f]
-                if z == x:
-                    scale += demands.idiosyncratic[k]
+                    scale += demands.loading[candidates.demand[p], f] * demands.loading[candidates.demand[o], f]
+                if p == o:
+                    scale += demands.idiosyncratic[candidates.demand[p]]
             K[x, z] = rr * scale + kc * cx * cz + kx * (cx * dz + dx * cz) + kd * dx * dz
+            if second[o] == p or second[p] == o:
+                K[x, z] += theta[second[p] if second[p] >= 0 else p]
         K[x, x] = max(K[x, x], 0.0) + theta[p]
-    for x in range(n):
-        if leg[x] >= 0:
-            K[min(x, leg[x]), max(x, leg[x])] += theta[free[leg[x]]]
-            K[x, x] += theta[free[leg[x]]]
-
-
-@njit(cache=True, error_model="numpy")
-def legs_apart(K, leg, n):
-    """From the inverse in the unknowns of `hessian` to that in the items: taking both is taking each."""
-    for x in range(n):
-        if leg[x] >= 0:
-            for z in range(n):
-                K[leg[x], z] += K[x, z]
-            for z in range(n):
-                K[z, leg[x]] += K[z, x]
+        if second[p] >= 0:
+            K[x, x] += theta[second[p]]

@@ -13,10 +13,11 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import assemble, clearing, evaluate_all, level_floor
+from solver.optimum.system import answer, assemble, clearing, evaluate_all, level_floor
 
 STEPS_MAX = 200
 HALVINGS = 11
+REFINEMENTS = 4
 # Multipliers farther than this factor from mu / u stop steps: with 1e8 one problem in a hundred failed.
 SPREAD = 100.0
 ULP = 4e-16
@@ -48,53 +49,36 @@ def start(candidates, demands, model, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def _direction(candidates, sys, point, mu, second, dlevel, old, new):
-    """Fill new = (du, dlow, dhigh) from the levels' step; return the longest steps inside the box, primal and dual.
+def _right_side(candidates, point, mu, second, old, dlevel, right):
+    """right float[I] := what stationarity lacks beside the residual once the levels have moved by dlevel.
 
-    second: 1.0 where Mehrotra's second-order term of the step `old` is wanted, else 0.0; its answers are `sys.pull`.
+    second: 1.0 where Mehrotra's second-order term of the step `old` is wanted, else 0.0.
     """
-    primal = dual = 1.0
-    du, dlow, dhigh = new
-    for i in range(candidates.account.size):
-        first, last = candidates.start[i], candidates.start[i + 1]
-        n = last - first
-        for p in range(first, last):
-            row = sys.offset[i] + (p - first) * n
-            t = sys.answer[p] + mu * sys.answer_pull[p] + second * sys.pull[p]
-            for o in range(n):
-                t += sys.inverse[row + o] * dlevel[candidates.demand[first + o]]
-            d = -t / candidates.available[p]
-            bent_low = second * old[0][p] * old[1][p]
-            bent_high = -second * old[0][p] * old[2][p]
-            u, w, low, high = point.u[p], point.w[p], point.low[p], point.high[p]
-            to_low = (mu - bent_low) / u - low - low / u * d
-            to_high = (mu - bent_high) / w - high + high / w * d
-            du[p], dlow[p], dhigh[p] = d, to_low, to_high
-            if -d * primal > u:
-                primal = u / -d
-            if d * primal > w:
-                primal = w / d
-            if -to_low * dual > low:
-                dual = low / -to_low
-            if -to_high * dual > high:
-                dual = high / -to_high
-    return primal, dual
+    for p in range(point.u.size):
+        u, w = point.u[p], point.w[p]
+        products = second * old[0][p] * (old[1][p] / u + old[2][p] / w)
+        right[p] = dlevel[candidates.demand[p]] + mu * (1.0 / w - 1.0 / u) + products
 
 
 @njit(cache=True, error_model="numpy")
-def _second_order(candidates, sys, point, step, aim):
-    """sys.pull := K^-1 of the products that a full affine step would leave; its sums per demand go off aim float[K]."""
-    for i in range(candidates.account.size):
-        first, last = candidates.start[i], candidates.start[i + 1]
-        n = last - first
-        for p in range(first, last):
-            row = sys.offset[i] + (p - first) * n
-            t = 0.0
-            for o in range(n):
-                q = first + o
-                t += sys.inverse[row + o] * step[0][q] * (step[1][q] / point.u[q] + step[2][q] / point.w[q])
-            sys.pull[p] = t
-            aim[candidates.demand[p]] -= t
+def _direction(candidates, point, mu, second, old, dx, new):
+    """Fill new = (du, dlow, dhigh) from dx; return the longest steps inside the box, primal and dual."""
+    primal = dual = 1.0
+    for p in range(point.u.size):
+        d = -dx[p] / candidates.available[p]
+        u, w, low, high = point.u[p], point.w[p], point.low[p], point.high[p]
+        to_low = (mu - second * old[0][p] * old[1][p]) / u - low - low / u * d
+        to_high = (mu + second * old[0][p] * old[2][p]) / w - high + high / w * d
+        new[0][p], new[1][p], new[2][p] = d, to_low, to_high
+        if -d * primal > u:
+            primal = u / -d
+        if d * primal > w:
+            primal = w / d
+        if -to_low * dual > low:
+            dual = low / -to_low
+        if -to_high * dual > high:
+            dual = high / -to_high
+    return primal, dual
 
 
 @njit(cache=True, error_model="numpy")
@@ -177,18 +161,36 @@ def _gap(point, floor):
     return mean, mean / smallest
 
 
-@njit(cache=True, error_model="numpy", inline="always")
-def _system(candidates, demands, model, point, sys, short):
-    """The Newton system of the barrier function at a point, mu = 0; `pull` is what a mu of 1 adds."""
+@njit(cache=True, error_model="numpy")
+def _theta(candidates, sys, point):
+    """What the barrier adds to the Hessian."""
     for p in range(point.u.size):
-        u, w = point.u[p], point.w[p]
         sys.free[p] = True
-        sys.theta[p] = (point.low[p] / u + point.high[p] / w) / candidates.available[p]
-        sys.pull[p] = 1.0 / w - 1.0 / u
-    assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
-    clearing(candidates, demands, point.u, point.w, short)
-    for k in range(short.size):
-        short[k] = -(short[k] + sys.sum_answer[k])
+        sys.theta[p] = (point.low[p] / point.u[p] + point.high[p] / point.w[p]) / candidates.available[p]
+
+
+@njit(cache=True, error_model="numpy")
+def _newton(candidates, asked, sys, factored, point, short, mu, second, old, work, dlevel, aim, more, new):
+    """Newton step towards mu: fill dlevel and new; return the longest steps inside the box, or zeros: not finite."""
+    right, dx = work
+    for k in range(dlevel.size):
+        dlevel[k], aim[k] = 0.0, -short[k]
+    _right_side(candidates, point, mu, second, old, dlevel, right)
+    answer(candidates, sys, right, dx, aim)
+    for _ in range(REFINEMENTS):
+        if not solve(sys.S, factored[0], factored[1], aim, more):
+            return 0.0, 0.0
+        for k in range(dlevel.size):
+            dlevel[k] += more[k]
+            aim[k] = -short[k]
+        _right_side(candidates, point, mu, second, old, dlevel, right)
+        answer(candidates, sys, right, dx, aim)
+        worst = 0.0
+        for k in range(dlevel.size):
+            worst = max(worst, abs(aim[k]) / asked[k])
+        if worst <= 1e-13:
+            break
+    return _direction(candidates, point, mu, second, old, dx, new)
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -219,7 +221,8 @@ def approach(candidates, demands, model, floor, point, origin, sys, equity, lent
     """
     items, K = point.u.size, point.level.size
     still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))
-    U, scale, aim, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
+    factored, short, dlevel = (np.empty((K, K)), np.empty(K)), np.empty(K), np.empty(K)
+    work, aim, more = np.empty((2, items)), np.empty(K), np.empty(K)
     stuck = 0
     while True:
         mean, gap = _gap(point, floor)
@@ -227,22 +230,18 @@ def approach(candidates, demands, model, floor, point, origin, sys, equity, lent
             return steps, gap
         for i in range(lent.size):
             candidates.equity[i] = equity[i] + lent[i] * mean
-        _system(candidates, demands, model, point, sys, aim)
-        factor(sys.S, U, scale)
-        if not solve(sys.S, U, scale, aim, dlevel):
-            return steps, np.inf
-        primal, dual = _direction(candidates, sys, point, 0.0, 0.0, dlevel, still, affine)
+        _theta(candidates, sys, point)
+        assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
+        clearing(candidates, demands, point.u, point.w, short)
+        factor(sys.S, factored[0], factored[1])
+        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, aim, more, affine)
         after = complementarity(point, affine, primal, dual) / mean
         hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
-        if second > 0.0:
-            _second_order(candidates, sys, point, affine, aim)
-        for k in range(K):
-            aim[k] -= mu * sys.sum_pull[k]
-        if not solve(sys.S, U, scale, aim, dlevel):
+        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, mu, second, affine, work, dlevel, aim, more, step)
+        if primal == 0.0:
             return steps, np.inf
-        primal, dual = _direction(candidates, sys, point, mu, second, dlevel, affine, step)
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95
         primal, dual = min(1.0, reach * primal), min(1.0, reach * dual)
         level_floor(candidates, demands, sys, floor)

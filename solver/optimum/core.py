@@ -10,7 +10,9 @@ from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, pol
 from solver.optimum.system import level_floor, system
 
 FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
-LAST_POLISH = 1e-26
+LAST_POLISH = 1e-40
+# What counts as solved in the end, where the loss is too flat for more.
+KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
 
 
 class Optimum(NamedTuple):
@@ -31,7 +33,7 @@ def solve_core(candidates, demands, model):
     best = _attempt(candidates, demands, model, np.zeros(candidates.account.size), None)
     if not best.converged:
         best = _attempt(candidates, demands, model, blunting(candidates, demands), best)
-    return best
+    return best._replace(converged=best.kkt <= KKT_MAX and best.clearing <= CLEARING_MAX)
 
 
 def blunting(candidates, demands):
@@ -46,6 +48,11 @@ def blunting(candidates, demands):
     np.maximum.at(largest, holder, unit[k])
     size = np.bincount(holder, candidates.available, candidates.account.size)
     return 2.0 * size / np.maximum(largest, 1e-30)
+
+
+def _distance(found):
+    """How far from solved: above 1 it is not."""
+    return max(found.kkt / KKT_MAX, found.clearing / CLEARING_MAX)
 
 
 def _attempt(candidates, demands, model, lent, best):
@@ -64,8 +71,10 @@ def _attempt(candidates, demands, model, lent, best):
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found
-            if best is None or found.kkt < best.kkt:
+            if best is None or _distance(found) < _distance(best):
                 best = found
+        if _distance(best) <= 1.0 and gap < 1e-15:
+            return best
         if gap >= until or until < LAST_POLISH:
             return best
         until = min(until, gap) * 1e-2

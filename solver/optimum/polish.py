@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import assemble, clearing, level_floor, violation
+from solver.optimum.system import answer, assemble, clearing, level_floor, violation
 
 STEPS_MAX = 14
 TOLERANCE, CLEARING = 1e-9, 1e-12
@@ -30,7 +30,7 @@ def _guess(candidates, demands, point, kind, side):
             none, whole = u < 1e-4 and low > 1e-3 * level, w < 1e-4 and high > 1e-3 * level
         else:
             share = demands.asked[k] / demands.total[k]
-            none, whole = u < 1e-14 * share and low > high, w < 1e-14 * (1.0 - share) and high > low
+            none, whole = u < 1e-12 * share and low > high, w < 1e-12 * (1.0 - share) and high > low
         side[p] = NONE if none else ALL if whole else FREE
 
 
@@ -85,33 +85,22 @@ def _free_nearest(candidates, demands, sys, level, short, side):
 
 
 @njit(cache=True, error_model="numpy")
-def _step(candidates, sys, dlevel, side, u, w):
-    """Move the free items; who leaves the box stays at its bound."""
-    for i in range(candidates.account.size):
-        first, last = candidates.start[i], candidates.start[i + 1]
-        n = 0
-        for p in range(first, last):
-            n += sys.free[p]
-        at = sys.offset[i]
-        for p in range(first, last):
-            if not sys.free[p]:
-                continue
-            d = sys.answer[p]
-            for o in range(first, last):
-                if sys.free[o]:
-                    d += sys.inverse[at] * dlevel[candidates.demand[o]]
-                    at += 1
-            d /= -candidates.available[p]
-            if u[p] < 0.5:
-                u[p] += d
-                w[p] = 1.0 - u[p]
-            else:
-                w[p] -= d
-                u[p] = 1.0 - w[p]
-            if u[p] <= 0.0:
-                u[p], w[p], side[p] = 0.0, 1.0, NONE
-            elif w[p] <= 0.0:
-                u[p], w[p], side[p] = 1.0, 0.0, ALL
+def _step(candidates, sys, dx, side, u, w):
+    """Move the free items by -dx; who leaves the box stays at its bound."""
+    for p in range(u.size):
+        if not sys.free[p]:
+            continue
+        d = -dx[p] / candidates.available[p]
+        if u[p] < 0.5:
+            u[p] += d
+            w[p] = 1.0 - u[p]
+        else:
+            w[p] -= d
+            u[p] = 1.0 - w[p]
+        if u[p] <= 0.0:
+            u[p], w[p], side[p] = 0.0, 1.0, NONE
+        elif w[p] <= 0.0:
+            u[p], w[p], side[p] = 1.0, 0.0, ALL
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -137,7 +126,7 @@ def polish(candidates, demands, model, inside, kind, sys):
     K = level.size
     floor = np.full(K, 1e-30)
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
-    sys.pull[:] = 0.0
+    dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf
     for step in range(STEPS_MAX):
         _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
@@ -145,7 +134,7 @@ def polish(candidates, demands, model, inside, kind, sys):
         _level_between(candidates, sys, side, level)
         level_floor(candidates, demands, sys, floor)
         worst = violation(candidates, sys, level, floor, u, w, 0.0)
-        if (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
+        if kind == CERTAIN or (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)
@@ -153,11 +142,17 @@ def polish(candidates, demands, model, inside, kind, sys):
             _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
             clearing(candidates, demands, u, w, short)
         for k in range(K):
-            short[k] = -(short[k] + sys.sum_answer[k])
+            short[k] = -short[k]
+        for p in range(u.size):
+            right[p] = 0.0
+        answer(candidates, sys, right, dx, short)
         factor(sys.S, U, scale)
         if not solve(sys.S, U, scale, short, dlevel):
             break
-        _step(candidates, sys, dlevel, side, u, w)
+        for p in range(u.size):
+            right[p] = dlevel[candidates.demand[p]]
+        answer(candidates, sys, right, dx, short)
+        _step(candidates, sys, dx, side, u, w)
         for k in range(K):
             level[k] += dlevel[k]
     return worst, uncleared, level, u, w

@@ -1,10 +1,13 @@
 """The Newton system of all accounts: a small symmetric block per account, tied together by one row per demand.
 
-At a point (u, w) and levels lambda the blocks K_i = Hessian + diag(theta) are inverted, and eliminated from
-    K_i dx_i + dlambda = -(residual_i)  for every account,   sum_i dx_i = what clearing lacks
-so that S dlambda = right side, S the blocks' inverses scattered onto the demands.
+At a point (u, w) and levels lambda, with K_i the Hessian of account i plus diag(theta),
+    K_i dx_i + dlambda = -right_i  for every account,   sum_i dx_i = what clearing lacks.
+The blocks are inverted and eliminated: S dlambda = right side, S the inverses scattered onto the demands.
 
-Rule: accounts are added up in their canonical order, chunk by chunk; the chunks depend on nothing but the sizes.
+Rule 1: accounts are added up in their canonical order.
+Rule 2: of the two legs of one asset the second, the one with more theta, stands for taking both alike. That leaves the
+net position as it is: its row has no risk at the mark to cancel, and next to a first leg of steep risk the little that
+decides how much of both is taken is not lost.
 """
 
 import math
@@ -14,28 +17,25 @@ import numpy as np
 from numba import njit
 
 from solver.loss.model import bend
-from solver.optimum.account import evaluate, hessian, legs_apart, second_legs
+from solver.optimum.account import evaluate, hessian
 from solver.optimum.dense import invert
 
 SMALL_CHANGE = 1e-10
 
 
 class System(NamedTuple):
-    """Columns written by `assemble`; I items, K demands."""
+    """Columns written by `assemble`, but theta and free; I items, K demands."""
 
     offset: np.ndarray  # int64[A], first entry of an account's inverse
-    inverse: np.ndarray  # float[sum n^2], K_i^-1 of the free items, row by row
+    inverse: np.ndarray  # float[sum n^2], K_i^-1 in the unknowns of rule 2, of the free items, row by row
     marginal: np.ndarray  # float[I]
     rounding: np.ndarray  # float[I], bound on the rounding error of the marginal
     height: np.ndarray  # float[A], H of the account
     theta: np.ndarray  # float[I], what is added to the diagonal
     free: np.ndarray  # bool[I], items that may move
-    pull: np.ndarray  # float[I], a second right side
-    answer: np.ndarray  # float[I], K^-1 residual
-    answer_pull: np.ndarray  # float[I], K^-1 pull
+    second: np.ndarray  # int64[I], the first leg, where the item is a second one and both are free, else -1
+    residual: np.ndarray  # float[I], lambda - m in the unknowns of rule 2
     S: np.ndarray  # float[K, K]
-    sum_answer: np.ndarray  # float[K], of the answers per demand
-    sum_pull: np.ndarray  # float[K]
 
 
 def system(candidates, demands):
@@ -44,10 +44,9 @@ def system(candidates, demands):
     items, K = candidates.demand.size, demands.index.size
     offset = np.zeros(count.size, np.int64)
     np.cumsum(count[:-1] ** 2, out=offset[1:])
-    columns = [np.zeros(items) for _ in range(6)]
     return System(
-        offset, np.empty(int((count**2).sum())), columns[0], columns[1], np.zeros(count.size), columns[2], np.ones(items, np.bool_),
-        columns[3], columns[4], columns[5], np.empty((K, K)), np.empty(K), np.empty(K),
+        offset, np.empty(int((count**2).sum())), np.zeros(items), np.zeros(items), np.zeros(count.size),
+        np.zeros(items), np.ones(items, np.bool_), np.full(items, -1), np.zeros(items), np.empty((K, K)),
     )  # fmt: skip
 
 
@@ -74,64 +73,79 @@ def evaluate_all(candidates, demands, model, u, w, sys):
 
 @njit(cache=True, error_model="numpy")
 def assemble(candidates, demands, model, level, u, w, bent, sys):
-    """Fill every column of the system at (u, w) but theta, free and pull, which it reads.
+    """Fill the system at (u, w).
 
     `bent`: the residual lambda - m is bent so that a Newton step is exact where m is a power of the variance.
     """
     most = most_items(candidates)
-    scratch, c, residual = np.empty((2, demands.loading.shape[1])), np.empty(most), np.empty(most)
+    scratch, c = np.empty((2, demands.loading.shape[1])), np.empty(most)
     K, sweep, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
-    leg = np.empty(most, np.int64)
-    _clear(sys)
+    for k in range(level.size):
+        for j in range(level.size):
+            sys.S[k, j] = 0.0
     for i in range(candidates.account.size):
         variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
         sys.height[i] = shape[1] * math.sqrt(variance)
+        power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
         n = 0
         for p in range(candidates.start[i], candidates.start[i + 1]):
             if sys.free[p]:
                 free[n] = p
                 n += 1
-        if n == 0:
-            continue
-        second_legs(free, n, candidates.mirror, sys.theta, leg)
-        hessian(i, candidates, demands, shape, c, sys.theta, free, leg, n, K)
-        power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
-        for x in range(n):
-            p = free[x]
-            target, m = level[candidates.demand[p]], sys.marginal[p]
-            residual[x] = bend(target, m, power, model.tail) if bent else target - m
-        if n == 1:
-            K[0, 0] = 1.0 / max(K[0, 0], 1e-290)
-        else:
-            invert(K, n, sweep)
-            legs_apart(K, leg, n)
-        _scatter(candidates.demand, free, n, K, residual, sys.offset[i], sys)
+                target, m = level[candidates.demand[p]], sys.marginal[p]
+                sys.residual[p] = bend(target, m, power, model.tail) if bent else target - m
+                other = candidates.mirror[p]
+                after = other >= 0 and sys.free[other]
+                after = after and (sys.theta[other], other) < (sys.theta[p], p)
+                sys.second[p] = other if after else -1
+                if after:  # the legs' marginals at the mark are each other's negative
+                    k, j = candidates.demand[p], candidates.demand[other]
+                    sys.residual[p] = level[k] + level[j] + shape[2] * (demands.haircut[k] + demands.haircut[j])
+        hessian(i, candidates, demands, shape, c, sys.theta, free, sys.second, n, K)
+        invert(K, n, sweep)
+        _scatter(candidates.demand, free, n, K, sys.offset[i], sys)
 
 
 @njit(cache=True, error_model="numpy")
-def _clear(sys):
-    for k in range(sys.sum_pull.size):
-        sys.sum_answer[k] = sys.sum_pull[k] = 0.0
-        for j in range(sys.sum_pull.size):
-            sys.S[k, j] = 0.0
-
-
-@njit(cache=True, error_model="numpy")
-def _scatter(demand, free, n, K, residual, offset, sys):
-    """Keep an account's inverse, its answers, and their sums per demand."""
+def _scatter(demand, free, n, K, offset, sys):
+    """Keep an account's inverse; add it to S, item by item: taking both legs is taking each."""
     for x in range(n):
-        p = free[x]
-        k = demand[p]
-        answer = answer_pull = 0.0
         for z in range(n):
-            o = free[z]
             sys.inverse[offset + x * n + z] = K[x, z]
-            answer += K[x, z] * residual[z]
-            answer_pull += K[x, z] * sys.pull[o]
-            sys.S[k, demand[o]] += K[x, z]
-        sys.answer[p], sys.answer_pull[p] = answer, answer_pull
-        sys.sum_answer[k] += answer
-        sys.sum_pull[k] += answer_pull
+    for x in range(n):
+        k, also = demand[free[x]], sys.second[free[x]]
+        for z in range(n):
+            j, more = demand[free[z]], sys.second[free[z]]
+            sys.S[k, j] += K[x, z]
+            if also >= 0:
+                sys.S[demand[also], j] += K[x, z]
+            if more >= 0:
+                sys.S[k, demand[more]] += K[x, z]
+            if also >= 0 and more >= 0:
+                sys.S[demand[also], demand[more]] += K[x, z]
+
+
+@njit(cache=True, error_model="numpy")
+def answer(candidates, sys, right, dx, sums):
+    """dx float[I] := K^-1 (residual + right[I]) for the free items; their sums per demand are taken off sums float[K].
+    """
+    for i in range(candidates.account.size):
+        first, last, at = candidates.start[i], candidates.start[i + 1], sys.offset[i]
+        for p in range(first, last):
+            if sys.free[p]:
+                t = 0.0
+                for o in range(first, last):
+                    if sys.free[o]:
+                        r = right[o] + right[sys.second[o]] if sys.second[o] >= 0 else right[o]
+                        t += sys.inverse[at] * (sys.residual[o] + r)
+                        at += 1
+                dx[p] = t
+        for p in range(first, last):
+            if sys.free[p] and sys.second[p] >= 0:
+                dx[sys.second[p]] += dx[p]
+        for p in range(first, last):
+            if sys.free[p]:
+                sums[candidates.demand[p]] -= dx[p]
 
 
 @njit(cache=True, error_model="numpy")

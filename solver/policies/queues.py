@@ -1,7 +1,12 @@
 """Policies `queue:NAME`: positions are closed one after the other by a score, best first, as exchanges print it.
 
-Whole positions, ties by tie rank, the last one in part. `effective_leverage` is G/E of the account; `pnl_leverage` is
-the return of the position times (gaining) or over (losing) that leverage.
+Whole positions, ties by tie rank, the last one in part. With G gross notional and E equity of the account, WB its
+wallet balance, MMR its maintenance margin, uPnL the position's unrealised profit and pnl% = uPnL / entry value:
+    effective_leverage  G / E
+    pnl_leverage        pnl% x G / E gaining, pnl% / (G / E) losing                             (BitMEX)
+    binance             max(0, uPnL) / max(1, WB) x MMR / (WB + uPnL), 0 if WB + uPnL <= 0
+    okx                 pnl% x G / E
+    hyperliquid         mark / entry x notional / E, entry / mark for shorts
 """
 
 import numpy as np
@@ -10,7 +15,12 @@ from numba import njit
 from solver.items import gross_of, spread
 from solver.solution import OPTIMAL
 
-NAMES = ("pnl_leverage", "effective_leverage")
+NAMES = ("pnl_leverage", "effective_leverage", "binance", "okx", "hyperliquid")
+# Columns of the problem that a score is made of.
+NEEDS = {
+    "pnl_leverage": ("entry_price",), "effective_leverage": (), "okx": ("entry_price",),
+    "hyperliquid": ("entry_price",), "binance": ("entry_price", "balance", "maintenance_margin"),
+}  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
@@ -31,8 +41,8 @@ def account_leverage(account, asset, quantity, lot_price, equity):
 
 
 @njit(cache=True, error_model="numpy")
-def return_times_leverage(account, asset, quantity, mark_price, entry_price, lev):
-    """The score of BitMEX per entry; without an entry price a gain is infinite."""
+def return_times_leverage(account, asset, quantity, mark_price, entry_price, lev, divide_losses):
+    """The score of BitMEX (`divide_losses`) or OKX per entry; without an entry price a gain is infinite."""
     out = np.zeros(account.size)
     for row in range(account.size):
         q = quantity[row]
@@ -45,20 +55,59 @@ def return_times_leverage(account, asset, quantity, mark_price, entry_price, lev
         base = abs(entry_price[row])
         if base == 0.0:
             out[row] = np.inf if gain > 0.0 else -np.inf
-        elif gain > 0.0:
-            out[row] = gain / base * power
-        else:
+        elif gain < 0.0 and divide_losses:
             out[row] = gain / base / power
+        else:
+            out[row] = gain / base * power
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def profit_times_margin(account, asset, quantity, mark_price, lot_size, entry_price, equity, balance, margin):
+    """The score of Binance per entry."""
+    out = np.zeros(account.size)
+    for row in range(account.size):
+        a, j = account[row], asset[row]
+        profit = (mark_price[j] - entry_price[row]) * (quantity[row] * lot_size[j])
+        if profit > 0.0 and balance[a] + profit > 0.0 and equity[a] > 0.0:
+            out[row] = profit / max(1.0, balance[a]) * (margin[a] / (balance[a] + profit))
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def price_times_leverage(account, asset, quantity, mark_price, lot_price, entry_price, equity):
+    """The score of Hyperliquid per entry; without an entry price a long's is infinite, a short's 0."""
+    out = np.zeros(account.size)
+    for row in range(account.size):
+        own, j, q = equity[account[row]], asset[row], quantity[row]
+        if q == 0 or not own > 0.0 or mark_price[j] == 0.0:
+            continue
+        entry = max(entry_price[row], 0.0)
+        notional = abs(q) * lot_price[j] / own
+        if q < 0:
+            out[row] = entry / mark_price[j] * notional
+        else:
+            out[row] = mark_price[j] / entry * notional if entry > 0.0 else np.inf
     return out
 
 
 def scores(problem, name):
     """Score per entry, float[P]; 0 for entries of accounts without equity."""
-    lev = account_leverage(problem.account, problem.asset, problem.quantity_lots, problem.lot_price, problem.equity)
+    p = problem
+    if name == "binance":
+        return profit_times_margin(
+            p.account, p.asset, p.quantity_lots, p.mark_price, p.lot_size, p.entry_price, p.equity, p.balance,
+            p.maintenance_margin,
+        )  # fmt: skip
+    if name == "hyperliquid":
+        return price_times_leverage(
+            p.account, p.asset, p.quantity_lots, p.mark_price, p.lot_price, p.entry_price, p.equity
+        )
+    lev = account_leverage(p.account, p.asset, p.quantity_lots, p.lot_price, p.equity)
     if name == "effective_leverage":
-        return lev[problem.account]
+        return lev[p.account]
     return return_times_leverage(
-        problem.account, problem.asset, problem.quantity_lots, problem.mark_price, problem.entry_price, lev
+        p.account, p.asset, p.quantity_lots, p.mark_price, p.entry_price, lev, name == "pnl_leverage"
     )
 
 

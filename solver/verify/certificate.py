@@ -5,9 +5,11 @@ Shares no kernel with the solver. Every check that fails leaves one sentence; no
 
 import numpy as np
 
+from solver.policies import shares
 from solver.policies.factor import one_factor
 from solver.solve import PRICED, misfit
 from solver.verify import factor, queues, risk, waterfill
+from solver.verify import shares as shared
 from solver.verify.common import box, clearing, insolvent, nobody_harmed
 from solver.verify.report import Report
 from solver.verify.view import Positions, View
@@ -45,6 +47,9 @@ def verify(problem, solution, *, risk=None):
 def _policy(view, solution, model, report):
     if solution.policy.startswith("queue:"):
         queues.certify(view, solution, report)
+        return
+    if solution.policy in shares.NAMES:
+        shared.certify(view, solution, report)
         return
     asked = Positions(view, view.solvent & view.must)
     if solution.policy == "waterfill":

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+PROFIT_MIN = 1e-150  # quote currency: less is none
 EDGE = 1e-12  # an entry nearer than this to the edge of eligibility may count either way
 
 
@@ -51,6 +52,8 @@ class View:
         self.others = np.bincount(p.account[rest], weights=notional, minlength=p.equity.size)
         self.gross, _ = self.after(0)
         self.must, self.may = self._filtered(solution.options)
+        if solution.policy in ("pro_rata:profit", "min_max_haircut"):
+            self._earning(solution.policy)
 
     def _filtered(self, options):
         p = self.problem
@@ -66,6 +69,18 @@ class View:
             has = side * (p.mark_price[asset] - p.entry_price[self.rows])
             must, may = must & (gives <= has), may & (gives <= has)
         return must, may
+
+    def _earning(self, policy):
+        """Solvent accounts give of their profits only: `profit` per row, `owned` by the account in rows it may give."""
+        p, asset = self.problem, self.problem.asset[self.rows]
+        gain = np.sign(p.quantity_lots[self.rows]) * (p.mark_price[asset] - p.entry_price[self.rows])
+        profit = gain * (self.lots * p.lot_size[asset])
+        self.profit = np.where(self.must & (p.demand_lots[self.k] > 0) & (profit > PROFIT_MIN), profit, 0.0)
+        self.owned = np.bincount(self.account, self.profit, p.equity.size)[self.account]
+        earns = self.profit > 0
+        if policy == "min_max_haircut":
+            earns = np.where(self.haircut > 0, self.owned > 0, earns)
+        self.must, self.may = self.must & (earns | ~self.solvent), self.may & (earns | ~self.solvent)
 
     def rank(self, account):
         return account if self.problem.tie_rank is None else self.problem.tie_rank[account]

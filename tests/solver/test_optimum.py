@@ -86,7 +86,10 @@ def certificate(problem, risk, demand, asked, candidates, demands, optimum):
     power = 1 + (np.minimum(k * k, 1e30) if risk.tail == math.inf else risk.tail)  # of m in sigma and in E
     off = np.divide((gross * terms).sum(axis=1), sigma * sigma, out=np.ones(N), where=sigma > 0)  # of sigma, in ulp
     part = np.divide(paid, np.abs(equity), out=np.ones(N), where=equity != 0)
-    noise = 2e-15 * (per_sigma[i] * terms[i, j] + S[i] * np.abs(d))
+    blurred = sigma + 1e-15 * np.sqrt((gross * terms).sum(axis=1))  # a net of 0 is one within rounding
+    k_blurred = np.divide(equity, blurred, out=np.full(N, 1e150), where=blurred > 0)
+    at_most = np.divide(height_and_survival(k_blurred, risk.tail)[0], blurred, out=np.zeros(N), where=blurred > 0)
+    noise = 2e-15 * (np.maximum(per_sigma, at_most)[i] * terms[i, j] + S[i] * np.abs(d))
     noise += 4e-16 * (power * (off + part))[i] * (np.abs(per_sigma[i] * sigma_y[i, j]) + H[i] * np.abs(d))
     level = optimum.level[candidates.demand]
     over = m - level
