@@ -30,7 +30,9 @@ POWER_MOST = 50.0
 # In the root of the largest marginal of a demand: levels below the first move on its scale, residuals of marginals are
 # not resolved beyond the second.
 LEAST, DUST = 0.37, 0.01
-ROUGH = 2e-2  # part of a demand from which brackets are heeded
+# Parts of a demand: above the first brackets are heeded, above the second after an overshoot; below the third a
+# bracket that a step leaves far behind is out of date.
+ROUGH, SMOOTH, STALE = 2e-2, 1e-4, 0.1
 OVERSHOT = 3  # steps for which it is remembered
 HALVINGS = 3
 
@@ -146,9 +148,10 @@ def _move(level, surplus, step, size, response, power, search):
             by = 1e-4 * abs(edge) if inside else 0.5 * max(abs(now), least * response.peak[k])
             new = (edge if inside else now) + (by if up else -by)
         width, near, far = high[k] - low[k], low[k] if up else high[k], high[k] if up else low[k]
-        slack = (1e-4 if overshot[k] > 0.0 or flat else -0.1 if off > ROUGH else -np.inf) * width
+        heeded = flat or (overshot[k] > 0.0 and off > SMOOTH)
+        slack = (1e-4 if heeded else -0.1 if off > ROUGH else -np.inf) * width
         beyond = width < np.inf and (new > far - slack if up else new < far + slack)
-        if beyond and not flat and (halved[k] >= HALVINGS or (off < ROUGH and abs(step[k]) > 2.0 * width)):
+        if beyond and not flat and (halved[k] >= HALVINGS or (off < STALE and abs(step[k]) > 2.0 * width)):
             low[k], high[k] = (low[k], np.inf) if up else (-np.inf, high[k])  # the other levels moved
             beyond = False
         halved[k] = halved[k] + 1.0 if beyond else 0.0
