@@ -73,7 +73,7 @@ def _attempt(candidates, demands, model, lent, best):
                 return found
             if best is None or _distance(found) < _distance(best):
                 best = found
-        if _distance(best) <= 1.0 and gap < 1e-15:
+        if _distance(best) <= 0.1 and gap < 1e-15:
             return best
         if gap >= until or until < LAST_POLISH:
             return best

@@ -103,6 +103,14 @@ def _step(candidates, sys, dx, side, u, w):
             u[p], w[p], side[p] = 1.0, 0.0, ALL
 
 
+@njit(cache=True, error_model="numpy")
+def _keep(level, u, w, to_level, to_u, to_w):
+    for k in range(level.size):
+        to_level[k] = level[k]
+    for p in range(u.size):
+        to_u[p], to_w[p] = u[p], w[p]
+
+
 @njit(cache=True, error_model="numpy", inline="always")
 def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
     for p in range(u.size):
@@ -128,13 +136,17 @@ def polish(candidates, demands, model, inside, kind, sys):
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf
+    best_level, best_u, best_w = level.copy(), u.copy(), w.copy()
     for step in range(STEPS_MAX):
         _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
-        uncleared = clearing(candidates, demands, u, w, short)
+        missing = clearing(candidates, demands, u, w, short)
         _level_between(candidates, sys, side, level)
         level_floor(candidates, demands, sys, floor)
-        worst = violation(candidates, sys, level, floor, u, w, 0.0)
-        if kind == CERTAIN or (worst <= TOLERANCE and uncleared <= CLEARING) or (step > 5 and worst > 1e6):
+        wrong = violation(candidates, sys, level, floor, u, w, 0.0)
+        if max(wrong, 10.0 * missing) < max(worst, 10.0 * uncleared):
+            worst, uncleared = wrong, missing
+            _keep(level, u, w, best_level, best_u, best_w)
+        if (wrong <= TOLERANCE and missing <= CLEARING) or (step > 5 and wrong > 1e6):
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)
@@ -155,4 +167,4 @@ def polish(candidates, demands, model, inside, kind, sys):
         _step(candidates, sys, dx, side, u, w)
         for k in range(K):
             level[k] += dlevel[k]
-    return worst, uncleared, level, u, w
+    return worst, uncleared, best_level, best_u, best_w
