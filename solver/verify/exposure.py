@@ -14,13 +14,13 @@ CELLS = 2**21  # of a block: rows times columns of the model
 
 @dataclass
 class Survey:
-    """Columns of the items, and the expected loss of every account."""
+    """Columns of the items, and the expected loss of every account where it was asked for."""
 
     slope: np.ndarray  # m, per unit of notional
     error: np.ndarray  # bound on its rounding
     curvature: np.ndarray  # d2L/dx2
     steepest: np.ndarray
-    loss: np.ndarray  # float[N]
+    loss: np.ndarray | None  # float[N]
 
 
 def blocks(problem, columns):
@@ -43,7 +43,9 @@ class Block:
         self.asset = problem.asset[self.rows]
         self.lots = problem.quantity_lots[self.rows]
         key = self.account * np.int64(problem.mark_price.size) + self.asset
-        self.pair, self.to_pair = np.unique(key, return_inverse=True)
+        self.pair, self.to_pair = key, np.arange(key.size)
+        if (key[1:] <= key[:-1]).any():
+            self.pair, self.to_pair = np.unique(key, return_inverse=True)
         self.pair_account, self.pair_asset = np.divmod(self.pair, max(problem.mark_price.size, 1))
         held = np.bincount(self.to_pair, np.abs(self.lots), self.pair.size)
         self.held = held * problem.lot_price[self.pair_asset]
@@ -87,25 +89,38 @@ class Block:
         )  # fmt: skip
 
 
-def survey(problem, law, asked, taken, back=None):
-    """Marginals of the positions `asked` with `taken` lots gone, but for `back` lots of a position itself."""
+def surveys(problem, law, asked, takes):
+    """A Survey of the positions `asked` for each of `takes`: (lots that are gone or None, lots of its own given back).
+
+    Every item is looked at with the second number of lots of itself, and of nothing else, not taken. `steepest` is of
+    the survey with None, the others are of those with lots; the loss is of the first survey of the same lots.
+    """
     count, size = asked.k.size, problem.equity.size
-    out = Survey(*(np.empty(count) for _ in range(4)), np.zeros(size))
-    back = np.zeros(count) if back is None else back
+    first_of = [all(other is not taken for other, _ in takes[:at]) for at, (taken, _) in enumerate(takes)]
+    found = [Survey(*(np.zeros(count) for _ in range(4)), np.zeros(size) if new else None) for new in first_of]
     for first, last in blocks(problem, law.loadings.shape[1]):
         block = Block(problem, law, first, last)
-        state, net = block.state(taken)
-        out.loss[first:last] = law.loss(state)
         chosen = slice(*np.searchsorted(asked.account, [first, last]).tolist())
-        if chosen.start == chosen.stop:
-            continue
-        account, pair, item = block.items(asked, chosen, net, back[chosen])
-        at = state.of(account)
+        for out, (taken, back) in zip(found, takes, strict=True):
+            if out.loss is not None:
+                state, net = block.state(taken)
+                out.loss[first:last] = law.loss(state)
+            if chosen.start < chosen.stop and taken is None:
+                account, _, item = block.items(asked, chosen, net, 0.0)
+                out.steepest[chosen] = law.steepest(state.of(account), item)
+            elif chosen.start < chosen.stop:
+                _items(block, asked, chosen, state, net, back, out)
+    return found
+
+
+def _items(block, asked, chosen, state, net, back, out):
+    """Fill the stretch `chosen` of a Survey."""
+    account, pair, item = block.items(asked, chosen, net, float(back))
+    at = state.of(account)
+    if back:
         moved = item.position - net[pair]
         at.total = at.total + item.loading * moved[:, None]
         change = item.idiosyncratic * (item.position**2 - net[pair] ** 2)
         at.variance = np.maximum(at.variance + change, 0.0)
         at.equity = at.equity + item.haircut * np.abs(moved)
-        out.slope[chosen], out.error[chosen], out.curvature[chosen] = law.slope(at, item)
-        out.steepest[chosen] = law.steepest(at, item)
-    return out
+    out.slope[chosen], out.error[chosen], out.curvature[chosen] = block.law.slope(at, item)

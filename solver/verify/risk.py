@@ -6,7 +6,7 @@ m <= lambda where x = 0, m = lambda between, m >= lambda where everything availa
 
 import numpy as np
 
-from solver.verify.exposure import survey
+from solver.verify.exposure import surveys
 from solver.verify.losses import law
 
 KKT_MAX = 1e-8
@@ -16,8 +16,9 @@ SAME = 1e-9  # two marginals nearer than this, relatively, may be one
 def certify(view, asked, solution, risk, report):
     """Check shadow prices, objective and lots of a solution of policy `risk`; `asked` are positions it may take."""
     p, model = view.problem, law(risk)
-    before = survey(p, model, asked, None)
-    after = survey(p, model, asked, solution.relaxed_lots)
+    lots = solution.reduction_lots
+    takes = [(None, 0), (solution.relaxed_lots, 0), *([] if lots is None else [(lots, 0), (lots, 1)])]
+    before, after, *in_lots = surveys(p, model, asked, takes)
     _objective(p, before, after, solution, report)
     steepest = asked.demands.reduce(np.maximum, before.steepest, 0.0)
     scale = np.maximum(np.maximum(np.abs(solution.shadow_price), steepest), 1e-30)
@@ -26,9 +27,9 @@ def certify(view, asked, solution, risk, report):
         gave = asked.demands.reduce(np.add, asked.taken, 0)
         open_ones = (gave > 0) & (gave < asked.demands.reduce(np.add, asked.free, 0))
         if np.count_nonzero(open_ones) == 1:
-            _one_at_a_time(view, asked, model, open_ones, scale, solution, report)
+            _one_at_a_time(view, asked, model, open_ones, scale, *in_lots, report)
         elif open_ones.any():
-            _several(p, asked, model, open_ones, scale, solution, report)
+            _several(p, asked, open_ones, scale, *in_lots, report)
 
 
 def _objective(p, before, after, solution, report):
@@ -60,11 +61,9 @@ def _shadow_price(asked, after, scale, solution, report):
     report.check(not below.any(), f"relaxed: {below.sum()} positions were reduced that are worth less than the price")
 
 
-def _one_at_a_time(view, asked, model, open_ones, scale, solution, report):
+def _one_at_a_time(view, asked, model, open_ones, scale, now, last, report):
     """One demand: whoever gave a lot stood, before its last one, no lower than anybody with lots left."""
     p, k = view.problem, int(np.flatnonzero(open_ones)[0])
-    now = survey(p, model, asked, solution.reduction_lots)
-    last = survey(p, model, asked, solution.reduction_lots, np.ones(asked.k.size))
     mine = asked.k == k
     waits, gave = mine & (asked.taken < asked.free), mine & (asked.taken > 0)
     highest = (now.slope - now.error)[waits].max()
@@ -72,12 +71,16 @@ def _one_at_a_time(view, asked, model, open_ones, scale, solution, report):
     early = gave & (last.slope + last.error < highest - slack)
     report.check(not early.any(), f"{early.sum()} accounts gave a lot before an account of larger present marginal")
     if not p.haircut[k]:
-        _twins(view, asked, model, waits, gave, report)
+        edge = 1e-6 * max(abs(highest), 1e-3 * KKT_MAX * scale[k])
+        near = now.slope + now.error >= highest - edge
+        _twins(view, asked, model, waits & near, gave & (last.slope - last.error <= highest + edge), report)
 
 
 def _twins(view, asked, model, waits, gave, report):
     """At the mark: equal accounts, to the bit of what they hold besides, are told apart by tie rank."""
     p = view.problem
+    if not waits.any():
+        return
     rows = np.abs(p.quantity_lots) > 0
     other = rows & (p.asset != p.demand_asset[asked.k[waits][0]])
     columns = [p.equity]
@@ -100,7 +103,7 @@ def _twins(view, asked, model, waits, gave, report):
     report.check(wrong == 0, f"{wrong} accounts gave a lot before an equal one of smaller tie rank")
 
 
-def _several(p, asked, model, open_ones, scale, solution, report):
+def _several(p, asked, open_ones, scale, now, last, report):
     """Several demands: the whole part of the relaxed lots, then missing ones from the largest present marginal.
 
     Where whole parts exceed a demand, they are those of relaxed reductions lessened in proportion to what is available.
@@ -116,8 +119,6 @@ def _several(p, asked, model, open_ones, scale, solution, report):
     lost = asked.taken < base
     report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
     missing = np.maximum(asked.taken - base, 0.0)
-    now = survey(p, model, asked, solution.reduction_lots)
-    last = survey(p, model, asked, solution.reduction_lots, np.ones(asked.k.size))
     with np.errstate(invalid="ignore"):
         root = np.sqrt(np.maximum(np.maximum(now.curvature, last.curvature), 0.0))
         step = root * asked.price * missing
