@@ -215,9 +215,9 @@ def _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, pr
 def approach(candidates, demands, model, floor, point, origin, sys, equity, lent, steps, until):
     """Take steps until the mean product of shares and multipliers is below `until` times the smallest level.
 
-    Returns (steps taken so far, that gap); floor float[K] is kept up, the least that counts as a level; origin is scratch. Ends as
-    well, with a gap above `until`, after STEPS_MAX or where a step is not finite. equity float[A] is the accounts' own,
-    lent float[A] what the candidates have more, per unit of mu.
+    Returns (steps taken so far, that gap); floor float[K] is kept up, the least that counts as a level; origin is
+    scratch. Ends as well, with a gap above `until`, after STEPS_MAX or where a step is not finite. equity float[A] is
+    the accounts' own, lent float[A] what the candidates have more, per unit of mu.
     """
     items, K = point.u.size, point.level.size
     still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))

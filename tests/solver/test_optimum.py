@@ -1,4 +1,4 @@
-"""The general method reaches the optimum of every shape: certified in plain numpy on the problem's rows, by no kernel."""
+"""The general method reaches the optimum of every shape: certified in plain numpy on the problem's rows."""
 
 import math
 
