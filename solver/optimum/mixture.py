@@ -1,7 +1,7 @@
 """One account under scenarios: what account.py computes from two curves, here from the sums over all scenarios.
 
-The Hessian comes item by item from `solver.loss.scenarios`; the second leg of an asset, which stands for taking both, is
-put in its place afterwards: without haircuts nothing happens to the account then, with haircuts digits are lost.
+The Hessian comes item by item from `solver.loss.scenarios`; the second leg of an asset, which stands for taking both,
+is put in its place afterwards: without haircuts nothing happens to the account then, with haircuts digits are lost.
 """
 
 import numpy as np
