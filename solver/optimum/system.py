@@ -139,7 +139,7 @@ def _scatter(demand, free, n, K, offset, sys):
 
 @njit(cache=True, error_model="numpy")
 def answer(candidates, sys, right, dx, sums):
-    """dx float[I] := K^-1 (residual + right) of the free items; their sums per demand are taken off sums float[K]."""
+    """dx float[I] := K^-1 (residual + right[I]) of the free items; their sums per demand go off sums float[K]."""
     for i in range(candidates.account.size):
         first, last, at = candidates.start[i], candidates.start[i + 1], sys.offset[i]
         for p in range(first, last):
