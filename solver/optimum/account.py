@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from solver.loss.model import curves
+from solver.optimum.mixture import evaluate_mixture
 
 ULP = 2.3e-16
 
@@ -50,10 +51,10 @@ def remaining(p, candidates, w):
 
 
 @njit(cache=True, error_model="numpy")
-def exposure(i, candidates, demands, u, w, factor, c):
+def exposure(i, candidates, demands, elliptical, u, w, factor, c):
     """Return (v, E) of account i; fills c float[n] and factor float[F], its factor exposures.
 
-    candidates as `least_equity` gives them.
+    candidates as `least_equity` gives them. Factors that are scenarios, not elliptical, are no part of v and c.
     """
     first, last = candidates.start[i], candidates.start[i + 1]
     variance, equity = candidates.variance[i], candidates.equity[i]
@@ -70,12 +71,13 @@ def exposure(i, candidates, demands, u, w, factor, c):
             variance += c[p - first] * net
         haircut = demands.haircut[k] * candidates.available[p]
         equity += haircut * w[p] if haircut > 0.0 else -haircut * u[p]
-    for f in range(factor.size):
-        variance += factor[f] * factor[f]
-    for p in range(first, last):
-        k = candidates.demand[p]
+    if elliptical:
         for f in range(factor.size):
-            c[p - first] += demands.loading[k, f] * factor[f]
+            variance += factor[f] * factor[f]
+        for p in range(first, last):
+            k = candidates.demand[p]
+            for f in range(factor.size):
+                c[p - first] += demands.loading[k, f] * factor[f]
     return variance, equity
 
 
@@ -113,12 +115,14 @@ def _rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bo
 
 
 @njit(cache=True, error_model="numpy")
-def evaluate(i, candidates, demands, model, u, w, scratch, c, m, bound):
+def evaluate(i, candidates, demands, model, u, w, scratch, c, H, m, bound):
     """Fill marginals m float[I] and their rounding for account i; return (v, its curves).
 
-    scratch float[2, F]; c float[n] stays for `hessian`.
+    scratch float[2, F]; c float[n] and, of scenarios, H float[n, n] stay for the Hessian; H may have no elements.
     """
-    variance, equity = exposure(i, candidates, demands, u, w, scratch[0], c)
+    variance, equity = exposure(i, candidates, demands, model.weight.size == 0, u, w, scratch[0], c)
+    if model.weight.size > 0:
+        return evaluate_mixture(i, candidates, demands, model, variance, equity, scratch[0], c, H, m, bound)
     shape = curves(variance, equity, model.tail)
     first = candidates.start[i]
     for p in range(first, candidates.start[i + 1]):

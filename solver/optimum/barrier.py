@@ -17,7 +17,7 @@ from solver.optimum.system import answer, assemble, clearing, evaluate_all, leve
 
 STEPS_MAX = 200
 HALVINGS = 11
-REFINEMENTS = 4
+REFINEMENTS, ROUNDED = 4, 1e-13
 # Multipliers farther than this factor from mu / u stop steps: with 1e8 one problem in a hundred failed.
 SPREAD = 100.0
 ULP = 4e-16
@@ -33,6 +33,30 @@ class Point(NamedTuple):
     w: np.ndarray  # float[I], share kept
     low: np.ndarray  # float[I], multiplier of u >= 0
     high: np.ndarray  # float[I], multiplier of w >= 0
+
+
+class Work(NamedTuple):
+    """Scratch of `approach`."""
+
+    floor: np.ndarray  # float[K], the least that counts as a level at the point, kept up
+    U: np.ndarray  # float[K, K], factor of S
+    scale: np.ndarray  # float[K]
+    short: np.ndarray  # float[K], what clearing lacks
+    aim: np.ndarray  # float[K]
+    more: np.ndarray  # float[K]
+    dlevel: np.ndarray  # float[K], the step of the levels
+    right: np.ndarray  # float[I]
+    dx: np.ndarray  # float[I]
+    affine: np.ndarray  # float[3, I], steps of u, low and high towards mu = 0
+    step: np.ndarray  # float[3, I], the same towards the mu chosen
+
+
+def scratch(items, K):
+    """Work for I items and K demands."""
+    return Work(
+        np.full(K, 1e-30), np.empty((K, K)), *(np.empty(K) for _ in range(5)), *(np.empty(items) for _ in range(2)),
+        np.zeros((3, items)), np.zeros((3, items)),
+    )  # fmt: skip
 
 
 def start(candidates, demands, model, sys):
@@ -82,7 +106,7 @@ def _direction(candidates, point, mu, second, old, dx, new):
 
 
 @njit(cache=True, error_model="numpy")
-def complementarity(point, step, primal, dual):
+def _complementarity(point, step, primal, dual):
     """Mean product of shares and multipliers after a step."""
     total = 0.0
     for p in range(point.u.size):
@@ -170,41 +194,43 @@ def _theta(candidates, sys, point):
 
 
 @njit(cache=True, error_model="numpy")
-def _newton(candidates, asked, sys, factored, point, short, mu, second, old, work, dlevel, aim, more, new):
-    """Newton step towards mu: fill dlevel and new; return the longest steps inside the box, or zeros: not finite."""
-    right, dx = work
-    for k in range(dlevel.size):
-        dlevel[k], aim[k] = 0.0, -short[k]
-    _right_side(candidates, point, mu, second, old, dlevel, right)
-    answer(candidates, sys, right, dx, aim)
+def _newton(candidates, demands, sys, point, work, mu, second, new):
+    """Newton step towards mu: fill work.dlevel and new; return the longest steps inside the box, or zeros: not finite.
+
+    Where blocks are nearly singular S is, too, and its solution is refined until the step clears.
+    """
+    for k in range(work.dlevel.size):
+        work.dlevel[k], work.aim[k] = 0.0, -work.short[k]
+    _right_side(candidates, point, mu, second, work.affine, work.dlevel, work.right)
+    answer(candidates, sys, work.right, work.dx, work.aim)
     for _ in range(REFINEMENTS):
-        if not solve(sys.S, factored[0], factored[1], aim, more):
+        if not solve(sys.S, work.U, work.scale, work.aim, work.more):
             return 0.0, 0.0
-        for k in range(dlevel.size):
-            dlevel[k] += more[k]
-            aim[k] = -short[k]
-        _right_side(candidates, point, mu, second, old, dlevel, right)
-        answer(candidates, sys, right, dx, aim)
+        for k in range(work.dlevel.size):
+            work.dlevel[k] += work.more[k]
+            work.aim[k] = -work.short[k]
+        _right_side(candidates, point, mu, second, work.affine, work.dlevel, work.right)
+        answer(candidates, sys, work.right, work.dx, work.aim)
         worst = 0.0
-        for k in range(dlevel.size):
-            worst = max(worst, abs(aim[k]) / asked[k])
-        if worst <= 1e-13:
+        for k in range(work.dlevel.size):
+            worst = max(worst, abs(work.aim[k]) / demands.asked[k])
+        if worst <= ROUNDED:
             break
-    return _direction(candidates, point, mu, second, old, dx, new)
+    return _direction(candidates, point, mu, second, work.affine, work.dx, new)
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, primal, dual):
+def _search(candidates, demands, model, point, origin, sys, work, mu, primal, dual):
     """Move by the step, halved until the barrier function no longer rises steeply there; return the part taken."""
-    before, _ = _slope(candidates, sys, point, mu, step[0])
+    before, _ = _slope(candidates, sys, point, mu, work.step[0])
     _copy(point, origin)
     length = 1.0
     for halving in range(HALVINGS + 1):
-        _move(point, origin, step, dlevel, length * primal, length * dual)
+        _move(point, origin, work.step, work.dlevel, length * primal, length * dual)
         if halving == HALVINGS or not before < 0.0:
             break
         evaluate_all(candidates, demands, model, point.u, point.w, sys)
-        after, noise = _slope(candidates, sys, point, mu, step[0])
+        after, noise = _slope(candidates, sys, point, mu, work.step[0])
         if after <= 0.7 * abs(before) + noise:
             break
         length *= 0.5
@@ -212,40 +238,36 @@ def _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, pr
 
 
 @njit(cache=True, error_model="numpy")
-def approach(candidates, demands, model, floor, point, origin, sys, equity, lent, steps, until):
+def approach(candidates, demands, model, point, origin, sys, work, equity, lent, steps, until):
     """Take steps until the mean product of shares and multipliers is below `until` times the smallest level.
 
-    Returns (steps taken so far, that gap); floor float[K] is kept up, the least that counts as a level; origin is scratch. Ends as
-    well, with a gap above `until`, after STEPS_MAX or where a step is not finite. equity float[A] is the accounts' own,
-    lent float[A] what the candidates have more, per unit of mu.
+    Returns (steps taken so far, that gap). Ends as well, with a gap above `until`, after STEPS_MAX or where a step is
+    not finite. equity float[A] is the accounts' own, lent float[A] what the candidates have more, per unit of mu;
+    origin is scratch.
     """
-    items, K = point.u.size, point.level.size
-    still, affine, step = np.zeros((3, items)), np.empty((3, items)), np.empty((3, items))
-    factored, short, dlevel = (np.empty((K, K)), np.empty(K)), np.empty(K), np.empty(K)
-    work, aim, more = np.empty((2, items)), np.empty(K), np.empty(K)
     stuck = 0
     while True:
-        mean, gap = _gap(point, floor)
+        mean, gap = _gap(point, work.floor)
         if gap < until or steps >= STEPS_MAX or not mean > 1e-250:
             return steps, gap
         for i in range(lent.size):
             candidates.equity[i] = equity[i] + lent[i] * mean
         _theta(candidates, sys, point)
         assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
-        clearing(candidates, demands, point.u, point.w, short)
-        factor(sys.S, factored[0], factored[1])
-        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, 0.0, 0.0, still, work, dlevel, aim, more, affine)
-        after = complementarity(point, affine, primal, dual) / mean
+        level_floor(candidates, demands, sys, work.floor)
+        clearing(candidates, demands, point.u, point.w, work.short)
+        factor(sys.S, work.U, work.scale)
+        primal, dual = _newton(candidates, demands, sys, point, work, 0.0, 0.0, work.affine)
+        after = _complementarity(point, work.affine, primal, dual) / mean
         hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
         mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
-        primal, dual = _newton(candidates, demands.asked, sys, factored, point, short, mu, second, affine, work, dlevel, aim, more, step)
+        primal, dual = _newton(candidates, demands, sys, point, work, mu, second, work.step)
         if primal == 0.0:
             return steps, np.inf
         reach = min(max(0.99, 1.0 - gap), 0.9995) if steps > 3 else 0.95
         primal, dual = min(1.0, reach * primal), min(1.0, reach * dual)
-        level_floor(candidates, demands, sys, floor)
-        primal *= _search(candidates, demands, model, point, origin, sys, step, dlevel, mu, primal, dual)
+        primal *= _search(candidates, demands, model, point, origin, sys, work, mu, primal, dual)
         _clip(point, mu)
         stuck = stuck + 1 if primal < 0.1 else 0
         steps += 1

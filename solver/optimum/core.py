@@ -1,16 +1,20 @@
-"""The general method, for any problem: interior point, then polish, and a descent demand by demand as last resort."""
+"""The general method, for any problem: interior point, then polish; where that fails, once more with blunted kinks.
+
+Tried and dropped: exact treatment of accounts of equity 0 that close (equity stays above 0 here), descent demand by
+demand as last resort (never needed), bent residuals in the interior point (half of the problems failed).
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from solver.optimum.account import least_equity
-from solver.optimum.barrier import Point, approach, start
+from solver.optimum.barrier import Point, approach, scratch, start
 from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, polish
 from solver.optimum.system import level_floor, system
 
 FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
-LAST_POLISH = 1e-40
+LAST_POLISH, ENOUGH = 1e-40, 1e-15  # the last gap; the one from which a tenth of what is allowed is good enough
 # What counts as solved in the end, where the loss is too flat for more.
 KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
 
@@ -39,8 +43,8 @@ def solve_core(candidates, demands, model):
 def blunting(candidates, demands):
     """Equity float[A] per unit of mu that an account is lent on the way, so that its loss has no kink.
 
-    A loss of almost no equity is a cone: at no net position it has a kink, which Newton's method jumps across. With
-    equity of the order of mu times what may be taken, by the largest marginal, the change is one of the order of mu.
+    The loss of an account with almost no equity is a cone: without a net position it has a kink, across which Newton's
+    method jumps. Equity of the order of mu times what may be taken, over the largest marginal, changes it by about mu.
     """
     k, holder = candidates.demand, np.repeat(np.arange(candidates.account.size), np.diff(candidates.start))
     unit = np.sqrt(demands.idiosyncratic + (demands.loading**2).sum(axis=1))
@@ -57,15 +61,14 @@ def _distance(found):
 
 def _attempt(candidates, demands, model, lent, best):
     """The best of `best` and what interior point and polish find; lent float[A] as of `blunting`, or zeros."""
-    sys = system(candidates, demands)
+    sys, work = system(candidates, demands), scratch(candidates.demand.size, demands.index.size)
     point = start(candidates, demands, model, sys)
-    floor = np.empty(demands.index.size)
-    level_floor(candidates, demands, sys, floor)
+    level_floor(candidates, demands, sys, work.floor)
     origin = Point(*(np.empty_like(column) for column in point))
     blunt = candidates._replace(equity=candidates.equity.copy())
     steps, until = 0, FIRST_POLISH
     while True:
-        steps, gap = approach(blunt, demands, model, floor, point, origin, sys, candidates.equity, lent, steps, until)
+        steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates.equity, lent, steps, until)
         for kind in (BOLD, CLEAR, CERTAIN):
             kkt, uncleared, level, u, w = polish(candidates, demands, model, point, kind, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
@@ -73,7 +76,7 @@ def _attempt(candidates, demands, model, lent, best):
                 return found
             if best is None or _distance(found) < _distance(best):
                 best = found
-        if _distance(best) <= 0.1 and gap < 1e-15:
+        if _distance(best) <= 0.1 and gap < ENOUGH:
             return best
         if gap >= until or until < LAST_POLISH:
             return best

@@ -75,9 +75,9 @@ def _free_nearest(candidates, demands, sys, level, short, side):
         if sys.S[k, k] == 0.0 and abs(short[k]) > CLEARING * demands.asked[k]:
             nearest, distance = -1, np.inf
             for p in range(side.size):
-                if candidates.demand[p] == k and side[p] == (NONE if short[k] > 0.0 else ALL):
-                    if abs(sys.marginal[p] - level[k]) < distance:
-                        nearest, distance = p, abs(sys.marginal[p] - level[k])
+                here = candidates.demand[p] == k and side[p] == (NONE if short[k] > 0.0 else ALL)
+                if here and abs(sys.marginal[p] - level[k]) < distance:
+                    nearest, distance = p, abs(sys.marginal[p] - level[k])
             if nearest >= 0:
                 side[nearest] = FREE
                 count += 1

@@ -19,6 +19,7 @@ from numba import njit
 from solver.loss.model import bend
 from solver.optimum.account import evaluate, hessian
 from solver.optimum.dense import invert
+from solver.optimum.mixture import hessian_mixture
 
 SMALL_CHANGE = 1e-10
 
@@ -63,9 +64,12 @@ def most_items(candidates):
 def evaluate_all(candidates, demands, model, u, w, sys):
     """Fill marginals and their rounding; return the expected loss of all."""
     scratch, c = np.empty((2, demands.loading.shape[1])), np.empty(most_items(candidates))
+    no_hessian = np.empty((0, 0))
     loss = 0.0
     for i in range(candidates.account.size):
-        variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
+        variance, shape = evaluate(
+            i, candidates, demands, model, u, w, scratch, c, no_hessian, sys.marginal, sys.rounding
+        )
         sys.height[i] = shape[1] * math.sqrt(variance)
         loss += shape[0]
     return loss
@@ -80,11 +84,13 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
     most = most_items(candidates)
     scratch, c = np.empty((2, demands.loading.shape[1])), np.empty(most)
     K, sweep, free = np.empty((most, most)), np.empty((2, most)), np.empty(most, np.int64)
+    mixture = model.weight.size > 0
+    H = np.empty((most, most) if mixture else (0, 0))
     for k in range(level.size):
         for j in range(level.size):
             sys.S[k, j] = 0.0
     for i in range(candidates.account.size):
-        variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, sys.marginal, sys.rounding)
+        variance, shape = evaluate(i, candidates, demands, model, u, w, scratch, c, H, sys.marginal, sys.rounding)
         sys.height[i] = shape[1] * math.sqrt(variance)
         power = 1.0 + shape[3] * variance / shape[1] if bent and shape[1] > 0.0 else 0.0
         n = 0
@@ -100,8 +106,14 @@ def assemble(candidates, demands, model, level, u, w, bent, sys):
                 sys.second[p] = other if after else -1
                 if after:  # the legs' marginals at the mark are each other's negative
                     k, j = candidates.demand[p], candidates.demand[other]
-                    sys.residual[p] = level[k] + level[j] + shape[2] * (demands.haircut[k] + demands.haircut[j])
-        hessian(i, candidates, demands, shape, c, sys.theta, free, sys.second, n, K)
+                    both = shape[2] * (demands.haircut[k] + demands.haircut[j])
+                    if mixture and demands.haircut[k] + demands.haircut[j] != 0.0:
+                        both = -(sys.marginal[p] + sys.marginal[other])
+                    sys.residual[p] = level[k] + level[j] + both
+        if mixture:
+            hessian_mixture(i, candidates, demands, shape[1], H, sys.theta, free, sys.second, n, K)
+        else:
+            hessian(i, candidates, demands, shape, c, sys.theta, free, sys.second, n, K)
         invert(K, n, sweep)
         _scatter(candidates.demand, free, n, K, sys.offset[i], sys)
 
@@ -127,8 +139,7 @@ def _scatter(demand, free, n, K, offset, sys):
 
 @njit(cache=True, error_model="numpy")
 def answer(candidates, sys, right, dx, sums):
-    """dx float[I] := K^-1 (residual + right[I]) for the free items; their sums per demand are taken off sums float[K].
-    """
+    """dx float[I] := K^-1 (residual + right[I]) of the free items; their sums per demand go off sums float[K]."""
     for i in range(candidates.account.size):
         first, last, at = candidates.start[i], candidates.start[i + 1], sys.offset[i]
         for p in range(first, last):
