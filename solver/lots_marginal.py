@@ -14,7 +14,8 @@ from numba import njit
 from solver.heap import enter, leave, settle, sink
 from solver.loss.model import curves
 from solver.loss.scenarios import evaluate
-from solver.lots_marginal_one import One, one_demand
+from solver.lots_envelope import One
+from solver.lots_marginal_one import one_demand
 from solver.optimum.account import Model
 
 

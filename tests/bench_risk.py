@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -153,14 +152,21 @@ np.savez({str(path)!r}, account=p.account, asset=p.asset, quantity_lots=p.quanti
     demand_lots=p.demand_lots, loadings=r.loadings, own=r.idiosyncratic)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+    before = resident("VmRSS")
     columns = dict(np.load(path))
     path.unlink()
     demand, loadings, own = (columns.pop(name) for name in ("d", "loadings", "own"))
     problem = Problem(**columns)
     fast(problem, RiskModel(loadings, own), demand)()
     inputs = sum(problem.__dict__[name].nbytes for name in ("account", "asset", "quantity_lots", "equity"))
-    return f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024} {(inputs + demand.nbytes) / 2**20}"
+    return f"{resident('VmHWM') - before} {(inputs + demand.nbytes) / 2**20}"
+
+
+def resident(name):
+    """MB of this process; getrusage would count what the process was started from."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def bench(small=False, runs=RUNS):

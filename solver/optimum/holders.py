@@ -32,9 +32,10 @@ def _scan(part, limits, account, quantity, demand, available, asked, total, firs
     row, end = _whole(limits[part], account), _whole(limits[part + 1], account)
     count = limits[part]
     while row < end:
-        if demand[row] < 0:
+        while row < end and demand[row] < 0:
             row += 1
-            continue
+        if row == end:
+            break
         holder, first, last, some = account[row], row, row, False
         while first > 0 and account[first - 1] == holder:
             first -= 1

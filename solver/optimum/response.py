@@ -68,7 +68,8 @@ def _one_by_one(n, item, load, twin, variance, equity, base, g, tail):
             for trial in range(200):
                 w = float(trial) if trial < 2 else guess
                 item[NEXT_W, m], item[NEXT_U, m] = w, 1.0 - w
-                g[:] = base
+                for f in range(g.size):
+                    g[f] = base[f]
                 v, e = state(n, item, load, twin, variance, equity, g)
                 _, rr, survival, kc, kx, kd = curves(v, e, tail)
                 c, d = item[C, m], item[HAIRCUT, m]
