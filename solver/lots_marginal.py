@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from solver.heap import enter, leave, settle, sink
+from solver.heap import enter, leave, sink
 from solver.loss.model import curves
 from solver.loss.scenarios import evaluate
 from solver.lots_envelope import One
@@ -123,16 +123,15 @@ def one_by_one(bar, held, missing, x):
             left -= 1
             missing[held.demand[i]] -= 1
             a = held.holder[i]
+            # All of the account's marginals change at once: with two keys out of order a heap cannot be mended.
+            for j in range(held.start[a], held.start[a + 1]):
+                if where[j] >= 0:
+                    size = leave(j, size, heap, where, m)
+                    waiting[held.demand[j]] -= 1
             present(a, held, x, total, m)
             for j in range(held.start[a], held.start[a + 1]):
                 k = held.demand[j]
-                gives = missing[k] > 0 and x[j] < held.free[j] and m[j] > bar[k]
-                if where[j] >= 0 and gives:
-                    settle(where[j], size, heap, where, m)
-                elif where[j] >= 0:
-                    size = leave(j, size, heap, where, m)
-                    waiting[k] -= 1
-                elif gives:
+                if missing[k] > 0 and x[j] < held.free[j] and m[j] > bar[k]:
                     size = enter(j, size, heap, where, m)
                     waiting[k] += 1
                 dry = dry or (missing[k] > 0 and waiting[k] == 0)

@@ -107,8 +107,9 @@ def _several(p, asked, open_ones, scale, now, last, report):
     """Several demands: the whole part of the relaxed lots, then missing ones from the largest present marginal.
 
     Where whole parts exceed a demand, they are those of relaxed reductions lessened in proportion to what is available.
-    A lot given elsewhere moves an account's marginal by at most sqrt(L_ii L_jj) of it, L being convex; that much the
-    unknown order of the missing lots is allowed to matter.
+    An account that gave missing lots of two positions moved its own marginals in an order that the solution does not
+    tell, so it is judged by its whole parts alone. Of all others the marginals now and before the last lot are those
+    of the time at which that lot was given, or bound them.
     """
     whole = np.floor(asked.relaxed)
     sums = asked.demands.reduce(np.add, whole, 0.0)
@@ -119,11 +120,8 @@ def _several(p, asked, open_ones, scale, now, last, report):
     lost = asked.taken < base
     report.check(not lost.any(), f"{lost.sum()} positions have fewer lots than the whole part of the relaxed ones")
     missing = np.maximum(asked.taken - base, 0.0)
-    with np.errstate(invalid="ignore"):
-        root = np.sqrt(np.maximum(np.maximum(now.curvature, last.curvature), 0.0))
-        step = root * asked.price * missing
-        pull = np.bincount(asked.account, step, p.equity.size)[asked.account] - step
-        drift = np.where(pull > 0, 2.0 * root * pull, 0.0) + now.error + last.error
+    pull = np.bincount(asked.account, missing, p.equity.size)[asked.account] - missing
+    drift = np.where(pull > 0, np.inf, now.error + last.error)
     open_item = open_ones[asked.k]
     waits = open_item & (asked.taken < asked.free)
     gave = open_item & (asked.taken > whole)
