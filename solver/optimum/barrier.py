@@ -238,11 +238,11 @@ def _search(candidates, demands, model, point, origin, sys, work, mu, primal, du
 
 
 @njit(cache=True, error_model="numpy")
-def approach(candidates, demands, model, point, origin, sys, work, equity, lent, steps, until):
+def approach(candidates, demands, model, point, origin, sys, work, own, lent, steps, until):
     """Take steps until the mean product of shares and multipliers is below `until` times the smallest level.
 
     Returns (steps taken so far, that gap). Ends as well, with a gap above `until`, after STEPS_MAX or where a step is
-    not finite. equity float[A] is the accounts' own, lent float[A] what the candidates have more, per unit of mu;
+    not finite. own are the candidates as they are, lent float[A] is what they have more here, as of `core.blunting`;
     origin is scratch.
     """
     stuck = 0
@@ -251,7 +251,10 @@ def approach(candidates, demands, model, point, origin, sys, work, equity, lent,
         if gap < until or steps >= STEPS_MAX or not mean > 1e-250:
             return steps, gap
         for i in range(lent.size):
-            candidates.equity[i] = equity[i] + lent[i] * mean
+            if model.weight.size > 0:
+                candidates.variance[i] = own.variance[i] + lent[i] * mean * (lent[i] * mean)
+            else:
+                candidates.equity[i] = own.equity[i] + lent[i] * mean
         _theta(candidates, sys, point)
         assemble(candidates, demands, model, point.level, point.u, point.w, False, sys)
         level_floor(candidates, demands, sys, work.floor)

@@ -36,21 +36,24 @@ def solve_core(candidates, demands, model):
     candidates = least_equity(candidates, demands)
     best = _attempt(candidates, demands, model, np.zeros(candidates.account.size), None)
     if not best.converged:
-        best = _attempt(candidates, demands, model, blunting(candidates, demands), best)
+        best = _attempt(candidates, demands, model, blunting(candidates, demands, model), best)
     return best._replace(converged=best.kkt <= KKT_MAX and best.clearing <= CLEARING_MAX)
 
 
-def blunting(candidates, demands):
-    """Equity float[A] per unit of mu that an account is lent on the way, so that its loss has no kink.
+def blunting(candidates, demands, model):
+    """What accounts are lent on the way so that their loss has no kink, per unit of mu: float[A], equity or sigma.
 
     The loss of an account with almost no equity is a cone: without a net position it has a kink, across which Newton's
     method jumps. Equity of the order of mu times what may be taken, over the largest marginal, changes it by about mu.
+    Scenarios with a narrow kernel have a kink each, which a wider one takes away: there sigma is lent.
     """
     k, holder = candidates.demand, np.repeat(np.arange(candidates.account.size), np.diff(candidates.start))
+    size = np.bincount(holder, candidates.available, candidates.account.size)
+    if model.weight.size:
+        return 10.0 * size
     unit = np.sqrt(demands.idiosyncratic + (demands.loading**2).sum(axis=1))
     largest = np.zeros(candidates.account.size)
     np.maximum.at(largest, holder, unit[k])
-    size = np.bincount(holder, candidates.available, candidates.account.size)
     return 2.0 * size / np.maximum(largest, 1e-30)
 
 
@@ -65,10 +68,10 @@ def _attempt(candidates, demands, model, lent, best):
     point = start(candidates, demands, model, sys)
     level_floor(candidates, demands, sys, work.floor)
     origin = Point(*(np.empty_like(column) for column in point))
-    blunt = candidates._replace(equity=candidates.equity.copy())
+    blunt = candidates._replace(equity=candidates.equity.copy(), variance=candidates.variance.copy())
     steps, until = 0, FIRST_POLISH
     while True:
-        steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates.equity, lent, steps, until)
+        steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates, lent, steps, until)
         for kind in (BOLD, CLEAR, CERTAIN):
             kkt, uncleared, level, u, w = polish(candidates, demands, model, point, kind, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
