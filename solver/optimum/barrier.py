@@ -263,7 +263,8 @@ def approach(candidates, demands, model, point, origin, sys, work, own, lent, st
         primal, dual = _newton(candidates, demands, sys, point, work, 0.0, 0.0, work.affine)
         after = _complementarity(point, work.affine, primal, dual) / mean
         hurry = lent[0] == 0.0 and stuck == 0 and _imbalance(candidates, sys, point) <= BALANCE * mean
-        mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, 1e-3 if hurry else 0.3), 0.8))
+        least = 1e-3 if hurry else 0.3 if lent[0] == 0.0 else 0.5
+        mu = mean * (1.0 if stuck >= 2 else min(max(after * after * after, least), 0.8))
         second = 1.0 if stuck == 0 and primal > 0.1 else 0.0
         primal, dual = _newton(candidates, demands, sys, point, work, mu, second, work.step)
         if primal == 0.0:
@@ -272,5 +273,6 @@ def approach(candidates, demands, model, point, origin, sys, work, own, lent, st
         primal, dual = min(1.0, reach * primal), min(1.0, reach * dual)
         primal *= _search(candidates, demands, model, point, origin, sys, work, mu, primal, dual)
         _clip(point, mu)
-        stuck = stuck + 1 if primal < 0.1 else 0
+        # With kinks blunted short steps are as good as it gets: to centre more does not lengthen them.
+        stuck = stuck + 1 if primal < 0.1 and lent[0] == 0.0 else 0
         steps += 1

@@ -1,4 +1,4 @@
-"""The general method, for any problem: interior point, then polish; where that fails, once more with blunted kinks.
+"""The general method, for any problem: interior point, then polish; where that fails, again with blunted kinks.
 
 Tried and dropped: exact treatment of accounts of equity 0 that close (equity stays above 0 here), descent demand by
 demand as last resort (never needed), bent residuals in the interior point (half of the problems failed).
@@ -17,6 +17,7 @@ FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then a
 LAST_POLISH, ENOUGH = 1e-40, 1e-15  # the last gap; the one from which a tenth of what is allowed is good enough
 # What counts as solved in the end, where the loss is too flat for more.
 KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
+BLUNT = 0.0, 1.0, 5.0  # attempts: without equity lent, with, with more
 
 
 class Optimum(NamedTuple):
@@ -34,10 +35,12 @@ class Optimum(NamedTuple):
 def solve_core(candidates, demands, model):
     """Return the Optimum of Candidates and Demands under a Model."""
     candidates = least_equity(candidates, demands)
-    best = _attempt(candidates, demands, model, np.zeros(candidates.account.size), None)
-    if not best.converged:
-        best = _attempt(candidates, demands, model, blunting(candidates, demands, model), best)
-    return best._replace(converged=best.kkt <= KKT_MAX and best.clearing <= CLEARING_MAX)
+    best = None
+    for blunt in BLUNT:
+        best = _attempt(candidates, demands, model, blunt * blunting(candidates, demands, model), best)
+        if _distance(best) <= 1.0:
+            break
+    return best._replace(converged=_distance(best) <= 1.0)
 
 
 def blunting(candidates, demands, model):
