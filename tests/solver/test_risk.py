@@ -227,7 +227,9 @@ def test_one_factor_is_the_same_for_every_distribution(seed):
     for tail in (2.5, 9.0):
         other = solve(problem, policy="risk", risk=RiskModel(beta, np.zeros(4), tail), lots=False)
         after = leverages(solution.relaxed_lots)
-        assert leverages(other.relaxed_lots) == pytest.approx(after, abs=1e-5 * np.abs(after).max())
+        # Near 0 a loss is flat in leverage, which its certificate therefore fixes to a root of its own accuracy only.
+        close = 1e-5 * np.abs(after).max() ** 3
+        assert leverages(other.relaxed_lots) ** 3 == pytest.approx(after**3, rel=1e-4, abs=close)
 
 
 def test_one_demand_by_one_factor_is_water_filling_in_factor_leverage():

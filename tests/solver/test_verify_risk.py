@@ -185,3 +185,21 @@ def test_nothing_is_found_where_nothing_is_wrong(first):
         problem, model = awkward(seed)
         solution = solve(problem, policy="risk", risk=model)
         assert verify(problem, solution, risk=model).failures == [], seed
+
+
+def test_every_mutation_of_a_factor_level_is_found():
+    """Levels a hair off, infinite or missing; reductions that another level belongs to."""
+    model = RiskModel([[0.04], [0.05]], [0.0, 0.0])
+    problem, _ = solved(2)
+    solution = solve(problem, policy="factor", risk=model)
+    assert verify(problem, solution, risk=model).failures == []
+    for change, word in (
+        ({"level": solution.level * 1.001}, "must not be above every account"),
+        ({"level": solution.level * 0.999}, "stand above the level"),
+        ({"level": solution.level * np.inf}, "finite where solvent accounts gave"),
+        ({"level": None}, "level must be"),
+        ({"policy": "risk"}, "level must be None"),
+        ({"relaxed_lots": solution.relaxed_lots + np.eye(10)[4] * 0.01 - np.eye(10)[0] * 0.01}, "the level"),
+    ):
+        found = verify(problem, replace(solution, **change), risk=model).failures
+        assert any(word in sentence for sentence in found), (change, found)
