@@ -39,6 +39,10 @@ def broker() -> Iterator[Broker]:
         if os.environ.get("ADL_REQUIRE_KAFKA") == "1":
             pytest.fail(choice.value)
         pytest.skip(choice.value)
+    # Tests bound how long their workers may take, and with nothing cached each would compile for minutes.
+    from worker.warm import warm
+
+    warm()
     running = start(choice, machine)
     yield running
     running.close()

@@ -24,7 +24,7 @@ from worker.record import END, Record
 from worker.summary import DONE
 
 POLL_RECORDS: Final = 1000
-PATIENCE_SECONDS: Final = 60.0  # for a cut that rests on all that was published; a first start compiles
+PATIENCE_SECONDS: Final = 400.0  # for a cut that rests on all that was published; a first start compiles for minutes
 
 
 class UnansweredError(EdgeError):
