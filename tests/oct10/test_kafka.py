@@ -16,7 +16,7 @@ from worker.output import DEAD_LETTERS, DECISIONS, TRADES
 from worker.record import Record
 
 pytestmark = pytest.mark.oct10  # skipped where its data is absent: tests/conftest.py
-FLAGS = (f"pool.currency={CURRENCY}",)
+FLAGS = (f"pool.currency={CURRENCY}", "decision.policy=waterfill")  # `risk` takes minutes for all bursts
 COMPLETE = {
     "message_timestamp_type": "CreateTime"
 }  # with retention.ms=-1 of `Topics`: a log that stays as it was filled

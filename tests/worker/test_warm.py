@@ -25,7 +25,8 @@ assert warm() > 0
 compiled, compile_ = [], Dispatcher.compile
 Dispatcher.compile = lambda self, signature: compiled.append(self.py_func.__name__) or compile_(self, signature)
 for policy in POLICIES:
-    for book in (isolated_book(300), isolated_book(30_000), burst_book(200, 400), burst_book(21_000, 50_000)):
+    books = isolated_book(300), isolated_book(30_000), burst_book(200, 400), burst_book(21_000, 50_000)
+    for book in (*books, isolated_book(300, 1.0), isolated_book(300, 2.0)):
         size = len(book["equity"])
         book = {"entry_price": [90.0] * len(book["account"]), "tie_rank": range(size)} | book
         problem = Problem(**book, balance=[1.0] * size, maintenance_margin=[1.0] * size)
