@@ -18,7 +18,6 @@ class Survey:
 
     slope: np.ndarray  # m, per unit of notional
     error: np.ndarray  # bound on its rounding
-    curvature: np.ndarray  # d2L/dx2
     steepest: np.ndarray
     loss: np.ndarray | None  # float[N]
 
@@ -97,7 +96,7 @@ def surveys(problem, law, asked, takes):
     """
     count, size = asked.k.size, problem.equity.size
     first_of = [all(other is not taken for other, _ in takes[:at]) for at, (taken, _) in enumerate(takes)]
-    found = [Survey(*(np.zeros(count) for _ in range(4)), np.zeros(size) if new else None) for new in first_of]
+    found = [Survey(*(np.zeros(count) for _ in range(3)), np.zeros(size) if new else None) for new in first_of]
     for first, last in blocks(problem, law.loadings.shape[1]):
         block = Block(problem, law, first, last)
         chosen = slice(*np.searchsorted(asked.account, [first, last]).tolist())
@@ -123,4 +122,4 @@ def _items(block, asked, chosen, state, net, back, out):
         change = item.idiosyncratic * (item.position**2 - net[pair] ** 2)
         at.variance = np.maximum(at.variance + change, 0.0)
         at.equity = at.equity + item.haircut * np.abs(moved)
-    out.slope[chosen], out.error[chosen], out.curvature[chosen] = block.law.slope(at, item)
+    out.slope[chosen], out.error[chosen] = block.law.slope(at, item)

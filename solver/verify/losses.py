@@ -66,7 +66,7 @@ class Elliptical:
         return h * np.sqrt(_dot(item.loading, item.loading) + item.idiosyncratic)
 
     def slope(self, at, item):
-        """m[n], its error[n], and d2L/dx2[n] per unit of notional."""
+        """m[n] and its error[n], per unit of notional."""
         variance = _dot(at.total, at.total) + at.variance
         sigma = np.sqrt(variance)
         own = item.idiosyncratic * item.position
@@ -80,7 +80,6 @@ class Elliptical:
             m = np.where(np.isinf(k), 0.0, h * c / sigma) - s * item.haircut
             slant = g * np.where(np.isinf(k), 0.0, k) / variance  # -d2L / dE d(sigma^2) twice over
             bend = (slant * k - h / variance) / sigma
-            curvature = h / sigma * squared + bend * c * c - 2 * slant * c * item.haircut + g / sigma * item.haircut**2
             error = (
                 h / sigma * c_error
                 + 0.5 * np.abs(bend * c) * variance_error
@@ -93,7 +92,7 @@ class Elliptical:
         vague = ~(variance_error < 0.25 * variance)
         _, s_most, h_most = tail(_ratio(at.equity - at.equity_error, np.sqrt(variance + variance_error)), self.nu)
         error = np.where(vague, h_most * np.sqrt(squared) + s_most * np.abs(item.haircut), error)
-        return m, np.nan_to_num(error, nan=np.inf), np.where(np.isfinite(curvature), curvature, np.inf)
+        return m, np.nan_to_num(error, nan=np.inf)
 
 
 class Mixture:
@@ -121,7 +120,7 @@ class Mixture:
         return (h * np.sqrt(item.idiosyncratic)[:, None] + s * np.abs(item.loading)) @ self.weights
 
     def slope(self, at, item):
-        """m[n], its error[n], and d2L/dx2[n] per unit of notional."""
+        """m[n] and its error[n], per unit of notional."""
         sigma = np.sqrt(at.variance)
         left, k, g, s, h = self._tails(at)
         left_error = at.equity_error[:, None] + at.total_error
@@ -138,13 +137,11 @@ class Mixture:
                 + h * (8 * ULP * item.idiosyncratic * item.held / sigma)[:, None]
                 + 64 * ULP * s * np.abs(gives)
             )
-            bent = g / sigma[:, None] * (gives - k * pull[:, None]) ** 2
-            bent += h * ((item.idiosyncratic - pull * pull) / sigma)[:, None]
         # Without a kernel a scenario in which equity is nothing counts for any part of its weight.
         kink = ~(dk < 0.5) & (np.abs(left) <= left_error + 8 * np.sqrt(at.variance + at.variance_error)[:, None])
         most = np.abs(gives) + np.sqrt(item.idiosyncratic)[:, None]
         error = np.where(kink, most, np.where(np.isfinite(error), error, 0.0)) @ self.weights
-        return m, error, np.where(np.isfinite(bent), bent, np.inf) @ self.weights
+        return m, error
 
 
 def _dot(a, b):
