@@ -33,21 +33,27 @@ def solve_fast(problem, demand, asked_lots, available, loading, idiosyncratic, m
     """
     with Threads(problem.account.size) as threads:
         gatherer = Gatherer(problem, demand, asked_lots, available, loading, idiosyncratic, threads)
-        if not gatherer.demands.index.size:
-            none = np.zeros(0)
-            return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.take(level=none)[0], gatherer.demands
-        if gatherer.holders.first.size <= FEW or model.weight.size:
-            candidates, _ = gatherer.take()
-            return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
-        level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
-        # A level found among too few is nearer to the true one than one from a sample.
-        for margin in (MARGIN, MARGIN, 1.0):
-            found = _on_candidates(gatherer, model, level, peak, margin, threads)
-            if found is not None:
-                optimum, candidates, level, peak, enough = found
-                steps += optimum.iterations
-                if enough:
-                    return optimum._replace(iterations=steps), candidates, gatherer.demands
+        return *optimise(gatherer, problem.tie_rank, model), gatherer.demands
+
+
+def optimise(gatherer, rank, model):
+    """Return (Optimum, Candidates) of a Gatherer; rank int64[N] of accounts, None: their numbers."""
+    threads = gatherer.threads
+    if not gatherer.demands.index.size:
+        none = np.zeros(0)
+        return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.nobody()
+    if gatherer.holders.first.size <= FEW or model.weight.size:
+        candidates, _ = gatherer.take()
+        return solve_core(candidates, gatherer.demands, model), candidates
+    level, peak, steps = _from_samples(gatherer, rank, model, threads)
+    # A level found among too few is nearer to the true one than one from a sample.
+    for margin in (MARGIN, MARGIN, 1.0):
+        found = _on_candidates(gatherer, model, level, peak, margin, threads)
+        if found is not None:
+            optimum, candidates, level, peak, enough = found
+            steps += optimum.iterations
+            if enough:
+                return optimum._replace(iterations=steps), candidates
     raise AssertionError("without a margin nobody is left out")
 
 
