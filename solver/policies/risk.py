@@ -71,7 +71,8 @@ def minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads
         solution.status = OPTIMAL if optimum.converged and optimum.kkt <= KKT_MAX else NOT_CONVERGED
         if reduction is not None:
             lot = problem.lot_price[problem.demand_asset[demands.index]]
-            lots = in_lots(candidates, demands, lot, model, x, free, z[demands.index], optimum.level)
+            asked_of = z[demands.index]
+            lots = in_lots(candidates, demands, lot, model, x, free, asked_of, optimum.level, threads)
             held.give(candidates.row, lots, free, reduction)
     rows = Rows(
         problem.account, problem.asset, problem.quantity_lots, demand, problem.equity, problem.lot_price,
