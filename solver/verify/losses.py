@@ -15,6 +15,8 @@ from solver.risk import Scenarios
 from solver.verify.tails import tail
 
 ULP = 2.0**-52
+# Two marginals nearer than this, relatively, may be one: tails are good to 1e-10, that of 4 degrees to rounding.
+SAME = 1e-9
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Elliptical:
 
     def __init__(self, risk):
         self.loadings, self.idiosyncratic, self.nu = risk.loadings, risk.idiosyncratic, risk.tail
+        self.same = 1e-12 if self.nu == 4.0 else SAME
 
     def loss(self, at):
         sigma = np.sqrt(_dot(at.total, at.total) + at.variance)
@@ -97,7 +100,7 @@ class Mixture:
 
     def __init__(self, risk):
         self.loadings, self.idiosyncratic = np.ascontiguousarray(risk.returns.T), risk.kernel_variance
-        self.weights = risk.weights
+        self.weights, self.same = risk.weights, SAME
 
     def _tails(self, at):
         left = at.equity[:, None] + at.total

@@ -13,7 +13,6 @@ import numpy as np
 
 from solver.verify.exposure import Part, survey
 
-SAME = 1e-9  # two marginals nearer than this, relatively, may be one
 NOTHING = 1e-140  # marginals below are no part of the promise: the solver's normal tail is one of powers by then
 
 
@@ -30,7 +29,7 @@ def certify(view, asked, law, now, report):
     owed, waits = np.maximum(asked.taken - base, 0), open_ones[asked.k] & (asked.taken < asked.free)
     given, passed = _followed(view, asked, law, now, owed, waits)
     highest = asked.demands.reduce(np.maximum, np.where(waits, passed, -np.inf), -np.inf)
-    slack = SAME * np.abs(np.nan_to_num(highest, neginf=0.0)) + NOTHING
+    slack = law.same * np.abs(np.nan_to_num(highest, neginf=0.0)) + NOTHING
     early = given < (highest - slack)[asked.k]
     report.check(not early.any(), f"{early.sum()} positions gave a lot before one of larger present marginal")
     lowest, edge = asked.demands.reduce(np.minimum, given, np.inf), 1e3 * slack
@@ -68,7 +67,7 @@ def _followed(view, asked, law, now, owed, waits):
         gone[part.asked.row] -= owed[ids]
         found = survey(part.problem, law, part.asked, gone)
         first = _highest(who, np.where(own, found.slope, -np.inf))
-        near = found.error + SAME * np.abs(found.slope)
+        near = found.error + law.same * np.abs(found.slope)
         near = near + near[first][who]
         above = open_ones[ids] & ~own & (found.slope - near > found.slope[first][who])
         passed[ids[above]] = np.minimum(low[who], found.slope - found.error)[above]
@@ -97,8 +96,10 @@ def _highest(who, values):
 
 def _ties(view, asked, waits, gave, report):
     """Of two accounts that are one but for a lot, the one of smaller tie rank is ahead; both are at the level."""
-    known = np.intersect1d(view.problem.equity[asked.account[waits]], view.problem.equity[asked.account[gave]])
-    waits, gave = (np.flatnonzero(mask & np.isin(view.problem.equity[asked.account], known)) for mask in (waits, gave))
+    equity = view.problem.equity[asked.account]
+    waits, gave = np.flatnonzero(waits), np.flatnonzero(gave)
+    gave = gave[np.isin(equity[gave], equity[waits])]
+    waits = waits[np.isin(equity[waits], equity[gave])]
     rank, first, late = view.rank(asked.account), {}, 0
     for at in waits.tolist():
         state = asked.k[at], *_holdings(view, asked, at, 0)
