@@ -11,6 +11,7 @@ from solver.verify.exposure import Part, Survey, survey
 from solver.verify.losses import law
 
 KKT_MAX = 1e-8
+NOTHING = 1e-30  # marginals that are all below it are no risk, and any reduction is as good as another
 
 
 def certify(view, asked, solution, risk, report):
@@ -23,8 +24,8 @@ def certify(view, asked, solution, risk, report):
     after = _changed(before, part, model, touched, solution.relaxed_lots)
     _objective(p, before, after, solution, report)
     steepest = asked.demands.reduce(np.maximum, after.steepest, 0.0)
-    scale = np.maximum(np.maximum(np.abs(solution.shadow_price), steepest), 1e-30)
-    _shadow_price(asked, after, scale, solution, report)
+    scale = np.maximum(np.maximum(np.abs(solution.shadow_price), steepest), NOTHING)
+    _shadow_price(p, asked, after, scale, solution, report)
     if view.taken is not None and report.ok:
         now = _changed(before, part, model, None, solution.reduction_lots)
         lots.certify(view, asked, model, now, report)
@@ -51,13 +52,15 @@ def _objective(p, before, after, solution, report):
         report.check(same, f"{name} must be {total}, was {stated}")
 
 
-def _shadow_price(asked, after, scale, solution, report):
+def _shadow_price(p, asked, after, scale, solution, report):
     """The three lines of the certificate; where everything was taken lambda is the smallest marginal."""
     price = solution.shadow_price
     gave = asked.demands.reduce(np.add, asked.relaxed, 0.0)
     idle = gave == 0
     report.check(not price[idle].any(), "shadow_price must be 0 where solvent accounts gave nothing")
-    whole = ~idle & (asked.demands.reduce(np.add, (asked.relaxed < asked.free).astype(np.int64), 0) == 0)
+    # In lots: of 2**53 and more the relaxed sum cannot tell all of them from all but one.
+    met = p.demand_lots - solution.residual_lots - solution.insolvent_lots
+    whole = ~idle & (asked.demands.reduce(np.add, asked.free, 0) == met)
     least = asked.demands.reduce(np.minimum, after.slope - after.error, np.inf)
     least_at_most = asked.demands.reduce(np.minimum, after.slope + after.error, np.inf)
     slack = KKT_MAX * scale

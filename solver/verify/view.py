@@ -3,7 +3,7 @@
 import numpy as np
 
 PROFIT_MIN = 1e-150  # quote currency: less is none
-EDGE = 1e-12  # an entry nearer than this to the edge of eligibility may count either way
+EDGE = 1e-12  # an entry nearer than this to the edge of eligibility counts if it was asked, and need not be
 
 
 class Demands:
@@ -63,7 +63,7 @@ class View:
         if (p.haircut > 0).any():
             give, own = self.haircut * self.gross[self.account], self.equity * self.price
             may = must & ((self.haircut <= 0) | (give < own * (1 + EDGE)))
-            must = must & ((self.haircut <= 0) | (give < own * (1 - EDGE)))
+            must = must & ((self.haircut <= 0) | (give < own * (1 - EDGE)) | (may & (self.relaxed > 0)))
         if options["protect_principal"]:
             side, asset = p.demand_side[self.k], p.asset[self.rows]
             gives = self.haircut / p.lot_size[asset]
