@@ -18,7 +18,6 @@ FEW = 300  # holders: the core is faster
 FIRST_SAMPLE, LAST_SAMPLE, GROWTH = 40, 1500, 6  # accounts per demand; each sample is so many times the one before
 FEW_FIRST, FEW_LAST = 600, 5000  # accounts in samples of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
-SAMPLE_CLEARING = 2e-3
 # In the root of the level: who is not touched this far below it is left out; below this part of the largest marginal,
 # where nearly everybody is touched and levels move by more than a part of themselves, nobody is.
 MARGIN, SCREENED = 0.07, 0.2
@@ -74,7 +73,7 @@ def _from_samples(gatherer, rank, model, threads):
         if level is None:
             level = first_levels(candidates, demands, model.tail)
         u, w = np.zeros(candidates.demand.size), np.ones(candidates.demand.size)
-        _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, SAMPLE_CLEARING)
+        _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, rough=True)
         steps += more
         c *= GROWTH
     return level, peak, steps
