@@ -91,8 +91,8 @@ class Block:
 def surveys(problem, law, asked, takes):
     """A Survey of the positions `asked` for each of `takes`: (lots that are gone or None, lots of its own given back).
 
-    Every item is looked at with the second number of lots of itself, and of nothing else, not taken; not so where the
-    lots are None, nor is there a `steepest` with lots given back. The loss is of the first survey of the same lots.
+    Every item is looked at with the second number of lots of itself, and of nothing else, not taken. `steepest` is of
+    the surveys without lots given back, slopes of those with lots; the loss is of the first survey of the same lots.
     """
     count, size = asked.k.size, problem.equity.size
     first_of = [all(other is not taken for other, _ in takes[:at]) for at, (taken, _) in enumerate(takes)]
@@ -104,7 +104,10 @@ def surveys(problem, law, asked, takes):
             if out.loss is not None:
                 state, net = block.state(taken)
                 out.loss[first:last] = law.loss(state)
-            if chosen.start < chosen.stop and taken is not None:
+            if chosen.start < chosen.stop and taken is None:
+                account, _, item = block.items(asked, chosen, net, 0.0)
+                out.steepest[chosen] = law.steepest(state.of(account), item)
+            elif chosen.start < chosen.stop:
                 _items(block, asked, chosen, state, net, back, out)
     return found
 

@@ -20,7 +20,7 @@ def certify(view, asked, solution, risk, report):
     takes = [(None, 0), (solution.relaxed_lots, 0), *([] if lots is None else [(lots, 0), (lots, 1)])]
     before, after, *in_lots = surveys(p, model, asked, takes)
     _objective(p, before, after, solution, report)
-    steepest = asked.demands.reduce(np.maximum, after.steepest, 0.0)
+    steepest = asked.demands.reduce(np.maximum, np.maximum(before.steepest, after.steepest), 0.0)
     scale = np.maximum(np.maximum(np.abs(solution.shadow_price), steepest), 1e-30)
     _shadow_price(asked, after, scale, solution, report)
     if view.taken is not None and report.ok:
