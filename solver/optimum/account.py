@@ -136,7 +136,9 @@ def evaluate(i, candidates, demands, model, u, w, scratch, c, H, m, bound):
     """
     variance, equity = exposure(i, candidates, demands, model.weight.size == 0, u, w, scratch[0], c)
     if model.weight.size > 0:
-        return evaluate_mixture(i, candidates, demands, model, variance, equity, scratch[0], c, H, m, bound)
+        return evaluate_mixture(
+            i, candidates, demands, model, w, variance, equity, scratch[0], scratch[1], c, H, m, bound
+        )
     shape = curves(variance, equity, model.tail)
     first = candidates.start[i]
     for p in range(first, candidates.start[i + 1]):

@@ -167,7 +167,7 @@ def polish(candidates, demands, model, inside, kind, sys):
         elif side[p] == ALL:
             u[p], w[p] = 1.0, 0.0
     K = level.size
-    floor = np.full(K, 1e-30)
+    floor = sys.least.copy()
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf

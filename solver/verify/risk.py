@@ -23,7 +23,7 @@ def certify(view, asked, solution, risk, report):
     part = Part(p, asked, touched)
     after = _changed(before, part, model, touched, solution.relaxed_lots)
     _objective(p, before, after, solution, report)
-    steepest = asked.demands.reduce(np.maximum, after.steepest, 0.0)
+    steepest = asked.demands.reduce(np.maximum, np.maximum(before.steepest, after.steepest), 0.0)
     scale = np.maximum(np.maximum(np.abs(solution.shadow_price), steepest), NOTHING)
     _shadow_price(p, asked, after, scale, solution, report)
     if view.taken is not None and report.ok:

@@ -133,7 +133,9 @@ def main():
     words = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     words.add_argument("--from", dest="first", type=int, default=0, help="first seed")
     words.add_argument("--count", type=int, default=10_000, help="how many seeds")
-    words.add_argument("--law", type=lambda word: word if word == "scenarios" else float(word), help="tail or scenarios")
+    words.add_argument(
+        "--law", type=lambda word: word if word == "scenarios" else float(word), help="a tail, scenarios"
+    )
     words.add_argument("--shape", choices=shapes.SHAPES)
     given = words.parse_args()
     ends, times, failed = sweep(range(given.first, given.first + given.count), given.law, given.shape)
@@ -141,7 +143,7 @@ def main():
         of = {status: count for (other, status), count in sorted(ends.items()) if other == name}
         print(f"{name:20} {sum(of.values()):6}  " + "  ".join(f"{status} {count}" for status, count in of.items()))
     milliseconds = 1e3 * np.array([seconds for seconds, _ in times])
-    print("solve ms: median %.1f, 99 %% %.1f" % tuple(np.quantile(milliseconds, [0.5, 0.99])))
+    print(f"solve ms: median {np.median(milliseconds):.1f}, 99 % {np.quantile(milliseconds, 0.99):.1f}")
     print("slowest:", ", ".join(f"seed {seed} {1e3 * seconds:.0f} ms" for seconds, seed in sorted(times)[:-6:-1]))
     for seed, sentence in failed:
         print(f"FAILED seed {seed} {sentence}")
