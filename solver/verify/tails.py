@@ -68,7 +68,7 @@ def _mills(k, nu):
 
 
 def _taylor(order):
-    """Coefficients of M = S / g of the normal distribution at multiples of 1 / PER_ONE: M' = k M - 1, M'' = k M' + M."""
+    """Coefficients around multiples of 1 / PER_ONE of M = S / g, the normal distribution's: M' = k M - 1."""
     k = np.arange(int(NORMAL_MAX * PER_ONE) + 1) / PER_ONE
     rows = [_mills(k, math.inf)]
     rows.append(k * rows[0] - 1.0)
