@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 os.environ["OMP_WAIT_POLICY"] = "passive"  # before numpy and numba: the prototype's threads spin otherwise
@@ -207,19 +208,18 @@ def book_rows(rival, accounts, times):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the prototype is")
-    parser.add_argument("--problems", type=int, default=1150, help="random problems per tail")
+    parser.add_argument("--problems", type=int, default=1150, help="random problems per tail; 0: none")
     parser.add_argument("--accounts", type=int, default=1_000_000, help="of the large book; 0: none")
     parser.add_argument("--runs", type=int, default=3, help="turns; the fastest counts")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     rival, rows = prototype(options.folder.resolve()), []
     print(machine())
-    for part in (core_rows(rival, options.problems, options.runs), book_rows(rival, options.accounts, options.runs)):
-        if part.__name__ == "book_rows" and not options.accounts:
-            continue
-        for row in part:
-            rows.append(row)
-            print(*(f"{name}={value}" for name, value in row.items()), flush=True)
+    parts = [core_rows(rival, options.problems, options.runs)] if options.problems else []
+    parts += [book_rows(rival, options.accounts, options.runs)] if options.accounts else []
+    for row in chain.from_iterable(parts):
+        rows.append(row)
+        print(*(f"{name}={value}" for name, value in row.items()), flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
