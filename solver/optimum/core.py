@@ -10,7 +10,7 @@ import numpy as np
 
 from solver.optimum.account import least_equity
 from solver.optimum.barrier import Point, approach, scratch, start
-from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, polish
+from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, guess, polish
 from solver.optimum.system import evaluate_all, level_floor, system
 
 # Gap at which the bounds can be told from the rest; then after each further factor of 100. Where the inside point was
@@ -88,8 +88,13 @@ def _attempt(candidates, demands, model, lent, coarse, best):
     steps, until = 0, FIRST_POLISH if best is None else EARLY_POLISH
     while True:
         steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates, lent, steps, until)
+        tried = set()
         for kind in (BOLD, CLEAR, CERTAIN):
-            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, kind, sys)
+            side = guess(candidates, demands, point, kind)
+            if side.tobytes() in tried:
+                continue
+            tried.add(side.tobytes())
+            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, side, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found
