@@ -6,7 +6,7 @@ from solver.askable import askable
 from solver.insolvent import take_insolvent
 from solver.items import collect
 from solver.optimum.threads import Threads
-from solver.policies import isolated, queues, shares
+from solver.policies import isolated, one_asset, queues, shares
 from solver.policies.risk import minimise, unfit
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
@@ -44,7 +44,10 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
     fast = policy == "waterfill" and isolated.fits(problem)
-    if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
+    if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution) is not None:
+        return solution
+    fast = policy in PRICED and one_asset.fits(problem, risk)
+    if fast and one_asset.minimise_alone(problem, risk, bool(protect_principal), lots, solution):
         return solution
     size = problem.account.size
     relaxed = np.zeros(size)
