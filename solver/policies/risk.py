@@ -87,7 +87,7 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
     )  # fmt: skip
     if whole.any():
         price = np.where(whole, least_marginals(rows, relaxed, whole), price)
-    solution.shadow_price = price
+    solution.shadow_price = price + 0.0  # no minus nothing
     if solution.policy == "factor" and not problem.haircut.any():
         level = levels(rows, relaxed, available)
         solution.level = np.where(z > 0, level, np.inf)
