@@ -81,7 +81,7 @@ def minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads
     if whole.any():
         held.give_all(whole, relaxed, reduction)
         price = np.where(whole, least_marginals(rows, relaxed, whole), price)
-    solution.shadow_price = price
+    solution.shadow_price = price + 0.0  # no minus nothing
     if solution.policy == "factor" and not problem.haircut.any():
         available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
         level = levels(rows, relaxed, available)
