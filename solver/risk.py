@@ -32,7 +32,8 @@ class RiskModel:
 class Scenarios:
     """Scenarios of returns with their probabilities, each blurred by a Gaussian kernel of the given variance per asset.
 
-    Without a kernel the expected loss is piecewise linear and its optimum seldom unique.
+    Without a kernel the expected loss is piecewise linear: its optimum is seldom unique, and often not found
+    (NOT_CONVERGED). `smoothed_scenarios` chooses one.
     """
 
     def __init__(self, returns, weights, kernel_variance):
