@@ -111,9 +111,9 @@ def test_scores_of_the_papers_accounts():
         assert verify(problem, solution).failures == []
         assert solution.score[::2] == pytest.approx(score, abs=6e-5)
         assert (np.argsort(-solution.score[::2]) + 1).tolist() == order
-    # As printed, mark over entry, a short's score would fall as it gains.
-    upside_down = (MARK[0] / problem.entry_price[::2]) ** 2 * solution.score[::2]
-    assert upside_down == pytest.approx(case["hyperliquid_as_printed"], abs=6e-5)
+    # As the exchange prints it the ratio stands upside down for shorts: it falls with their profit.
+    upside_down = (MARK[0] / np.array(PAPER["entry"])[:, 0]) ** 2
+    assert solution.score[::2] * upside_down == pytest.approx(case["hyperliquid_as_printed"], abs=6e-5)
 
 
 def test_binances_score():
