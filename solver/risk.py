@@ -1,6 +1,7 @@
 """Risk models a caller may pass: plain containers, checked for shape and finiteness at the door.
 
-`default_risk_model` is what is used when nothing is known but the maintenance margin fractions.
+`default_risk_model` is what is used when nothing is known but the maintenance margin fractions, `smoothed_scenarios`
+what makes scenarios of past returns.
 """
 
 import math
@@ -30,7 +31,8 @@ class RiskModel:
 class Scenarios:
     """Scenarios of returns with their probabilities, each blurred by a Gaussian kernel of the given variance per asset.
 
-    Without a kernel the expected loss is piecewise linear and its optimum seldom unique.
+    Without a kernel the expected loss is piecewise linear: its optimum is seldom unique, and often not found
+    (NOT_CONVERGED). `smoothed_scenarios` chooses one.
     """
 
     def __init__(self, returns, weights, kernel_variance):
@@ -64,3 +66,31 @@ def default_risk_model(maintenance_margin_fraction):
         raise ValueError("maintenance margin fractions must be one finite number per asset, none negative")
     scale = 0.5 * fraction
     return RiskModel(math.sqrt(SHARED) * scale[:, None], (1.0 - SHARED) * scale * scale, tail=4.0)
+
+
+def smoothed_scenarios(returns, weights=None, width=0.1):
+    """Return Scenarios of past returns float[S, M] over the horizon, all alike or weighted by float[S] of any sum.
+
+    The kernel is `width` of each asset's standard deviation; returns are drawn towards their mean so that means and
+    variances stay (West 1993) and correlations lose width^2 of themselves. Below 0.05 every scenario is a bend of its
+    own, which takes longer and is not always solved. Raises ValueError where the numbers do not fit.
+    """
+    given = np.asarray(returns, dtype=np.float64)
+    if given.ndim != 2 or not given.shape[0]:
+        raise ValueError("returns must be (scenarios, assets), at least one")
+    if not 0 <= width < 1:
+        raise ValueError(f"width is a part of the standard deviation, from 0 to below 1, was {width}")
+    part = np.ones(given.shape[0]) if weights is None else np.asarray(weights, dtype=np.float64)
+    if part.shape != given.shape[:1] or not (np.isfinite(part).all() and (part >= 0).all() and part.any()):
+        raise ValueError("weights must be (scenarios,), finite, none negative and not all 0")
+    part = part / math.fsum(part)
+    if not np.isfinite(given).all():
+        raise ValueError("scenarios must be finite")
+    mean = _means(part, given)
+    variance = _means(part, (given - mean) ** 2)
+    return Scenarios(mean + math.sqrt(1 - width * width) * (given - mean), part, width * width * variance)
+
+
+def _means(weights, columns):
+    """Weighted mean of each column, exact before it is rounded: the same bits on every machine."""
+    return np.array([math.fsum(weights * column) for column in columns.T])

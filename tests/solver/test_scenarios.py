@@ -10,7 +10,7 @@ import pytest
 from solver import RiskModel, Scenarios
 from solver.loss.model import tail_of
 from solver.loss.scenarios import evaluate, expected_loss
-from solver.risk import default_risk_model
+from solver.risk import default_risk_model, smoothed_scenarios
 from tests.solver.lognormal import PAPER, paper_scenarios
 
 GAUSSIAN = tail_of(math.inf)
@@ -155,6 +155,26 @@ def test_the_default_model_is_what_the_margin_fractions_say():
     assert default.loadings[:, 0] ** 2 + default.idiosyncratic == pytest.approx(scale**2, rel=1e-15)
 
 
+@pytest.mark.parametrize("width", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_smoothed_scenarios_keep_means_and_variances(width, weighted):
+    """What the kernel adds to a variance is taken off the returns; correlations lose the kernel's part."""
+    rng = np.random.default_rng(2)
+    returns = rng.normal(0.01, 0.1, (300, 3)) @ np.array([[1, 0.6, 0.2], [0, 1, 0.5], [0, 0, 1]])
+    weights = rng.uniform(0, 3, 300) if weighted else None
+    made = smoothed_scenarios(returns, weights, width)
+    p = np.full(300, 1 / 300) if weights is None else weights / weights.sum()
+    apart = returns - p @ returns
+    covariance = (apart * p[:, None]).T @ apart
+    left = made.returns - made.weights @ made.returns
+    total = (left * made.weights[:, None]).T @ left + np.diag(made.kernel_variance)
+    assert made.weights == pytest.approx(p, rel=1e-14)
+    assert made.weights @ made.returns == pytest.approx(p @ returns, rel=1e-12)
+    assert np.diag(total) == pytest.approx(np.diag(covariance), rel=1e-12)
+    assert made.kernel_variance == pytest.approx(width**2 * np.diag(covariance), rel=1e-12)
+    assert total[0, 1] == pytest.approx((1 - width**2) * covariance[0, 1], rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
@@ -169,6 +189,13 @@ def test_the_default_model_is_what_the_margin_fractions_say():
         (lambda: Scenarios(np.ones((3, 2)), np.ones(2) / 2, np.zeros(2)), "weights"),
         (lambda: Scenarios(np.ones((2, 2)), np.array([2.0, -1.0]), np.zeros(2)), "negative"),
         (lambda: Scenarios(np.ones((2, 2)), np.ones(2) / 2, np.full(2, np.nan)), "finite"),
+        (lambda: smoothed_scenarios(np.ones(3)), "returns must be"),
+        (lambda: smoothed_scenarios(np.ones((0, 3))), "at least one"),
+        (lambda: smoothed_scenarios(np.array([[0.1, np.inf]])), "finite"),
+        (lambda: smoothed_scenarios(np.ones((2, 1)), [0.0, 0.0]), "not all 0"),
+        (lambda: smoothed_scenarios(np.ones((2, 1)), [1.0]), "weights must be"),
+        (lambda: smoothed_scenarios(np.ones((2, 1)), width=1.0), "width"),
+        (lambda: smoothed_scenarios(np.ones((2, 1)), width=math.nan), "width"),
     ],
 )
 def test_a_model_that_is_none_is_refused_with_a_sentence(build, sentence):
