@@ -14,6 +14,7 @@ from solver.lots_marginal_one import between_bits, one_demand, ordinal
 from solver.optimum.account import Model
 from solver.optimum.candidates import gather
 from tests.solver.risk_books import cross_book
+from tests.solver.thinning import thin
 
 TAILS = [tail_of(nu) for nu in (4.0, 2.5, math.inf)]
 
@@ -122,7 +123,7 @@ def test_half_way_between_floats():
     assert all(a <= between_bits(a, b) <= b for a, b in pairwise(values))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", thin(range(25)))
 def test_several_demands_are_a_loop_over_missing_lots(seed):
     """Whole parts first; then one lot after the other to the largest present marginal of all demands that miss one."""
     rng = np.random.default_rng(seed)

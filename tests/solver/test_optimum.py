@@ -12,6 +12,7 @@ from solver.optimum.account import Model
 from solver.optimum.candidates import gather
 from solver.optimum.core import solve_core
 from tests.solver import shapes
+from tests.solver.thinning import thin
 
 tail = cache(tail_of)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(120)
@@ -161,7 +162,7 @@ def check(seed, problem, risk):
 @pytest.mark.parametrize("tail", [4.0, math.inf, 2.5])
 def test_every_shape_is_solved(tail):
     """Converged, certified and cleared, whatever the shape and the tail."""
-    for seed in range(8 * len(shapes.SHAPES)):
+    for seed in thin(range(8 * len(shapes.SHAPES))):
         check(seed, *shapes.problem(seed, tail))
 
 
