@@ -1,6 +1,6 @@
 """How many of its cases a test tries: all, or one in eight where every index of every kernel is checked.
 
-Rule: what is thinned is seeds and examples, never shapes, laws or kinds of tests.
+Rule: what is thinned is seeds and examples, never laws or kinds of tests.
 """
 
 import os
@@ -9,7 +9,7 @@ EVERY = 8 if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else 1  # such kernels t
 
 
 def thin(cases):
-    """The cases to try, of a sequence; an odd cycle among them, such as that of shapes, is still gone through."""
+    """The cases to try, of a sequence; of eight rounds of shapes, which are odd in number, every shape once."""
     return cases[::EVERY]
 
 
