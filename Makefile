@@ -62,7 +62,7 @@ kafka: $(VENV)/.dev  ## a local Kafka to try things with, at KAFKA_PORT (9092), 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-boundscheck: $(VENV)/.dev  ## the solver's tests again, with every index of its kernels checked
+boundscheck: $(VENV)/.dev  ## the solver's tests again, one seed in eight, with every index of its kernels checked
 	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/solver
 
 lint: $(VENV)/.dev  ## ruff

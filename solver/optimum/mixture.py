@@ -85,7 +85,11 @@ def hessian_mixture(i, candidates, demands, rr, H, theta, free, second, n, K):
                     K[x, y] = 0.0 if flat else K[x, y] + K[z, y]
                 for y in range(n):
                     K[y, x] = 0.0 if flat else K[y, x] + K[y, z]
+    for x in range(n):  # only now: a leg that stands for both would otherwise count its first leg's twice
+        p = free[x]
+        K[x, x] += theta[p]
+        for z in range(n):
+            if second[p] == free[z]:
                 K[x, z] += theta[second[p]]
                 K[z, x] += theta[second[p]]
                 K[x, x] += theta[second[p]]
-        K[x, x] += theta[p]

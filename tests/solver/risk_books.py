@@ -25,8 +25,11 @@ def awkward(seed):
     return problem, random_model(rng, problem.mark_price.size)
 
 
-def cross_book(seed, accounts=10, assets=4, demands=None, tail=None, rank=None, times=1):
-    """(Problem, RiskModel): solvent accounts at the mark, one entry per account and asset."""
+def cross_book(seed, accounts=10, assets=4, demands=None, tail=None, rank=None, times=1, haircut=0.0):
+    """(Problem, RiskModel): solvent accounts, one entry per account and asset.
+
+    haircut: the largest, per notional, of a haircut or a bonus; below 1/30 every account can pay it.
+    """
     rng = np.random.default_rng(seed)
     held = rng.random((accounts, assets)) < 0.7
     held[0] = True
@@ -40,8 +43,11 @@ def cross_book(seed, accounts=10, assets=4, demands=None, tail=None, rank=None, 
     pairs = pairs[: demands or rng.integers(1, len(pairs) + 1)]
     total = [np.abs(quantity[(asset == j) & (np.sign(quantity) == s)]).sum() for j, s in pairs]
     lots = np.maximum(1, np.array(total) * rng.uniform(0.05, 0.9, len(pairs))).astype(int)
+    of, side = np.array(pairs).T
+    model = random_model(rng, assets, tail)
     problem = Problem(
-        account, asset, times * quantity, times * equity, mark, demand_asset=[j for j, _ in pairs],
-        demand_side=[s for _, s in pairs], demand_lots=times * lots, tie_rank=rank,
+        account, asset, times * quantity, times * equity, mark, demand_asset=of, demand_side=side,
+        demand_lots=times * lots, tie_rank=rank,
+        demand_price=mark[of] * (1 - side * rng.uniform(-haircut, haircut, side.size)) if haircut else None,
     )  # fmt: skip
-    return problem, random_model(rng, assets, tail)
+    return problem, model

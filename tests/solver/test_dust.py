@@ -10,6 +10,7 @@ from solver.items import collect
 from solver.lots import in_lots
 from solver.policies.waterfill import book_of
 from tests.solver.books import isolated, several_one_at_a_time
+from tests.solver.thinning import thin
 
 WHALES = [1e7, 1e9, 1e12]
 DUSTS = [1.0, 1e-2, 1e-6]
@@ -77,7 +78,7 @@ def test_a_whale_rounds_nobody_away_on_the_fast_road(whale, dust, partly):
 @pytest.mark.parametrize("dust", DUSTS)
 def test_lots_are_those_of_the_rule(whale, dust, demands, haircut):
     """Few lots: the same as one at a time with exact fractions, the tiny accounts being taken first and to the tie."""
-    for seed in range(4):
+    for seed in thin(range(4)):
         rng = np.random.default_rng(seed)
         held = rng.integers(1, 9, (8, 3))
         equity = rng.integers(4, 60, 8) * 64.0
@@ -95,7 +96,7 @@ def test_lots_are_those_of_the_rule(whale, dust, demands, haircut):
 
 
 @pytest.mark.parametrize("haircut", [0.0, 0.0078125])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", thin(range(20)))
 def test_lots_beyond_a_demand_are_given_back(seed, haircut):
     """Whole parts that exceed a demand: the last lots go back, as a loop with exact fractions returns them."""
     rng = np.random.default_rng(seed)

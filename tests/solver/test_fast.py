@@ -18,6 +18,7 @@ from solver.optimum.sample import Lottery
 from tests.solver import shapes
 from tests.solver.cross_books import cross_margin, permuted
 from tests.solver.test_optimum import certificate, demand_of_rows, free_lots
+from tests.solver.thinning import thin
 
 
 def found(problem, risk):
@@ -43,7 +44,7 @@ def digest(problem, risk):
 def test_every_shape_is_solved_on_the_fast_path(tail, monkeypatch):
     """Where the core is usually faster, the fast path finds the optimum as well."""
     monkeypatch.setattr(fast, "FEW", 0)
-    for seed in range(3 * len(shapes.SHAPES)):
+    for seed in thin(range(3 * len(shapes.SHAPES))):
         problem, risk = shapes.problem(seed, tail)
         *context, optimum = found(problem, risk)
         if not optimum.level.size:

@@ -16,6 +16,7 @@ from solver.optimum.account import Model
 from solver.optimum.candidates import gather
 from solver.optimum.threads import Threads
 from tests.solver.risk_books import cross_book
+from tests.solver.thinning import thin
 
 TAILS = [tail_of(nu) for nu in (4.0, 2.5, math.inf)]
 
@@ -83,7 +84,7 @@ def loop_over_lots(one, z):
 
 
 @pytest.mark.parametrize("haircut", [0.0, 0.01, -0.01])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", thin(range(6)))
 def test_one_demand_is_a_loop_over_lots(seed, haircut):
     """The search for the last lot's level gives what a loop gives, ties included."""
     one = random_items(seed, haircut=haircut)
@@ -93,7 +94,7 @@ def test_one_demand_is_a_loop_over_lots(seed, haircut):
 
 
 @pytest.mark.parametrize("lots_max", [10**3, 10**9, 2**50])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", thin(range(6)))
 def test_two_demands_in_a_row_are_one_however_fine_the_lots(seed, lots_max):
     """Path independence to the lot, also where a lot is far below the rounding of a marginal."""
     one = random_items(seed, lots_max)
@@ -104,7 +105,7 @@ def test_two_demands_in_a_row_are_one_however_fine_the_lots(seed, lots_max):
     assert (part + taken(left, z - first)).tolist() == taken(one, z).tolist()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", thin(range(6)))
 def test_the_envelope_never_falls(seed):
     """Lots finer than rounding: m goes up and down, its envelope does not, and bits read the same levels."""
     one = random_items(seed, 2**52)
@@ -124,7 +125,7 @@ def test_half_way_between_floats():
     assert all(a <= between_bits(a, b) <= b for a, b in pairwise(values))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", thin(range(25)))
 def test_several_demands_are_a_loop_over_missing_lots(seed):
     """Whole parts first; then one lot after the other to the largest present marginal of all demands that miss one."""
     rng = np.random.default_rng(seed)

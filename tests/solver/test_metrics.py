@@ -12,6 +12,7 @@ from solver import Problem, RiskModel, Scenarios, metrics, solve
 from solver.metrics import Tally, gini
 from tests.solver.books import isolated, random_arguments
 from tests.solver.risk_books import cross_book
+from tests.solver.thinning import thin
 
 
 def three(**more):
@@ -101,7 +102,7 @@ def test_gini_of_small_sets(amounts, expected):
     assert gini(np.array(amounts)) == (None if expected is None else pytest.approx(expected))
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", thin(range(150)))
 def test_figures_are_those_of_a_second_computation(seed):
     """Hedges, twins, insolvent accounts, partial eligibility, haircuts and bonuses, under three policies."""
     problem = Problem(**random_arguments(seed))
@@ -138,7 +139,7 @@ def test_losses_of_scenarios_are_their_mean():
 
 def test_the_policy_that_minimises_the_loss_has_the_smallest():
     """On the relaxed solutions of one event no other policy leaves a smaller expected loss; it is the objective."""
-    for seed in range(25):
+    for seed in thin(range(25)):
         problem, model = cross_book(seed)
         best = solve(problem, policy="risk", risk=model, lots=False)
         least = metrics(problem, best, risk=model)
@@ -152,7 +153,7 @@ def test_the_policy_that_minimises_the_loss_has_the_smallest():
 
 def test_min_max_haircut_has_the_smallest_share_of_profit():
     """Nobody else's largest share of profit given up is smaller, one demand, relaxed."""
-    for seed in range(40):
+    for seed in thin(range(40)):
         rng = np.random.default_rng(seed)
         mark, quantity = 10.0, rng.integers(1, 50, 6)
         problem = isolated(quantity, quantity * mark / rng.uniform(1, 9, 6), int(quantity.sum() * 0.4), mark,

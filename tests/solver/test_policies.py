@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from solver import Problem, solve, verify
 from tests.solver.books import isolated, random_arguments
+from tests.solver.thinning import examples
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=examples(60), deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 SHARES = ("pro_rata:contracts", "pro_rata:profit", "min_max_haircut")
 QUEUES = ("queue:binance", "queue:okx", "queue:hyperliquid")

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from solver import Problem, leverage, solve, verify
 from tests.solver.books import isolated, one_at_a_time, random_arguments
+from tests.solver.thinning import examples
 
 POLICIES = ("waterfill", "queue:pnl_leverage", "queue:effective_leverage")
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=examples(60), deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 
 

@@ -11,8 +11,9 @@ from solver import Problem, RiskModel, Scenarios, solve, verify
 from tests.solver.books import isolated
 from tests.solver.risk_books import awkward, cross_book
 from tests.solver.rival import Book, optimum
+from tests.solver.thinning import examples, thin
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=examples(40), deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)
 MODELS = [
     RiskModel(np.zeros((1, 0)), [0.003]),
@@ -184,30 +185,39 @@ def test_entry_prices_do_not_matter(seed):
 
 @pytest.mark.parametrize("first", range(0, 200, 25))
 def test_never_worse_than_a_general_purpose_optimiser(first):
-    """200 problems: the expected loss is never above scipy's by more than 1e-8 of it."""
-    for seed in range(first, first + 25):
-        problem, model = cross_book(seed, accounts=2 + seed % 7, assets=1 + seed % 4)
+    """200 problems, every second one with haircuts: the loss is never above scipy's by more than 1e-8 of it."""
+    compared, seeds = 0, thin(range(first, first + 25))
+    for seed in seeds:
+        haircut = 0.02 * (seed % 2)
+        problem, model = cross_book(seed, accounts=2 + seed % 7, assets=1 + seed // 7 % 4, haircut=haircut)
         solution = solve(problem, policy="risk", risk=model, lots=False)
         assert verify(problem, solution, risk=model).failures == []
         book = Book(problem, model)
         mine = book.loss(solution.relaxed_lots[book.rows] * problem.lot_price[problem.asset[book.rows]])[0]
         theirs, _, missed = optimum(problem, model)
         assert mine == pytest.approx(solution.objective_after, rel=1e-9)
-        assert missed > 1e-9 or mine <= theirs * (1 + 1e-8)
+        if missed <= 1e-9:
+            compared += 1
+            assert mine <= theirs * (1 + 1e-8), seed
+    assert compared >= 0.9 * len(seeds)
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))
 def test_scenarios_are_never_worse_than_a_general_purpose_optimiser(first):
     """Weighted scenarios, each blurred by a kernel: certified, and never above scipy's by more than 1e-8."""
-    for seed in range(first, first + 20):
-        problem, _ = cross_book(seed, accounts=2 + seed % 7, assets=1 + seed % 4)
+    compared, seeds = 0, thin(range(first, first + 20))
+    for seed in seeds:
+        problem, _ = cross_book(seed, accounts=2 + seed % 7, assets=1 + seed // 7 % 4, haircut=0.02 * (seed % 2))
         rng, assets = np.random.default_rng(seed), problem.mark_price.size
         returns = rng.normal(0, 0.08, (rng.integers(1, 30), assets))
         model = Scenarios(returns, rng.dirichlet(np.ones(len(returns))), rng.uniform(1e-4, 1e-2, assets))
         solution = solve(problem, policy="risk", risk=model)
         assert verify(problem, solution, risk=model).failures == []
         theirs, _, missed = optimum(problem, model)
-        assert missed > 1e-9 or solution.objective_after <= theirs * (1 + 1e-8)
+        if missed <= 1e-9:
+            compared += 1
+            assert solution.objective_after <= theirs * (1 + 1e-8), seed
+    assert compared >= 0.9 * len(seeds)
 
 
 @FEW
@@ -236,7 +246,7 @@ def test_one_factor_is_the_same_for_every_distribution(seed):
 
 def test_one_demand_by_one_factor_is_water_filling_in_factor_leverage():
     """The level is the closed form's: drained accounts meet at it, found here by bisection."""
-    for seed in range(30):
+    for seed in thin(range(30)):
         problem, _ = cross_book(seed, demands=1)
         beta = np.random.default_rng(seed).uniform(0.02, 0.1, (4, 1))
         solution = solve(problem, policy="factor", risk=RiskModel(beta, np.zeros(4)), lots=False)
@@ -255,7 +265,7 @@ def test_one_demand_by_one_factor_is_water_filling_in_factor_leverage():
         assert solution.level[0] == pytest.approx(level, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", thin(range(12)))
 def test_equal_accounts_give_equally_but_for_the_odd_lots(seed):
     """Twins to the bit: reductions in lots differ by at most one, the smaller ranks giving more."""
     rng = np.random.default_rng(seed)

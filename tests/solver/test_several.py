@@ -8,6 +8,7 @@ import pytest
 from solver import Problem, leverage, solve, verify
 from tests.bench_solver import burst_book
 from tests.solver.books import random_arguments, several_one_at_a_time
+from tests.solver.thinning import thin
 
 
 def small_book(seed):
@@ -29,8 +30,8 @@ def small_book(seed):
 @pytest.mark.parametrize("block", range(8))
 def test_missing_lots_are_given_one_at_a_time(block):
     """The heaps give what a loop over lots with exact fractions gives, to the tie; 100 books a block."""
-    compared = 0
-    for seed in range(100 * block, 100 * block + 100):
+    compared, seeds = 0, thin(range(100 * block, 100 * block + 100))
+    for seed in seeds:
         given = small_book(seed)
         solution = solve(Problem(**given), policy="waterfill")
         if np.count_nonzero(np.isfinite(solution.level)) < 2:
@@ -42,7 +43,7 @@ def test_missing_lots_are_given_one_at_a_time(block):
         expected = several_one_at_a_time(problem, np.where(solvent, solution.relaxed_lots, 0.0))
         assert np.where(solvent, solution.reduction_lots, 0).tolist() == expected.tolist()
         compared += 1
-    assert compared > 30
+    assert compared > 0.3 * len(seeds)
 
 
 def test_an_account_in_two_demands_gives_to_the_first_listed():
@@ -96,7 +97,7 @@ def test_any_other_level_is_found(factor):
     assert found >= tried - (2 if factor > 1 else 0)  # a demand with an entry at the edge of eligibility
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", thin(range(20)))
 def test_a_lot_moved_to_the_lowest_account_is_found(seed):
     """A burst of shared accounts: a lot taken from the least levered account instead of another is noticed."""
     problem = Problem(**burst_book(400, 900, assets=6, demands=6, seed=seed))

@@ -7,6 +7,7 @@ import pytest
 
 from solver import Problem, RiskModel, solve, verify
 from tests.solver.risk_books import awkward, cross_book
+from tests.solver.thinning import thin
 
 MODEL = RiskModel([[0.04], [0.05]], [0.001, 0.002])
 
@@ -155,7 +156,7 @@ def test_random_moves_of_a_lot_are_found(demands, seeds, least):
     assert found >= least * tried
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", thin(range(60)))
 def test_random_moves_of_the_relaxed_reductions_are_found(seed):
     """A thousandth of what an account gave, moved to another one, is no optimum."""
     problem, model = cross_book(seed, tail=4.0)  # a normal tail may leave risks too small to be told apart
@@ -181,7 +182,7 @@ def test_random_moves_of_the_relaxed_reductions_are_found(seed):
 @pytest.mark.parametrize("first", range(0, 300, 50))
 def test_nothing_is_found_where_nothing_is_wrong(first):
     """Hedges, twins, haircuts, insolvent and closed accounts: no false alarm."""
-    for seed in range(first, first + 50):
+    for seed in thin(range(first, first + 50)):
         problem, model = awkward(seed)
         solution = solve(problem, policy="risk", risk=model)
         assert verify(problem, solution, risk=model).failures == [], seed
