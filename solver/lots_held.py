@@ -17,7 +17,7 @@ class Held(NamedTuple):
     """Items as whole lots: accounts in order of tie rank, an account's items in order of demand."""
 
     start: np.ndarray  # int64[A+1]
-    holder: np.ndarray  # int64[I], account
+    holder: np.ndarray  # int32[I], account
     demand: np.ndarray  # int64[I]
     kept: np.ndarray  # int64[I], net lots with everything available taken, on the item's side; 0 on one of two mirrors
     free: np.ndarray  # int64[I]

@@ -18,10 +18,10 @@ from solver.optimum.threads import bounds
 class Queues(NamedTuple):
     """Items by marginal, the largest first, of equal ones the smaller item; part p's are item[next[p]:last[p]]."""
 
-    item: np.ndarray  # int64[I]
+    item: np.ndarray  # int32[I]
     next: np.ndarray  # int64[parts]
     last: np.ndarray  # int64[parts]
-    of: np.ndarray  # int64[I], the part in whose queue an item still stands, or -1
+    of: np.ndarray  # int8[I], the part in whose queue an item still stands, or -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -46,7 +46,7 @@ def _stand(part, limits, bar, held, missing, x, m, found, of):
 def queues(bar, held, missing, x, threads):
     """Return (marginals float[I], Queues): everybody who stands above the bar float[K] of a demand that misses lots."""
     limits, m = bounds(held.start.size - 1), np.empty(x.size)
-    item, of = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
+    item, of = np.empty(x.size, np.int32), np.empty(x.size, np.int8)
     first = held.start[limits[:-1]]
 
     def queue(part, *arguments):
@@ -108,7 +108,8 @@ def one_by_one(bar, held, missing, x, m, queues):
     """Give the missing lots; `missing` counts down, x up. m float[I], queues: as they stand above the bar float[K]."""
     start, holder, demand, kept, free, mirror, factor, variance, equity, loading, own, price, haircut, model = held
     item, first, last, of = queues
-    heap, where, total = np.empty(x.size, np.int64), np.full(x.size, -1), np.empty(loading.shape[1])
+    heap, where = np.empty(x.size, np.int64), np.full(x.size, -1, np.int32)
+    total = np.empty(loading.shape[1])
     waiting, size, left = np.zeros(missing.size, np.int64), 0, missing.sum()
     for part in range(first.size):
         for place in range(first[part], last[part]):
