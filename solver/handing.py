@@ -29,6 +29,16 @@ def _add_up(part, limits, first, account, demand, quantity, available, free):
 
 
 @njit(cache=True, error_model="numpy")
+def lots_of(free, u, w):
+    """Relaxed lots that items give, float[I], given the shares u that they give and w that they keep."""
+    x = np.empty(free.size)
+    for i in range(x.size):
+        # From whichever share is the smaller: near full closure it is what is kept that has digits.
+        x[i] = free[i] * u[i] if u[i] < 0.5 else free[i] - free[i] * w[i]
+    return x
+
+
+@njit(cache=True, error_model="numpy")
 def _share_out(first, amount, account, demand, quantity, available, out):
     """One after the other the rows of an item give: whoever may give more first, of equal ones whoever holds more."""
     left, before, held_before, last = amount, np.int64(-1), np.int64(-1), np.int64(-1)

@@ -13,7 +13,7 @@ def ahead(a, b, key):
     return key[a] > key[b] or (key[a] == key[b] and a < b)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def sink(root, size, heap, where, key):
     """Move the item at `root`, below which all is in order, down to its place."""
     item = heap[root]
@@ -30,7 +30,7 @@ def sink(root, size, heap, where, key):
     where[item] = root
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def settle(root, size, heap, where, key):
     """Move the item at `root`, the only one out of order, up or down to its place."""
     item = heap[root]
@@ -42,7 +42,7 @@ def settle(root, size, heap, where, key):
     sink(root, size, heap, where, key)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def enter(item, size, heap, where, key):
     """Put an item in; the new size."""
     heap[size] = item
@@ -50,7 +50,7 @@ def enter(item, size, heap, where, key):
     return size + 1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def leave(item, size, heap, where, key):
     """Take an item out; the new size."""
     root, last = where[item], heap[size - 1]

@@ -51,7 +51,8 @@ def in_lots(candidates, demands, price, model, relaxed, free, asked, level, thre
 
     price float[K]: notional of a lot; relaxed float[I] and free int64[I] in lots; level float[K] of the relaxed ones.
     """
-    limits, holder, kept = bounds(candidates.account.size), np.empty_like(free), np.empty_like(free)
+    limits, kept = bounds(candidates.account.size), np.empty_like(free)
+    holder = np.empty(free.size, np.int32)
     threads.run(
         _in_whole_lots, limits.size - 1, limits, candidates.start, candidates.demand, candidates.kept, price, holder,
         kept,

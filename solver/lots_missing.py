@@ -11,30 +11,32 @@ import numpy as np
 from numba import njit
 
 from solver.heap import enter, leave, sink
-from solver.lots_held import present
+from solver.lots_held import marginals
 from solver.optimum.threads import bounds
 
 
 class Queues(NamedTuple):
     """Items by marginal, the largest first, of equal ones the smaller item; part p's are item[next[p]:last[p]]."""
 
-    item: np.ndarray  # int64[I]
+    item: np.ndarray  # int32[I]
     next: np.ndarray  # int64[parts]
     last: np.ndarray  # int64[parts]
-    of: np.ndarray  # int64[I], the part in whose queue an item still stands, or -1
+    of: np.ndarray  # int8[I], the part in whose queue an item still stands, or -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _stand(part, limits, bar, held, missing, x, m, found, of):
     """Fill m and of[i] of a part's items; write to `found` those above the bar that may give; how many."""
-    total, first = np.empty(held.loading.shape[1]), held.start[limits[part]]
+    start, _, demand, kept, free, mirror, factor, variance, equity, loading, own, price, haircut, model = held
+    total, first = np.empty(loading.shape[1]), start[limits[part]]
     count = first
     for a in range(limits[part], limits[part + 1]):
-        present(a, held, x, total, m)
-        for i in range(held.start[a], held.start[a + 1]):
-            k = held.demand[i]
+        marginals(a, start, demand, kept, free, mirror, factor, variance, equity, loading, own, price, haircut, model,
+                  x, total, m)  # fmt: skip
+        for i in range(start[a], start[a + 1]):
+            k = demand[i]
             of[i] = -1
-            if missing[k] > 0 and x[i] < held.free[i] and m[i] > bar[k]:
+            if missing[k] > 0 and x[i] < free[i] and m[i] > bar[k]:
                 found[count] = i
                 count += 1
                 of[i] = part
@@ -44,7 +46,7 @@ def _stand(part, limits, bar, held, missing, x, m, found, of):
 def queues(bar, held, missing, x, threads):
     """Return (marginals float[I], Queues): everybody who stands above the bar float[K] of a demand that misses lots."""
     limits, m = bounds(held.start.size - 1), np.empty(x.size)
-    item, of = np.empty(x.size, np.int64), np.empty(x.size, np.int64)
+    item, of = np.empty(x.size, np.int32), np.empty(x.size, np.int8)
     first = held.start[limits[:-1]]
 
     def queue(part, *arguments):
@@ -57,25 +59,27 @@ def queues(bar, held, missing, x, threads):
     return m, Queues(item, first, first + np.array(counts, np.int64), of)
 
 
-@njit(cache=True, error_model="numpy")
-def _advance(part, held, missing, m, queues, heap, where, size):
+@njit(cache=True, error_model="numpy", inline="always")
+def _advance(part, demand, missing, m, item, first, last, of, heap, where, size):
     """Let the next of a part's queue into the heap; its new size."""
-    while queues.next[part] < queues.last[part]:
-        i = queues.item[queues.next[part]]
-        queues.next[part] += 1
-        if queues.of[i] >= 0 and missing[held.demand[i]] > 0:
-            return enter(i, size, heap, where, m)
+    while first[part] < last[part]:
+        i = item[first[part]]
+        first[part] += 1
+        if of[i] >= 0 and missing[demand[i]] > 0:
+            size = enter(i, size, heap, where, m)
+            break
     return size
 
 
-@njit(cache=True, error_model="numpy")
-def _withdraw(i, held, missing, m, queues, heap, where, size):
+@njit(cache=True, error_model="numpy", inline="always")
+def _withdraw(i, demand, missing, m, item, first, last, of, heap, where, size):
     """Take an item out of heap and queue; the heap's new size."""
-    part, queues.of[i] = queues.of[i], -1
+    part = of[i]
+    of[i] = -1
     if where[i] >= 0:
         size = leave(i, size, heap, where, m)
         if part >= 0:  # it was the first of its queue
-            size = _advance(part, held, missing, m, queues, heap, where, size)
+            size = _advance(part, demand, missing, m, item, first, last, of, heap, where, size)
     return size
 
 
@@ -102,12 +106,15 @@ def _all_at_once(bar, held, missing, x, m, queues, heap, where, waiting):
 @njit(cache=True, error_model="numpy")
 def one_by_one(bar, held, missing, x, m, queues):
     """Give the missing lots; `missing` counts down, x up. m float[I], queues: as they stand above the bar float[K]."""
-    heap, where, total = np.empty(x.size, np.int64), np.full(x.size, -1), np.empty(held.loading.shape[1])
+    start, holder, demand, kept, free, mirror, factor, variance, equity, loading, own, price, haircut, model = held
+    item, first, last, of = queues
+    heap, where = np.empty(x.size, np.int64), np.full(x.size, -1, np.int32)
+    total = np.empty(loading.shape[1])
     waiting, size, left = np.zeros(missing.size, np.int64), 0, missing.sum()
-    for part in range(queues.next.size):
-        for place in range(queues.next[part], queues.last[part]):
-            waiting[held.demand[queues.item[place]]] += 1
-        size = _advance(part, held, missing, m, queues, heap, where, size)
+    for part in range(first.size):
+        for place in range(first[part], last[part]):
+            waiting[demand[item[place]]] += 1
+        size = _advance(part, demand, missing, m, item, first, last, of, heap, where, size)
     while left > 0:
         dry = False
         for k in range(missing.size):
@@ -121,19 +128,20 @@ def one_by_one(bar, held, missing, x, m, queues):
             i = heap[0]
             x[i] += 1
             left -= 1
-            missing[held.demand[i]] -= 1
-            a = held.holder[i]
+            missing[demand[i]] -= 1
+            a = holder[i]
             # All of the account's marginals change at once: with two keys out of order a heap cannot be mended.
-            for j in range(held.start[a], held.start[a + 1]):
-                if where[j] >= 0 or queues.of[j] >= 0:
-                    size = _withdraw(j, held, missing, m, queues, heap, where, size)
-                    waiting[held.demand[j]] -= 1
-            present(a, held, x, total, m)
-            for j in range(held.start[a], held.start[a + 1]):
-                k = held.demand[j]
-                if missing[k] > 0 and x[j] < held.free[j] and m[j] > bar[k]:
+            for j in range(start[a], start[a + 1]):
+                if where[j] >= 0 or of[j] >= 0:
+                    size = _withdraw(j, demand, missing, m, item, first, last, of, heap, where, size)
+                    waiting[demand[j]] -= 1
+            marginals(a, start, demand, kept, free, mirror, factor, variance, equity, loading, own, price, haircut,
+                      model, x, total, m)  # fmt: skip
+            for j in range(start[a], start[a + 1]):
+                k = demand[j]
+                if missing[k] > 0 and x[j] < free[j] and m[j] > bar[k]:
                     size = enter(j, size, heap, where, m)
                     waiting[k] += 1
                 dry = dry or (missing[k] > 0 and waiting[k] == 0)
-            while size > 0 and missing[held.demand[heap[0]]] == 0:
-                size = _withdraw(heap[0], held, missing, m, queues, heap, where, size)
+            while size > 0 and missing[demand[heap[0]]] == 0:
+                size = _withdraw(heap[0], demand, missing, m, item, first, last, of, heap, where, size)

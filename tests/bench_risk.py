@@ -9,6 +9,7 @@ peak memory of a process of its own, and the bandwidth that one pass over the bo
 import argparse
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -42,6 +43,15 @@ TABLE = [
     (1_000_000, 200, 3, 150, 0.999, {"haircut": 0.01}, 2000),
     (1_000_000, 200, 3, 150, 0.9, {"tail": 2.5}, 2000),
     (1_000_000, 200, 3, 150, 0.0, {}, 2000),  # one lot each
+    (1_000_000, 200, 3, 150, 1.0, {}, 2000),
+    (1_000_000, 200, 3, 1, 0.5, {}, 2000),
+    (1_000_000, 200, 3, 1, 0.999, {}, 2000),
+    (1_000_000, 200, 3, 50, 0.1, {"both": True}, 2000),  # longs and shorts of the same assets
+    (1_000_000, 200, 3, 150, 0.5, {"both": True}, 2000),
+    (1_000_000, 200, 3, 150, 0.9, {"both": True}, 2000),
+    (1_000_000, 200, 3, 150, 0.999, {"both": True}, 2000),
+    (1_000_000, 200, 3, 150, 0.5, {"tail": math.inf}, 2000),
+    (1_000_000, 200, 0, 150, 0.5, {}, 2000),
 ]
 GROWTH = [10**n for n in range(3, 8)]  # positions
 
@@ -128,20 +138,23 @@ def bandwidth(accounts, runs):
             "share": round(read / (plain.nbytes / reading / 1e6), 2)}  # fmt: skip
 
 
-def memory(accounts, demands, share):
+def memory(work, accounts, demands, share):
     """Peak memory of one solve above the warm baseline, inputs included, and its ratio to the inputs, in MB."""
-    code = f"from tests.bench_risk import peak; print(peak({accounts}, {demands}, {share}))"
+    code = f"from tests.bench_risk import peak; print(peak({work!r}, {accounts}, {demands}, {share}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     peak_mb, input_mb = (float(word) for word in done.stdout.split()[-2:])
-    return {"work": "peak memory", "size": f"{accounts} accounts, {demands} demands, {share:g}",
+    return {"work": f"peak memory, {work}", "size": f"{accounts} accounts, {demands} demands, {share:g}",
             "peak_mb": round(peak_mb, 1), "input_mb": round(input_mb, 1),
             "ratio": round(peak_mb / input_mb, 2)}  # fmt: skip
 
 
-def peak(accounts, demands, share):
+def peak(work, accounts, demands, share):
     """In a process of its own: 'peak MB above the warm baseline, input MB'. The book is built by another process."""
-    small = book(3_000, 200, 3, demands, share, {})
-    fast(*small)()
+
+    def run(problem, risk, demand):
+        return fast(problem, risk, demand)() if work == "solve_fast" else solve(problem, risk=risk)
+
+    run(*book(3_000, 200, 3, demands, share, {}))
     path = Path(f"/tmp/bench_risk_{os.getpid()}.npz")  # noqa: S108  a scratch file of this process
     code = f"""
 import numpy as np
@@ -157,8 +170,10 @@ np.savez({str(path)!r}, account=p.account, asset=p.asset, quantity_lots=p.quanti
     columns = dict(np.load(path))
     path.unlink()
     demand, loadings, own = (columns.pop(name) for name in ("d", "loadings", "own"))
+    if work == "solve":  # finds out by itself who may be asked
+        demand = demand[:0].copy()
     problem = Problem(**columns)
-    fast(problem, RiskModel(loadings, own), demand)()
+    run(problem, RiskModel(loadings, own), demand)
     inputs = sum(problem.__dict__[name].nbytes for name in ("account", "asset", "quantity_lots", "equity"))
     return f"{resident('VmHWM') - before} {(inputs + demand.nbytes) / 2**20}"
 
@@ -174,8 +189,9 @@ def bench(small=False, runs=RUNS):
     yield from table([line for line in TABLE if not small or line[0] <= 10_000], runs)
     yield from growth(GROWTH[:2] if small else GROWTH, runs)
     yield bandwidth(3_000 if small else 1_000_000, runs)
-    for share in (0.1, 0.9):
-        yield memory(3_000 if small else 1_000_000, 150, share)
+    for work in ("solve_fast", "solve"):
+        for share in (0.1, 0.9):
+            yield memory(work, 3_000 if small else 1_000_000, 150, share)
 
 
 def main():

@@ -62,8 +62,9 @@ def minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads
     if demands.index.size:
         optimum, candidates = optimise(gatherer, problem.tie_rank, model)
         free = held.free(candidates.row)
-        # From whichever share is the smaller: near full closure it is what is kept that has digits.
-        x = np.where(optimum.u < 0.5, free * optimum.u, free - free * optimum.w)
+        x = handing.lots_of(free, optimum.u, optimum.w)
+        del gatherer  # lots need room as well
+        optimum = optimum._replace(u=None, w=None)
         held.give(candidates.row, x, free, relaxed)
         price[demands.index] = optimum.level
         solution.kkt_residual, solution.iterations = float(optimum.kkt), optimum.iterations
