@@ -243,6 +243,30 @@ def test_nothing_is_found_where_nothing_is_wrong(first):
         assert verify(problem, solution, risk=model).failures == [], seed
 
 
+@pytest.mark.parametrize("tail", [4.0, 2.5])
+def test_nothing_is_found_among_equals(tail):
+    """Books of a few kinds of accounts in small whole lots, hedged or not: most marginals tie, in no order of rows."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n, m = int(rng.integers(3, 30)), int(rng.integers(1, 4))
+        kinds = rng.integers(-3, 4, (3, m))[rng.integers(0, 3, n)] * rng.choice([1, 1, 2], (n, 1))
+        asset = np.concatenate([rng.permutation(m) for _ in range(n)])
+        account = np.repeat(np.arange(n), m)
+        lots = kinds[account, asset]
+        held = {(j, s): np.abs(lots[(asset == j) & (np.sign(lots) == s)]).sum() for j in range(m) for s in (1, -1)}
+        held = {pair: total for pair, total in held.items() if total > 1}
+        if not held:
+            continue
+        problem = Problem(
+            account, asset, lots, rng.choice([1.0, 2.0, 4.0], n), np.ones(m), demand_asset=[j for j, _ in held],
+            demand_side=[s for _, s in held], demand_lots=[int(1 + 0.4 * total) for total in held.values()],
+            tie_rank=rng.permutation(n),
+        )  # fmt: skip
+        model = RiskModel(np.full((m, 1), 0.05), np.full(m, 1e-3), tail)
+        solution = solve(problem, policy="risk", risk=model)
+        assert verify(problem, solution, risk=model).failures == [], seed
+
+
 def test_every_mutation_of_a_factor_level_is_found():
     """Levels a hair off, infinite or missing; reductions that another level belongs to."""
     model = RiskModel([[0.04], [0.05]], [0.0, 0.0])
