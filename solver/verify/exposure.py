@@ -99,7 +99,7 @@ class Block:
         total = np.empty((self.size, law.loadings.shape[1]))
         total_error = np.empty_like(total)
         for c in range(total.shape[1]):
-            weight = law.loadings[self.pair_asset, c]
+            weight = np.ascontiguousarray(law.loadings[:, c])[self.pair_asset]
             total[:, c] = self.of_accounts(net * weight)
             total_error[:, c] = 8 * ULP * self.of_accounts(self.held * np.abs(weight))
         idiosyncratic = law.idiosyncratic[self.pair_asset]
@@ -116,10 +116,10 @@ class Block:
         asset, pair = p.demand_asset[k], asked.row[chosen] - self.rows.start
         pair = pair if self.to_pair is None else self.to_pair[pair]
         side = p.demand_side[k].astype(np.float64)
-        haircut = p.haircut[k] / p.lot_price[asset]
+        loading, haircut = np.take(self.law.loadings, asset, axis=0), p.haircut[k] / p.lot_price[asset]
         return asked.account[chosen] - self.first, Item(
-            side, self.law.loadings[asset], self.law.idiosyncratic[asset], net[pair], self.held[pair], haircut
-        )  # fmt: skip
+            side, loading, self.law.idiosyncratic[asset], net[pair], self.held[pair], haircut
+        )
 
 
 def survey(problem, law, asked, taken, *, loss=False):

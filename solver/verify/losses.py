@@ -32,7 +32,8 @@ class Exposure:
 
     def of(self, index):
         """The states of the accounts in `index`."""
-        return Exposure(*(column[index] for column in vars(self).values()))
+        # take copies rows of a matrix four times as fast as an index does.
+        return Exposure(*(np.take(column, index, axis=0) for column in vars(self).values()))
 
 
 @dataclass

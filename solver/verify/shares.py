@@ -40,14 +40,13 @@ def _pro_rata_within(k, account, free, x, size, report):
 
 def _rounded(k, x, free, lots, rank, size, report):
     """Whole parts, and a lot more from the largest remainders; equal ones by tie rank."""
-    close = 1e-9 * (1.0 + x)
+    close = 1e-12 * (1.0 + x)
     off = (lots < np.floor(x - close)) | (lots > np.ceil(x + close))
     report.check(not off.any(), f"{off.sum()} entries are not rounded to one of the lots next to them")
-    remainder = x - np.floor(x)
     more, less = lots > x, (lots < x) & (lots < free)
     lowest, highest = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(lowest, k[more], remainder[more])
-    np.maximum.at(highest, k[less], (remainder - close)[less])
+    np.minimum.at(lowest, k[more], (x - lots + 1)[more])
+    np.maximum.at(highest, k[less], (x - lots - close)[less])
     wrong = highest > lowest + 1e-9
     report.check(not wrong.any(), f"demands {np.flatnonzero(wrong)[:5]}: a smaller remainder was rounded up")
     first = {}

@@ -21,7 +21,7 @@ class Demands:
         """`function` (np.add, np.maximum, np.minimum) of the values of every demand, int or float[K]."""
         out = np.full(self.size, empty, dtype=values.dtype)
         if self.first.size:
-            out[self.present] = function.reduceat(values[self.order], self.first)
+            out[self.present] = function.reduceat(np.take(values, self.order), self.first)
         return out
 
 

@@ -1,13 +1,20 @@
 """A verifier that cannot fail proves nothing: wrong solutions are made and must be found."""
 
+import ast
+import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
+import solver
 from solver import Problem, RiskModel, Scenarios, solve, verify
 from tests.solver.books import isolated, random_arguments
 
+# What the certificate may know of the solver: which arguments fit, and the containers of a risk model.
+KNOWN = {"PRICED", "misfit", "RiskModel", "Scenarios"}
 BOOK = ([10, 10, 10, 4], [1.0, 2.0, 5.0, -1.0], 12)
 
 
@@ -21,6 +28,26 @@ def moved(solution, source, target, lots=1):
     changed[source] -= lots
     changed[target] += lots
     return replace(solution, reduction_lots=changed)
+
+
+def test_it_shares_nothing_with_the_solver():
+    """No kernel, no helper of a policy: an error of theirs cannot be the certificate's too."""
+    files = sorted((Path(solver.__file__).parent / "verify").glob("*.py"))
+    assert len(files) > 10
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("solver"):
+                assert node.module.startswith("solver.verify") or KNOWN.issuperset(names), (file.name, names)
+            elif names:
+                assert (getattr(node, "module", None) or names[0]).split(".")[0] in (
+                    "copy",
+                    "dataclasses",
+                    "math",
+                    "numpy",
+                )
+        module = importlib.import_module(f"solver.verify.{file.stem}" if file.stem != "__init__" else "solver.verify")
+        assert not [name for name, value in vars(module).items() if isinstance(value, Dispatcher)]
 
 
 def test_the_right_solution_stands():

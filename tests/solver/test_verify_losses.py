@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from solver import RiskModel, Scenarios
+from solver.verify import tails
 from solver.verify.exposure import survey
 from solver.verify.losses import law
 from solver.verify.tails import exponential, logarithm_of_one_plus, tail
@@ -42,6 +43,14 @@ def test_tails(nu):
     assert s == pytest.approx(law_of.sf(k), rel=1e-10)
     assert h == pytest.approx(law_of.pdf(k) * (1 if math.isinf(nu) else (nu + k * k) / (nu - 1)), rel=1e-10)
     assert [part.tolist() for part in tail(np.array([np.inf, -np.inf]), nu)] == [[0, 0], [0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("nu", [1.01, 2.5, 4.5, 30.0, 1e3, 1e6, math.inf])
+def test_the_series_is_the_quadrature(nu):
+    """At any k; of few terms where one formula holds throughout."""
+    k = np.concatenate([[0.0], np.logspace(-8, 6, 300)])
+    assert tails._mills(k, nu) == pytest.approx(tails._quadrature(k, nu) * tails._scale(k, nu), rel=1e-12)
+    assert len(tails._series(nu)[1]) < (40 if nu < 100 or math.isinf(nu) else 256)
 
 
 def test_elementary_functions():
