@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import answer, assemble, clearing, level_floor, violation
+from solver.optimum.system import SMALL_CHANGE, answer, assemble, clearing, evaluate_all, level_floor, violation
 
 STEPS_MAX = 14
 # A guess is given up after so many steps in a row that do not halve what is wrong: who fails stands still or circles.
@@ -115,6 +115,41 @@ def _keep(level, u, w, to_level, to_u, to_w):
         to_u[p], to_w[p] = u[p], w[p]
 
 
+@njit(cache=True, error_model="numpy")
+def _spread(candidates, short, u, w):
+    """Give what clearing lacks to whoever is inside the box, by room."""
+    room = np.zeros(short.size)
+    for p in range(u.size):
+        room[candidates.demand[p]] += candidates.available[p] * min(u[p], w[p])
+    for p in range(u.size):
+        k = candidates.demand[p]
+        if abs(short[k]) < room[k]:
+            d = short[k] / room[k] * min(u[p], w[p])
+            if u[p] < 0.5:
+                u[p] += d
+                w[p] = 1.0 - u[p]
+            else:
+                w[p] -= d
+                u[p] = 1.0 - w[p]
+
+
+@njit(cache=True, error_model="numpy")
+def _cleared(candidates, demands, model, level, u, w, sys):
+    """Clear (u, w) where all risk can go: the loss is flat there, S singular, and Newton's method does not see a lot.
+
+    Return (violation, clearing); the violation relative to the marginals before anything was taken, as it is defined.
+    """
+    short, floor = np.empty(level.size), np.empty(level.size)
+    evaluate_all(candidates, demands, model, np.zeros(u.size), np.ones(u.size), sys)
+    level_floor(candidates, demands, sys, floor)
+    for k in range(level.size):
+        floor[k] = max(floor[k] / SMALL_CHANGE, 1e-30)
+    clearing(candidates, demands, u, w, short)
+    _spread(candidates, short, u, w)
+    evaluate_all(candidates, demands, model, u, w, sys)
+    return violation(candidates, sys, level, floor, u, w, 0.0), clearing(candidates, demands, u, w, short)
+
+
 @njit(cache=True, error_model="numpy", inline="always")
 def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
     for p in range(u.size):
@@ -134,7 +169,7 @@ def polish(candidates, demands, model, inside, side, sys):
         elif side[p] == ALL:
             u[p], w[p] = 1.0, 0.0
     K = level.size
-    floor = np.full(K, 1e-30)
+    floor = sys.least.copy()
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf
@@ -174,4 +209,9 @@ def polish(candidates, demands, model, inside, side, sys):
         _step(candidates, sys, dx, side, u, w)
         for k in range(K):
             level[k] += dlevel[k]
+    if worst <= TOLERANCE and uncleared > CLEARING:
+        _keep(best_level, best_u, best_w, level, u, w)
+        wrong, missing = _cleared(candidates, demands, model, level, u, w, sys)
+        if wrong <= TOLERANCE:
+            return wrong, missing, level, u, w
     return worst, uncleared, best_level, best_u, best_w
