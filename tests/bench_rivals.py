@@ -27,7 +27,7 @@ from tests.solver.cross_books import cross_margin
 from tests.solver.rival import optimum as by_scipy
 
 WORSE = 1e-8
-LIMIT_S, RUNS = 20.0, 3
+LIMIT_S, LONG_S, RUNS = 20.0, 1.0, 3
 CONES = (100, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)  # accounts; 20 assets, 3 factors, 10 demands
 SCENARIOS = (100, 300, 1_000, 3_000, 10_000, 30_000)  # the same, 100 scenarios of heavy tails
 KERNEL = 0.01  # standard deviation of a scenario's kernel, per asset
@@ -49,13 +49,14 @@ def scenarios(risk, count=100, seed=5):
 
 
 def ours(problem, risk):
-    """(least processor seconds of several runs after one that compiles, Solution)."""
-    spent = math.inf
-    for run in range(RUNS + 1):
+    """(least processor seconds of several runs after one that compiles, Solution); a long one is not repeated."""
+    spent, solution = math.inf, solve(problem, risk=risk, lots=False)
+    for _ in range(RUNS):
         start = time.process_time()
         solution = solve(problem, risk=risk, lots=False)
-        if run:
-            spent = min(spent, time.process_time() - start)
+        spent = min(spent, time.process_time() - start)
+        if spent > LONG_S:
+            break
     return spent, solution
 
 
@@ -92,16 +93,16 @@ def growing(name, sizes, make, rival, limit_s):
         problem, risk = make(size)
         row = compared(name, size, problem, risk, rival)
         yield row
-        if row["rival_ms"] > limit_s * 1e3 or "worse" not in row:
+        if row["rival_ms"] > limit_s * 1e3 or "limit" in row["rival_says"].lower():
             break
 
 
 def bench(small, limit_s):
-    """All rows, as they are measured; a rival is stopped at three times the limit."""
+    """All rows, as they are measured; a rival is stopped at ten times the limit."""
     most = 2 if small else None
 
     def program(solver):
-        return lambda view, *_: solver(view, 3.0 * limit_s)
+        return lambda view, *_: solver(view, 10.0 * limit_s)
 
     yield from growing("cvxpy, Clarabel: cones", CONES[:most], book, program(by_clarabel), limit_s)
     many = lambda size: (lambda problem, risk: (problem, scenarios(risk)))(*book(size))  # noqa: E731
