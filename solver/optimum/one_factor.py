@@ -12,7 +12,7 @@ from solver.loss.model import curves_at_mark
 from solver.optimum.core import Optimum
 
 KKT, CLEARING = 1e-9, 1e-12
-ULP, PASSES_MAX = 2.3e-16, 300
+ULP, PASSES_MAX, CORRECTIONS = 2.3e-16, 300, 2
 
 
 def fits(demands, model):
@@ -25,21 +25,16 @@ def in_closed_form(candidates, demands, model):
     """Return the Optimum, or None: other positions bring risk of their own, or rounding stands in the way."""
     if candidates.variance.any():
         return None
-    beta = float(demands.loading[0, 0])
+    beta, asked, total = float(demands.loading[0, 0]), float(demands.asked[0]), float(demands.total[0])
+    equity, reach = candidates.equity, abs(beta) * candidates.available
     rest = np.sign(beta) * candidates.factor[:, 0] + abs(beta) * candidates.kept
-    reach, share = abs(beta) * candidates.available, float(demands.asked[0] / demands.total[0])
-    eta, passes = find_level(rest, reach, candidates.equity, abs(beta) * float(demands.asked[0]))
-    above = rest - eta * candidates.equity
-    u, w = np.clip((above + reach) / reach, 0.0, 1.0), np.clip(-above / reach, 0.0, 1.0)
-    if share <= 0.5:
-        clearing = abs((candidates.available * u).sum() / demands.asked[0] - 1.0)
-    else:
-        kept = demands.total[0] - demands.asked[0]
-        clearing = abs((candidates.available * w).sum() - kept) / demands.asked[0]
-    price, kkt = certificate(eta, rest, reach, candidates.equity, u, w, abs(beta), model.tail)
+    eta, passes = find_level(rest, reach, equity, abs(beta) * asked)
+    u, w = np.empty(rest.size), np.empty(rest.size)
+    clearing = shares(eta, rest, reach, equity, abs(beta) * asked, abs(beta) * (total - asked), u, w)
+    price, kkt = certificate(eta, rest, reach, equity, u, w, abs(beta), model.tail)
     if not (kkt <= KKT and clearing <= CLEARING):
         return None
-    return Optimum(True, np.array([price]), u, w, kkt, float(clearing), passes)
+    return Optimum(True, np.array([price]), u, w, kkt, clearing, passes)
 
 
 @njit(cache=True, error_model="numpy")
@@ -64,10 +59,40 @@ def find_level(rest, reach, equity, asked):
             return eta, step + 1
         if not low < new < high:
             new = 0.5 * (low + high)
-        if new == low or new == high:
+        if new in (low, high):
             return eta, step + 1
         eta = new
     return eta, PASSES_MAX
+
+
+@njit(cache=True, error_model="numpy")
+def shares(eta, rest, reach, equity, asked, kept, u, w):
+    """Fill the shares taken u and left w at eta; return the part of the demand that is missed.
+
+    Beside large positions an ulp of eta is much of a small demand: what is missing goes to the open ones as a level
+    beside eta would give it.
+    """
+    for i in range(rest.size):
+        u[i] = min(max((rest[i] + reach[i] - eta * equity[i]) / reach[i], 0.0), 1.0)
+        w[i] = min(max((eta * equity[i] - rest[i]) / reach[i], 0.0), 1.0)
+    missing = 0.0
+    for step in range(CORRECTIONS + 1):
+        missing, slope = asked if asked <= kept else -kept, 0.0
+        for i in range(rest.size):
+            missing += -reach[i] * u[i] if asked <= kept else reach[i] * w[i]
+            slope += equity[i] if u[i] > 0.0 and w[i] > 0.0 else 0.0
+        if step == CORRECTIONS or slope == 0.0:
+            break
+        for i in range(rest.size):
+            if u[i] > 0.0 and w[i] > 0.0:
+                more = missing / slope * equity[i] / reach[i]
+                if u[i] < 0.5:
+                    u[i] = max(u[i] + more, 0.0)
+                    w[i] = 1.0 - u[i]
+                else:
+                    w[i] = max(w[i] - more, 0.0)
+                    u[i] = 1.0 - w[i]
+    return abs(missing) / asked
 
 
 @njit(cache=True, error_model="numpy")
