@@ -36,9 +36,15 @@ class Metrics:
 
 
 def metrics(problem, solution, *, risk=None, deficits=None, hit_before=None):
-    """Metrics of one Solution, in lots where it has them, else relaxed; arguments as of `Tally.metrics`."""
+    """Metrics of one Solution, in lots where it has them, else relaxed; arguments as of `Tally.metrics`.
+
+    Raises ValueError for an INVALID one, which took nothing.
+    """
+    lots = solution.relaxed_lots if solution.reduction_lots is None else solution.reduction_lots
+    if lots is None:
+        raise ValueError(f"an INVALID solution has no metrics: {solution.reason}")
     tally = Tally(problem)
-    tally.add(problem, solution.relaxed_lots if solution.reduction_lots is None else solution.reduction_lots)
+    tally.add(problem, lots)
     return tally.metrics(risk=risk, deficits=deficits, hit_before=hit_before)
 
 

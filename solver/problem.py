@@ -1,14 +1,16 @@
 """One allocation problem: who holds what, what must be taken. Checked once, at the door; nothing is checked later.
 
-Rules: arrays are kept without a copy where they already have the right type, and nobody writes to them.
+Rules: arrays are kept without a copy where they already have the right type and may be written to, and nobody writes to
+them, the caller neither, as long as the problem is in use. What passes has squares and products far from overflow.
 """
 
 import numpy as np
 from numba import njit
 
 LOTS_MAX = 2**53  # whole lots stay exact as doubles
-NUMBER_MAX = 1e100  # products and sums of two stay far from overflow
 SUM_LOTS_MAX = 2**62
+NUMBER_MAX = 1e30  # of amounts and prices: the risk of an account goes by squares of lots times price times loading
+NUMBER_MIN = 1e-30  # of equities and of the price of a lot, where they are not 0: leverages are finite
 
 
 @njit("Tuple((i8, i8, f8))(i8[::1], i8[::1], i8[::1], i8, i8)", cache=True)
@@ -37,31 +39,38 @@ def check_entries(account, asset, quantity, account_count, asset_count):
     return (-1 if single else 0), -1, total
 
 
+def plain(name, values, kinds="iuf"):
+    """Return `values` as an array of numbers of numpy's `kinds`, or raise ValueError with a sentence."""
+    try:
+        array = np.asanyarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be one plain array, not a nested one") from None
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be a masked array")
+    if array.size and array.dtype.kind not in kinds:
+        raise ValueError(f"{name} must be numbers of 64 bits, was of type {array.dtype}")
+    return array
+
+
 def integers(name, values):
-    """Return `values` as a contiguous int64 array or raise ValueError with a sentence."""
-    array = np.asarray(values)
+    """Return `values` as an int64 array, contiguous and writable, or raise ValueError with a sentence."""
+    array = plain(name, values)
     if array.size == 0:
         return np.zeros(array.shape, dtype=np.int64)
-    if array.dtype.kind in "iu":
-        if array.dtype == np.uint64 and (array > np.uint64(2**63 - 1)).any():
-            raise ValueError(f"{name} must fit in 64 bits")
-    elif array.dtype.kind == "f":
+    if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.rint(array)).any() or (np.abs(array) > LOTS_MAX).any():
-            raise ValueError(f"{name} must be whole numbers")
-    else:
-        raise ValueError(f"{name} must be whole numbers, was of type {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.int64)
+            raise ValueError(f"{name} must be whole numbers, in floats within 2**53")
+    elif array.dtype == np.uint64 and (array > np.uint64(2**63 - 1)).any():
+        raise ValueError(f"{name} must fit in 64 bits")
+    return np.require(array, np.int64, "CWA")  # kernels know no read-only arrays
 
 
-def numbers(name, values):
-    """Return `values` as a contiguous float64 array of finite numbers or raise ValueError with a sentence."""
-    try:
-        array = np.ascontiguousarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers") from None
+def numbers(name, values, most=NUMBER_MAX):
+    """Return `values` as a float64 array, contiguous and writable, or raise ValueError with a sentence."""
+    array = np.require(plain(name, values), np.float64, "CWA")
     # NaN fails this comparison as well.
-    if array.size and not (array.max() <= NUMBER_MAX and array.min() >= -NUMBER_MAX):
-        raise ValueError(f"{name} must be finite numbers below 1e100")
+    if array.size and not (array.max() <= most and array.min() >= -most):
+        raise ValueError(f"{name} must be finite numbers within {most:g}")
     return array
 
 
@@ -91,6 +100,10 @@ class Problem:
         self.equity = numbers("equity", equity)
         accounts = (self.equity.size,)
         shaped("equity", self.equity, accounts, "account")
+        small = np.flatnonzero(np.abs(self.equity) < NUMBER_MIN)
+        if self.equity[small].any():
+            account = small[self.equity[small] != 0][0]
+            raise ValueError(f"equity must be 0 or at least 1e-30, was {self.equity[account]} of account {account}")
         self.mark_price = numbers("mark_price", mark_price)
         assets = (self.mark_price.size,)
         shaped("mark_price", self.mark_price, assets, "asset")
@@ -98,6 +111,11 @@ class Problem:
         if (self.mark_price < 0).any():
             raise ValueError("mark_price must not be negative")
         self.lot_price = self.mark_price * self.lot_size
+        wrong = (self.mark_price > 0) & ~((self.lot_price >= NUMBER_MIN) & (self.lot_price <= NUMBER_MAX))
+        if wrong.any():
+            raise ValueError(
+                f"mark_price times lot_size must be 0 or within 1e-30..1e30, was not of asset {wrong.argmax()}"
+            )
         self._check_entries()
         self._demands(demand_asset, demand_side, demand_lots, demand_price)
         self._optional(entries, accounts, available_lots, eligible, entry_price, balance, maintenance_margin, tie_rank)
@@ -164,10 +182,10 @@ class Problem:
             if wrong.any():
                 raise ValueError(f"available_lots must be in 0..|quantity_lots|, was not at entry {wrong.argmax()}")
         if eligible is not None:
-            flags = np.asarray(eligible)
+            flags = plain("eligible", eligible, "biuf")
             if flags.dtype != np.bool_ and not np.isin(flags, (0, 1)).all():
                 raise ValueError("eligible must be true or false")
-            self.eligible = shaped("eligible", np.ascontiguousarray(flags, dtype=np.bool_), entries, "entry")
+            self.eligible = shaped("eligible", np.require(flags, np.bool_, "CWA"), entries, "entry")
         if entry_price is not None:
             self.entry_price = shaped("entry_price", numbers("entry_price", entry_price), entries, "entry")
         if balance is not None:

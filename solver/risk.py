@@ -5,8 +5,9 @@
 
 import math
 
-import numpy as np
+from solver.problem import numbers
 
+LOADING_MAX = 1e6  # a million times the price, and its square as a variance: squares of exposures stay numbers
 SHARED = 0.7  # of an asset's variance, in the default model's one factor
 WEIGHTS_TOLERANCE = 1e-9
 
@@ -15,13 +16,11 @@ class RiskModel:
     """Elliptical returns: scale matrix loadings @ loadings.T + diag(idiosyncratic), tail degrees of freedom."""
 
     def __init__(self, loadings, idiosyncratic, tail=4.0):
-        self.loadings = np.ascontiguousarray(loadings, dtype=np.float64)
-        self.idiosyncratic = np.ascontiguousarray(idiosyncratic, dtype=np.float64)
-        self.tail = float(tail)
+        self.loadings = numbers("loadings", loadings, LOADING_MAX)
+        self.idiosyncratic = numbers("idiosyncratic", idiosyncratic, LOADING_MAX**2)
+        self.tail = _number("tail", tail)
         if self.loadings.ndim != 2 or self.idiosyncratic.shape != (self.loadings.shape[0],):
             raise ValueError("loadings must be (assets, factors) and idiosyncratic (assets,)")
-        if not (np.isfinite(self.loadings).all() and np.isfinite(self.idiosyncratic).all()):
-            raise ValueError("loadings and idiosyncratic must be finite")
         if (self.idiosyncratic < 0).any():
             raise ValueError("idiosyncratic are variances and must not be negative")
         if math.isnan(self.tail) or self.tail <= 1:
@@ -35,18 +34,23 @@ class Scenarios:
     """
 
     def __init__(self, returns, weights, kernel_variance):
-        self.returns = np.ascontiguousarray(returns, dtype=np.float64)
-        self.weights = np.ascontiguousarray(weights, dtype=np.float64)
-        self.kernel_variance = np.ascontiguousarray(kernel_variance, dtype=np.float64)
+        self.returns = numbers("returns", returns, LOADING_MAX)
+        self.weights = numbers("weights", weights)
+        self.kernel_variance = numbers("kernel_variance", kernel_variance, LOADING_MAX**2)
         shape = self.returns.shape
         if len(shape) != 2 or self.weights.shape != shape[:1] or self.kernel_variance.shape != shape[1:]:
             raise ValueError("returns must be (scenarios, assets), weights (scenarios,), kernel_variance (assets,)")
-        if not all(np.isfinite(a).all() for a in (self.returns, self.weights, self.kernel_variance)):
-            raise ValueError("scenarios must be finite")
         if (self.weights < 0).any() or (self.kernel_variance < 0).any():
             raise ValueError("weights and kernel_variance must not be negative")
         if not abs(self.weights.sum() - 1) <= WEIGHTS_TOLERANCE:
             raise ValueError(f"weights are probabilities and must sum to 1, were {self.weights.sum()}")
+
+
+def _number(name, value):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, was {value!r}") from None
 
 
 def default_risk_model(maintenance_margin_fraction):
@@ -55,8 +59,8 @@ def default_risk_model(maintenance_margin_fraction):
     Scale c = half the fraction; 0.7 of the variance c^2 in one factor all assets share (in a crash they fall together),
     0.3 in each asset alone; Student's t with 4 degrees of freedom. Raises ValueError for negative or non-finite ones.
     """
-    fraction = np.asarray(maintenance_margin_fraction, dtype=np.float64)
-    if fraction.ndim != 1 or not np.isfinite(fraction).all() or (fraction < 0).any():
+    fraction = numbers("maintenance margin fractions", maintenance_margin_fraction, LOADING_MAX)
+    if fraction.ndim != 1 or (fraction < 0).any():
         raise ValueError("maintenance margin fractions must be one finite number per asset, none negative")
     scale = 0.5 * fraction
     return RiskModel(math.sqrt(SHARED) * scale[:, None], (1.0 - SHARED) * scale * scale, tail=4.0)

@@ -62,8 +62,7 @@ def fit(marks: Marks, wanted: Wanted) -> Fit:
     left_out = {symbol: reason for symbol, column in found.items() if (reason := _unfit(column))}
     symbols = [symbol for symbol in found if symbol not in left_out]
     if not symbols:
-        reasons = "; ".join(f"{symbol}: {reason}" for symbol, reason in list(left_out.items())[:5])
-        raise FitError(f"no symbol has what a fit needs: {reasons}")
+        raise FitError(f"no symbol has what a fit needs: {_grouped(left_out)}")
     if len(symbols) > limits.RISK_SYMBOLS_MAX:
         raise FitError(f"a model must name at most {limits.RISK_SYMBOLS_MAX} symbols, would be {len(symbols)}")
     known = [found[symbol][~np.isnan(found[symbol])] for symbol in symbols]
@@ -123,13 +122,26 @@ def _unfit(returns: Floats) -> str:
     """Why nothing can be said of a symbol; empty where something can."""
     known = returns[~np.isnan(returns)]
     if len(known) < RETURNS_MIN:
-        return f"{len(known)} returns, {RETURNS_MIN} are needed; a longer step has more where marks are rare"
+        advice = "shorter step has more" if len(returns) < RETURNS_MIN else "longer step has more where marks are rare"
+        return f"{len(known)} returns in {len(returns)} steps, {RETURNS_MIN} are needed; a {advice}"
     moved = int(np.count_nonzero(known))
     if moved * 2 < len(known):
         return f"its mark stood still in {len(known) - moved} of {len(known)} steps"
     if np.median(np.abs(known)) < limits.RISK_SCALE_MIN or np.abs(known).max() > limits.RISK_SCALE_MAX:
         return "its returns are no risk that a model can say"
     return ""
+
+
+def _grouped(left_out: dict[str, str]) -> str:
+    """Every reason once, with the first of its symbols."""
+    symbols: dict[str, list[str]] = {}
+    for symbol, reason in left_out.items():
+        symbols.setdefault(reason, []).append(symbol)
+    said = []
+    for reason, names in symbols.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        said.append(f"{', '.join(names[:3])}{more}: {reason}")
+    return ". ".join(said[:5])
 
 
 def shrunk_correlation(returns: Floats) -> tuple[Floats, float]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from solver.verify.risk import KKT_MAX
+from solver.verify.risk import KKT_MAX, NOTHING
 
 
 def worth(leverage):
@@ -32,6 +32,7 @@ def certify(view, asked, solution, model, report):
     report.check((np.isinf(solution.level) == silent).all(), "a level must be finite where solvent accounts gave")
     level = worth(np.where(np.isfinite(solution.level), solution.level, 0.0))
     slack = 2 * KKT_MAX * np.maximum(asked.demands.reduce(np.maximum, worth(np.abs(before)), 0.0), np.abs(level))
+    slack = np.maximum(slack, KKT_MAX * NOTHING / np.maximum(np.abs(beta[p.demand_asset]), NOTHING))
     at_least, at_most = worth(side * after - noise), worth(side * after + noise)
     left, gave = (asked.relaxed < asked.free) & ~silent[asked.k], asked.relaxed > 0
     above, below = left & (at_least > (level + slack)[asked.k]), gave & (at_most < (level - slack)[asked.k])

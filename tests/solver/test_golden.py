@@ -89,6 +89,21 @@ def test_dydx_rounding(row):
     assert settlement.rounded_up(closing(book, close, MARK, MMF)[0] * MICRO) == expected
 
 
+@pytest.mark.parametrize("row", next(c for c in DYDX["cases"] if c["id"] == "DY5")["matrix"])
+def test_dydx_who_can_be_taken_from(row):
+    """DY5: a long of one bitcoin meets a liquidated short at its bankruptcy price where both can pay for it.
+
+    One difference: at the mark we take from insolvent accounts too, and from them first, since that costs them nothing.
+    """
+    short_cash, long_cash, filled = row
+    mark = float(MARK["BTC"])
+    problem = isolated([1], [long_cash + mark], 1, mark, demand_price=[short_cash])
+    solution = solve(problem, policy="waterfill")
+    assert verify(problem, solution).failures == []
+    insolvent_at_the_mark = long_cash + mark < 0 and short_cash == mark
+    assert solution.reduction_lots.tolist() == [int(filled or insolvent_at_the_mark)]
+
+
 @pytest.mark.parametrize("case", VENUES["extended"]["cases"], ids=lambda case: case["id"])
 def test_extended_prices(case):
     """The same price function on Extended's cases."""

@@ -211,10 +211,10 @@ def test_symbols_of_which_too_little_is_known_are_left_out_with_the_reason():
     found = fit(marks, Wanted())
     assert found.model.symbols == alone.symbols
     assert found.left_out == {
-        "NONE": "0 returns, 100 are needed; a longer step has more where marks are rare",
-        "RARE": "0 returns, 100 are needed; a longer step has more where marks are rare",
+        "NONE": "0 returns in 999 steps, 100 are needed; a longer step has more where marks are rare",
+        "RARE": "0 returns in 999 steps, 100 are needed; a longer step has more where marks are rare",
         "STILL": "its mark stood still in 999 of 999 steps",
-        "YOUNG": "49 returns, 100 are needed; a longer step has more where marks are rare",
+        "YOUNG": "49 returns in 999 steps, 100 are needed; a longer step has more where marks are rare",
     }
 
 
@@ -223,14 +223,15 @@ def test_symbols_of_which_too_little_is_known_are_left_out_with_the_reason():
     [
         ({}, "there are no mark prices"),
         ({"A": ([], [])}, "there are no mark prices"),
-        ({"A": ([1000], [5.0])}, "A: 0 returns"),
+        ({"A": ([1000], [5.0])}, "A: 0 returns in 0 steps, 100 are needed; a shorter step has more"),
+        ({name: ([1000], [5.0]) for name in "ABCDE"}, "needs: A, B, C and 2 more: 0 returns"),
         ({"A": ([0, 10**15], [5.0, 5.0])}, "too fine"),
         ({"A": ([STEP_MS * n for n in range(300)], [5.0] * 300)}, "stood still in 299 of 299"),
         ({"A": ([STEP_MS * n for n in range(300)], [1e-300, 1e300] * 150)}, "no risk that a model can say"),
     ],
 )
 def test_nothing_to_fit_is_one_sentence(marks, sentence):
-    """No symbol, no marks, one mark, a grid without end, no movement, no price of this world."""
+    """No symbol, no marks, one mark, of five symbols too, a grid without end, no movement, no price of this world."""
     with pytest.raises(FitError, match=sentence):
         fit(marks, Wanted())
 

@@ -202,7 +202,7 @@ def _show_words(words: "RiskWords") -> None:
         f"Model {words.id}, digest {words.digest}: {len(words.symbols)} symbols, {words.factors} factors, tail "
         f"{words.tail or 'gaussian'}, horizon {words.horizon_seconds:,} s"
     )
-    typer.echo("Volatility over the horizon and a year, and the part of the variance that is common:")
+    typer.echo("Scale and volatility over the horizon, volatility over a year, and the common part of the variance:")
     terminal.show_table(
         ["symbol", "scale", "volatility", "a year", "common"],
         [
