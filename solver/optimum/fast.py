@@ -7,6 +7,7 @@ not converge goes to the core.
 import numpy as np
 
 from solver.loss.elementary import power as to_power
+from solver.optimum import one_factor
 from solver.optimum.candidates import Gatherer
 from solver.optimum.core import Optimum, solve_core
 from solver.optimum.dual import ascend, root_power
@@ -41,6 +42,10 @@ def optimise(gatherer, rank, model):
     if not gatherer.demands.index.size:
         none = np.zeros(0)
         return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.nobody()
+    if one_factor.fits(gatherer.demands, model):
+        candidates, _ = gatherer.take()
+        if (optimum := one_factor.in_closed_form(candidates, gatherer.demands, model)) is not None:
+            return optimum, candidates
     if gatherer.holders.first.size <= FEW or model.weight.size:
         candidates, _ = gatherer.take()
         return solve_core(candidates, gatherer.demands, model), candidates
