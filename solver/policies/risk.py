@@ -90,6 +90,6 @@ def minimise(problem, items, asked, relaxed, reduction, available, risk, solutio
     solution.shadow_price = price + 0.0  # no minus nothing
     if solution.policy == "factor" and not problem.haircut.any():
         level = levels(rows, relaxed, available)
-        solution.level = np.where(z > 0, level, np.inf)
+        solution.level = np.where(z > 0, level + 0.0, np.inf)
     solution.objective = cache(lambda: tuple(added_up(column) for column in losses(rows, relaxed)))
     return z

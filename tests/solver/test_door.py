@@ -45,6 +45,7 @@ def stands(problem, risk, policy, lots):
         value = getattr(solution, field.name)
         if isinstance(value, np.ndarray | float):
             assert not np.isnan(value).any(), field.name
+            assert not np.signbit(np.asarray(value)[np.asarray(value) == 0]).any(), f"minus nothing: {field.name}"
     for k, (asset, side) in enumerate(zip(problem.demand_asset, problem.demand_side, strict=True) if lots else ()):
         rows = (problem.asset == asset) & (np.sign(problem.quantity_lots) == side)
         taken = sum(solution.reduction_lots[rows].tolist())
