@@ -43,7 +43,7 @@ $(VENV)/.dev: requirements-dev.txt pyproject.toml
 	$(call install,requirements-dev.txt)
 	@touch $(VENV)/.runtime
 
-# What the benchmarks compare with asks for an older client of Kafka than the worker.
+# What the benchmarks compare with: solvers, and a library that asks for an older client of Kafka than the worker.
 $(RIVAL)/.done: VENV = $(RIVAL)
 $(RIVAL)/.done: requirements-bench.txt
 	@echo "Setting up $(VENV) from $<"
@@ -79,7 +79,8 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_risk
 	@$(BIN)/python -m tests.bench_book
 	@$(BIN)/python -m tests.bench_engine
-	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "quixstreams cannot be installed here"
+	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "cvxpy and quixstreams cannot be installed here"
+	@test ! -e $(RIVAL)/.done || $(RIVAL)/bin/python -m tests.bench_rivals
 	@$(BIN)/python -m tests.kafka.bench --quixstreams $(RIVAL)/bin/python
 
 lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)

@@ -31,12 +31,16 @@ class Items:
 
 @njit(cache=True, error_model="numpy")
 def gross_of(first, last, asset, quantity, lot_price, demand):
-    """Gross notional of the rows first..last that belong to no demand (-1), independent of their order."""
+    """Gross notional of the rows first..last that belong to no demand (-1), independent of their order.
+
+    With an empty `demand` of all rows.
+    """
     largest = 0.0
     count = 0
     value = 0.0
     for row in range(first, last):
-        term = abs(quantity[row]) * lot_price[asset[row]] if demand[row] < 0 else 0.0
+        counts = demand.size == 0 or demand[row] < 0
+        term = abs(quantity[row]) * lot_price[asset[row]] if counts else 0.0
         if term > 0.0:
             largest = max(largest, term)
             value += term
@@ -46,7 +50,7 @@ def gross_of(first, last, asset, quantity, lot_price, demand):
     scale = grid_scale(largest, count)
     total = 0
     for row in range(first, last):
-        if demand[row] < 0:
+        if demand.size == 0 or demand[row] < 0:
             total += on_grid(abs(quantity[row]) * lot_price[asset[row]], scale)
     return total / scale
 
@@ -79,7 +83,7 @@ def _collect(account, asset, quantity, equity, lot_price, haircut, demand):
     `demand` is set to -1 where the account cannot pay the haircut.
     """
     size = account.size
-    nothing = np.full(size, -1, np.int64)
+    nothing = np.empty(0, np.int64)
     rows = np.empty(size, np.int64)
     kind = np.empty(size, np.int8)
     others = np.empty(size, np.float64)

@@ -9,7 +9,8 @@ from numba import njit
 
 from solver.lots_envelope import doubted, envelope, kept_at
 
-ENUMERATED_MAX = 4096
+# Lots in question that are looked at one by one. Of few items many are better halved: with scenarios a level is a sum.
+ENUMERATED_MAX, ENUMERATED_PER_ITEM = 4096, 32
 CERTAIN = 1e-6  # of the relaxed level: far above what its certificate allows a relaxed reduction to be off by
 NOISE = 1e-12  # of the largest marginal that there can be: far above the rounding of any
 
@@ -82,7 +83,7 @@ def one_demand(one, relaxed, level, z, x):
                 x[open_items[c]] += part
                 left -= part
             break
-        if between <= ENUMERATED_MAX:
+        if between <= min(ENUMERATED_MAX, ENUMERATED_PER_ITEM * found):
             enumerated(one, x, spans, open_items, found, between, left)
             break
         # Where marginals lie evenly a guess in proportion is close; halving the floats between them never takes long.

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from solver.askable import askable
 from solver.insolvent import take_insolvent
 from solver.items import collect
-from solver.policies import isolated, queues, shares
+from solver.optimum.threads import Threads
+from solver.policies import isolated, one_asset, queues, shares
 from solver.policies.risk import minimise, unfit
 from solver.policies.waterfill import waterfill
 from solver.solution import NOT_CONVERGED, RESIDUAL, Solution, invalid
@@ -42,29 +44,51 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
         return invalid(policy, options, reason)
     solution = Solution(status=NOT_CONVERGED, policy=policy, options=options)
     fast = policy == "waterfill" and isolated.fits(problem)
-    if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution):
+    if fast and isolated.waterfill_isolated(problem, bool(protect_principal), lots, solution) is not None:
         return solution
-    items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill" or policy in PRICED)
-    rows, taken, from_insolvent = take_insolvent(problem, *broke)
+    fast = policy in PRICED and one_asset.fits(problem, risk)
+    if fast and one_asset.minimise_alone(problem, risk, bool(protect_principal), lots, solution):
+        return solution
     size = problem.account.size
     relaxed = np.zeros(size)
     reduction = np.zeros(size, dtype=np.int64) if lots else None
-    relaxed[rows] += taken
-    if lots:
-        reduction[rows] += taken
-    available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
-    asked = problem.demand_lots - from_insolvent
-    if policy == "waterfill":
-        filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
-    elif policy in PRICED:
-        filled = minimise(problem, items, asked, relaxed, reduction, available, risk, solution)
-    elif policy in shares.NAMES:
-        filled = shares.share(problem, policy, items, asked, relaxed, reduction, solution)
-    else:
-        filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
+    allocate = _priced if policy in PRICED else _by_items
+    from_insolvent, asked, filled = allocate(problem, policy, protect_principal, risk, relaxed, reduction, solution)
     solution.relaxed_lots, solution.reduction_lots = relaxed, reduction
     solution.insolvent_lots = from_insolvent
     solution.residual_lots = asked - filled
     if solution.residual_lots.any() and solution.status != NOT_CONVERGED:
         solution.status = RESIDUAL
     return solution
+
+
+def _after_insolvent(problem, broke, relaxed, reduction):
+    """Take from insolvent accounts first; return (lots taken of every demand, lots still asked)."""
+    rows, taken, from_insolvent = take_insolvent(problem, *broke)
+    relaxed[rows] += taken
+    if reduction is not None:
+        reduction[rows] += taken
+    return from_insolvent, problem.demand_lots - from_insolvent
+
+
+def _priced(problem, _, protect_principal, risk, relaxed, reduction, solution):
+    """Fill relaxed and reduction by a policy that minimises an expected loss; lots (insolvent, asked, filled)."""
+    with Threads(problem.account.size) as threads:
+        demand, broke = askable(problem, bool(protect_principal), threads)
+        from_insolvent, asked = _after_insolvent(problem, broke, relaxed, reduction)
+        filled = minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads)
+    return from_insolvent, asked, filled
+
+
+def _by_items(problem, policy, protect_principal, _, relaxed, reduction, solution):
+    """Fill relaxed and reduction by any other policy; lots (insolvent, asked, filled)."""
+    items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
+    from_insolvent, asked = _after_insolvent(problem, broke, relaxed, reduction)
+    available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
+    if policy == "waterfill":
+        filled = waterfill(problem, items, asked, relaxed, reduction, available, solution)
+    elif policy in shares.NAMES:
+        filled = shares.share(problem, policy, items, asked, relaxed, reduction, solution)
+    else:
+        filled = queues.queue(problem, policy[6:], items, asked, relaxed, reduction, available, solution)
+    return from_insolvent, asked, filled

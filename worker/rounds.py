@@ -226,7 +226,7 @@ def _round(
         kkt_residual=solution.kkt_residual,
         objective_before=solution.objective_before,
         objective_after=solution.objective_after,
-        failures=[str(failure) for failure in report.failures[:20]] or [solution.reason] * bool(solution.reason),
+        failures=[solution.reason] * bool(solution.reason) + [str(failure) for failure in report.failures[:20]],
     )
     if certificate.failures:
         raise NotCertifiedError(certificate)

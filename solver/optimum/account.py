@@ -11,6 +11,7 @@ Rule 1: what remains is added up from what is kept, E from what the haircuts lea
 Rule 2: kernels take one account at a time; only what is called once per pair of items is inlined.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -82,36 +83,49 @@ def exposure(i, candidates, demands, elliptical, u, w, factor, c):
 
 
 @njit(cache=True, error_model="numpy")
-def _rounding(i, candidates, demands, u, w, equity, curves, factor, gross, c, bound):
+def _rounding(i, candidates, demands, tail, w, variance, equity, shape, factor, gross, c, bound):
     """Fill bound float[I]: a few ulp of the sizes of all terms that make up each marginal of account i.
 
-    factor and c as `exposure` left them; gross float[F] is scratch; curves the tuple (loss, rr, survival, kc, kx, kd).
+    factor and c as `exposure` left them; gross float[F] is scratch; shape the tuple (loss, rr, survival, kc, kx, kd).
+    Where the variance is itself rounding, a marginal is anything that its H sqrt(Sigma_jj) allows.
     """
-    _, rr, survival, kc, kx, kd = curves
+    _, rr, survival, kc, kx, kd = shape
     first, last = candidates.start[i], candidates.start[i + 1]
     for f in range(gross.size):
         gross[f] = abs(candidates.factor[i, f])
     of_equity, of_variance = abs(equity), candidates.variance[i]
     for p in range(first, last):
-        k = candidates.demand[p]
+        k, other = candidates.demand[p], candidates.mirror[p]
         size = abs(candidates.kept[p]) + candidates.available[p] * w[p]
-        of_equity += abs(demands.haircut[k]) * candidates.available[p] * u[p]
-        of_variance += demands.idiosyncratic[k] * size * size
+        of_equity += abs(demands.haircut[k]) * candidates.available[p] * (1.0 - w[p])
         for f in range(gross.size):
             gross[f] += size * abs(demands.loading[k, f])
+        if other < p:  # the two legs of an asset are one net position
+            if other >= 0:
+                size += abs(candidates.kept[other]) + candidates.available[other] * w[other]
+            of_variance += demands.idiosyncratic[k] * size * (abs(remaining(p, candidates, w)) + 4 * ULP * size)
     for f in range(gross.size):
-        of_variance += abs(factor[f]) * gross[f]
+        of_variance += gross[f] * (abs(factor[f]) + 4 * ULP * gross[f])
+    vague = variance < 16 * ULP * of_variance
+    height, most = 0.0, 0.0
+    if vague:
+        blurred = variance + 4 * ULP * of_variance
+        _, height, most, _, _, _ = curves(blurred, equity, tail)
+        height *= 2.0 * math.sqrt(blurred)
     for p in range(first, last):
         k, other = candidates.demand[p], candidates.mirror[p]
-        d = abs(demands.haircut[k])
+        d, unit = abs(demands.haircut[k]), demands.idiosyncratic[k]
         size = abs(candidates.kept[p]) + candidates.available[p] * w[p]
         if other >= 0:
             size += abs(candidates.kept[other]) + candidates.available[other] * w[other]
         size *= demands.idiosyncratic[k]
         for f in range(gross.size):
             size += abs(demands.loading[k, f]) * gross[f]
+            unit += demands.loading[k, f] * demands.loading[k, f]
         of_state = abs(kc * c[p - first]) * of_variance + (abs(kx * c[p - first]) + kd * d) * of_equity
         bound[p] = 8 * ULP * (rr * size + survival * d) + 2 * ULP * of_state
+        if vague:
+            bound[p] = min(bound[p], height * math.sqrt(unit) + most * d)
 
 
 @njit(cache=True, error_model="numpy")
@@ -122,12 +136,14 @@ def evaluate(i, candidates, demands, model, u, w, scratch, c, H, m, bound):
     """
     variance, equity = exposure(i, candidates, demands, model.weight.size == 0, u, w, scratch[0], c)
     if model.weight.size > 0:
-        return evaluate_mixture(i, candidates, demands, model, variance, equity, scratch[0], c, H, m, bound)
+        return evaluate_mixture(
+            i, candidates, demands, model, w, variance, equity, scratch[0], scratch[1], c, H, m, bound
+        )
     shape = curves(variance, equity, model.tail)
     first = candidates.start[i]
     for p in range(first, candidates.start[i + 1]):
         m[p] = shape[1] * c[p - first] - shape[2] * demands.haircut[candidates.demand[p]]
-    _rounding(i, candidates, demands, u, w, equity, shape, scratch[0], scratch[1], c, bound)
+    _rounding(i, candidates, demands, model.tail, w, variance, equity, shape, scratch[0], scratch[1], c, bound)
     return variance, shape
 
 

@@ -80,6 +80,11 @@ class Gatherer:
         share[self.demands.index] = 1.0 / self.total_lots[self.demands.index]
         return share
 
+    def nobody(self):
+        """Candidates without an account."""
+        none = np.zeros(0, np.int64)
+        return self.take(self.holders._replace(first=none, last=none))[0]
+
     def take(self, found=None, weight=None, level=None, tail=None):
         """Return (Candidates among the holders `found` (None: all), what others might give float[K]).
 

@@ -10,14 +10,20 @@ import numpy as np
 
 from solver.optimum.account import least_equity
 from solver.optimum.barrier import Point, approach, scratch, start
-from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, polish
-from solver.optimum.system import level_floor, system
+from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, guess, polish
+from solver.optimum.system import evaluate_all, level_floor, system
 
-FIRST_POLISH = 1e-7  # gap at which the bounds can be told from the rest; then after each further factor of 100
+# Gap at which the bounds can be told from the rest; then after each further factor of 100. Where the inside point was
+# led astray, bounds near the start may be the right ones.
+FIRST_POLISH, EARLY_POLISH = 1e-7, 1e-4
 LAST_POLISH, ENOUGH = 1e-40, 1e-15  # the last gap; the one from which a tenth of what is allowed is good enough
 # What counts as solved in the end, where the loss is too flat for more.
 KKT_MAX, CLEARING_MAX = 1e-8, 1e-9
-BLUNT = 0.0, 1.0, 5.0  # attempts: without equity lent, with, with more
+# Attempts: without equity lent, with, with more; and then with a level counted as no less than a part of the largest
+# marginal before anything is taken: where levels vanish beside it, and all that is left has no risk, nothing else tells
+# what is small.
+ATTEMPTS = (0.0, False), (1.0, False), (5.0, False), (1.0, True), (5.0, True), (0.0, True)
+PART = 0.1
 
 
 class Optimum(NamedTuple):
@@ -36,8 +42,8 @@ def solve_core(candidates, demands, model):
     """Return the Optimum of Candidates and Demands under a Model."""
     candidates = least_equity(candidates, demands)
     best = None
-    for blunt in BLUNT:
-        best = _attempt(candidates, demands, model, blunt * blunting(candidates, demands, model), best)
+    for blunt, coarse in ATTEMPTS:
+        best = _attempt(candidates, demands, model, blunt * blunting(candidates, demands, model), coarse, best)
         if _distance(best) <= 1.0:
             break
     return best._replace(converged=_distance(best) <= 1.0)
@@ -65,18 +71,30 @@ def _distance(found):
     return max(found.kkt / KKT_MAX, found.clearing / CLEARING_MAX)
 
 
-def _attempt(candidates, demands, model, lent, best):
-    """The best of `best` and what interior point and polish find; lent float[A] as of `blunting`, or zeros."""
+def _attempt(candidates, demands, model, lent, coarse, best):
+    """The best of `best` and what interior point and polish find; lent float[A] as of `blunting`, or zeros.
+
+    coarse: a level counts as no less than PART of the largest marginal that its demand's items have at first.
+    """
     sys, work = system(candidates, demands), scratch(candidates.demand.size, demands.index.size)
+    if coarse:
+        none = np.zeros(candidates.demand.size)
+        evaluate_all(candidates, demands, model, none, none + 1.0, sys)
+        np.maximum.at(sys.least, candidates.demand, PART * sys.marginal)
     point = start(candidates, demands, model, sys)
     level_floor(candidates, demands, sys, work.floor)
     origin = Point(*(np.empty_like(column) for column in point))
     blunt = candidates._replace(equity=candidates.equity.copy(), variance=candidates.variance.copy())
-    steps, until = 0, FIRST_POLISH
+    steps, until = 0, FIRST_POLISH if best is None else EARLY_POLISH
     while True:
         steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates, lent, steps, until)
+        tried = set()
         for kind in (BOLD, CLEAR, CERTAIN):
-            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, kind, sys)
+            side = guess(candidates, demands, point, kind)
+            if side.tobytes() in tried:
+                continue
+            tried.add(side.tobytes())
+            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, side, sys)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found

@@ -24,6 +24,7 @@ from solver.optimum.threads import bounds
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
 CLEARING, VIOLATION = 2e-11, 1e-9
+ROUGH_CLEARING, ROUGH_VIOLATION = 2e-2, 1e-4  # of levels that are only a start: parts of `size`, of a marginal
 ULP, GRAIN = 4e-16, 5e-10
 FIRST_TOLERANCE, LAST_TOLERANCE = 1e-3, 1e-11  # of marginals: what is missing is known to first order
 POWER_MOST = 50.0
@@ -35,6 +36,8 @@ LEAST, DUST = 0.37, 0.01
 ROUGH, SMOOTH, STALE = 2e-2, 1e-4, 0.1
 OVERSHOT = 3  # steps for which it is remembered
 HALVINGS = 3
+# Of a demand near full closure: so many times more than is to be kept is kept at most where its level comes up from 0,
+LANDING, SLOPE_KNOWN = 3.0, 8.0  # unless it is above already: then so many times the level.
 
 
 class Search(NamedTuple):
@@ -107,17 +110,22 @@ def _remember(k, now, surplus, flat, response, search):
 
 
 @njit(cache=True, error_model="numpy")
-def _stepped(now, step, radius, least, power):
-    """The level after a Newton step, in the root of the level where that is above 0, within its radius."""
+def _stepped(now, step, radius, least, power, landing):
+    """The level after a Newton step, in the root of the level where that is above 0, within its radius.
+
+    At 0 whatever is closed opens at once, of which the slope below knows nothing: coming up, steps end at `landing`.
+    """
     if abs(step) < ROUGH * abs(now):
         return now + step
     reach = power * radius * max(abs(now), least)
     straight = now + min(max(step, -reach), reach)
     if now <= 0.0:
-        return straight
+        return min(straight, landing)
     t = step / (power * now)
     if now < least:
-        return straight if t <= -1.0 else min(now * to_power(1.0 + min(max(t, -0.95), 1e3), power), now + reach)
+        return straight if t <= -1.0 else min(
+            now * to_power(1.0 + min(max(t, -0.95), 1e3), power), now + reach, max(landing, SLOPE_KNOWN * now)
+        )  # fmt: skip
     return min(now * to_power(1.0 + min(max(t, -0.9 * radius), radius), power), now + reach)
 
 
@@ -131,17 +139,18 @@ def _between(a, b, power):
 
 
 @njit(cache=True, error_model="numpy")
-def _move(level, surplus, step, size, response, power, search):
+def _move(level, surplus, step, kept, size, response, power, search):
     """Move the levels, given surplus = sum x - z and the Newton step S^-1 surplus.
 
-    size: of a demand, the smaller of what is asked and what stays.
+    size: of a demand, the smaller of what is asked and what stays; kept: the share that stays.
     """
     low, high, radius, _, overshot, halved = search
     least = to_power(LEAST, power)
     for k in range(level.size):
         up, off, flat, now = surplus[k] > 0.0, abs(surplus[k]) / size[k], response.slope[k, k] <= 0.0, level[k]
         _remember(k, now, surplus[k], flat, response, search)
-        new = _stepped(now, step[k], radius[k], least * response.peak[k], power)
+        landing = to_power(min(LANDING * kept[k], 1.0), power) * response.peak[k]
+        new = _stepped(now, step[k], radius[k], least * response.peak[k], power, landing)
         if flat:
             edge = response.above[k] if up else response.below[k]
             inside = np.isfinite(edge)
@@ -173,10 +182,10 @@ def root_power(tail):
     return min(tail[NU] - 1.0, POWER_MOST)
 
 
-def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, outside=0.0):
+def ascend(candidates, demands, model, level, u, w, threads, outside=0.0, rough=False):
     """Return (converged, level, peak, largest violation, largest clearing error, steps); u, w float[I] are moved.
 
-    outside float[K]: of each total, what is not among the candidates and stays untouched.
+    outside float[K]: of each total, what is not among the candidates and stays untouched. rough: levels to start from.
     """
     K, limits, power = level.size, bounds(candidates.account.size), root_power(model.tail)
     level, peak, dust = level.copy(), np.abs(level), to_power(DUST, power)
@@ -184,13 +193,14 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
     U, diagonal, newton = np.empty((K, K)), np.empty(K), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
     size = np.minimum(demands.asked, rest)
+    stand, sizes = np.full(u.size, np.nan), np.zeros(candidates.account.size)
     tolerance, best, stall = FIRST_TOLERANCE, np.inf, 0
     for step in range(STEPS):
         sums = _sums(limits.size - 1, K)
         scale = np.maximum(np.abs(level), dust * peak + 1e-300)
         threads.run(
             respond, limits.size - 1, limits, candidates, demands.loading, demands.idiosyncratic, demands.haircut,
-            model.tail, level, scale, tolerance, u, w, sums,
+            model.tail, level, scale, tolerance, u, w, stand, sizes, sums,
         )  # fmt: skip
         response = _added(sums)
         peak = response.peak
@@ -199,8 +209,10 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
         violation = (response.worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
         # What the last bits of a level move cannot be asked for.
         grain = np.minimum(ULP * np.abs(level) * np.diag(response.slope), GRAIN * demands.asked)
-        if (np.abs(surplus) <= clearing * demands.asked + grain).all() and violation <= VIOLATION:
+        if (np.abs(surplus) <= CLEARING * demands.asked + grain).all() and violation <= VIOLATION:
             return True, level, peak, violation, error, step + 1
+        if rough and (np.abs(surplus) <= ROUGH_CLEARING * size).all() and violation <= ROUGH_VIOLATION:
+            return False, level, peak, violation, error, step + 1
         half = 0.5 * np.abs(surplus)
         surplus = surplus + np.clip(response.missing, -half, half)
         off = np.abs(surplus) / size
@@ -210,7 +222,7 @@ def ascend(candidates, demands, model, level, u, w, threads, clearing=CLEARING, 
         factor(response.slope, U, diagonal)
         if not solve(response.slope, U, diagonal, surplus, newton) or stall > STALL:
             break
-        _move(level, surplus, newton, size, response, power, search)
+        _move(level, surplus, newton, rest / demands.total, size, response, power, search)
         # Where next to nothing is asked, what one more step of an account would take may be more than all that is.
         hidden = ((np.abs(response.missing) > half) & (off > 0.1 * off.max())).any()
         tolerance = max(LAST_TOLERANCE, min(0.01 * tolerance if hidden else tolerance, 0.01 * off.max() * off.max()))

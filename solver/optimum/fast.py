@@ -18,7 +18,6 @@ FEW = 300  # holders: the core is faster
 FIRST_SAMPLE, LAST_SAMPLE, GROWTH = 40, 1500, 6  # accounts per demand; each sample is so many times the one before
 FEW_FIRST, FEW_LAST = 600, 5000  # accounts in samples of few demands
 SAMPLE_MOST = 0.15  # of all holders: a larger sample costs more than it saves
-SAMPLE_CLEARING = 2e-3
 # In the root of the level: who is not touched this far below it is left out; below this part of the largest marginal,
 # where nearly everybody is touched and levels move by more than a part of themselves, nobody is.
 MARGIN, SCREENED = 0.07, 0.2
@@ -33,21 +32,27 @@ def solve_fast(problem, demand, asked_lots, available, loading, idiosyncratic, m
     """
     with Threads(problem.account.size) as threads:
         gatherer = Gatherer(problem, demand, asked_lots, available, loading, idiosyncratic, threads)
-        if not gatherer.demands.index.size:
-            none = np.zeros(0)
-            return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.take(level=none)[0], gatherer.demands
-        if gatherer.holders.first.size <= FEW or model.weight.size:
-            candidates, _ = gatherer.take()
-            return solve_core(candidates, gatherer.demands, model), candidates, gatherer.demands
-        level, peak, steps = _from_samples(gatherer, problem.tie_rank, model, threads)
-        # A level found among too few is nearer to the true one than one from a sample.
-        for margin in (MARGIN, MARGIN, 1.0):
-            found = _on_candidates(gatherer, model, level, peak, margin, threads)
-            if found is not None:
-                optimum, candidates, level, peak, enough = found
-                steps += optimum.iterations
-                if enough:
-                    return optimum._replace(iterations=steps), candidates, gatherer.demands
+        return *optimise(gatherer, problem.tie_rank, model), gatherer.demands
+
+
+def optimise(gatherer, rank, model):
+    """Return (Optimum, Candidates) of a Gatherer; rank int64[N] of accounts, None: their numbers."""
+    threads = gatherer.threads
+    if not gatherer.demands.index.size:
+        none = np.zeros(0)
+        return Optimum(True, none, none, none, 0.0, 0.0, 0), gatherer.nobody()
+    if gatherer.holders.first.size <= FEW or model.weight.size:
+        candidates, _ = gatherer.take()
+        return solve_core(candidates, gatherer.demands, model), candidates
+    level, peak, steps = _from_samples(gatherer, rank, model, threads)
+    # A level found among too few is nearer to the true one than one from a sample.
+    for margin in (MARGIN, MARGIN, 1.0):
+        found = _on_candidates(gatherer, model, level, peak, margin, threads)
+        if found is not None:
+            optimum, candidates, level, peak, enough = found
+            steps += optimum.iterations
+            if enough:
+                return optimum._replace(iterations=steps), candidates
     raise AssertionError("without a margin nobody is left out")
 
 
@@ -68,7 +73,7 @@ def _from_samples(gatherer, rank, model, threads):
         if level is None:
             level = first_levels(candidates, demands, model.tail)
         u, w = np.zeros(candidates.demand.size), np.ones(candidates.demand.size)
-        _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, SAMPLE_CLEARING)
+        _, level, peak, _, _, more = ascend(candidates, demands, model, level, u, w, threads, rough=True)
         steps += more
         c *= GROWTH
     return level, peak, steps

@@ -4,17 +4,21 @@ The Hessian comes item by item from `solver.loss.scenarios`; the second leg of a
 is put in its place afterwards: without haircuts nothing happens to the account then, with haircuts digits are lost.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
+from solver.loss.model import curves
 from solver.loss.scenarios import evaluate
 
 ULP = 2.3e-16
+NARROW = 300.0  # what was added up, over sigma: above it the rounding of the sums is more than that of the marginals
 
 
 @njit(cache=True, error_model="numpy")
-def evaluate_mixture(i, candidates, demands, model, variance, equity, exposure, c, H, m, bound):
-    """As account.evaluate; H float[n, n] is filled, or has no elements."""
+def evaluate_mixture(i, candidates, demands, model, w, variance, equity, exposure, gross, c, H, m, bound):
+    """As account.evaluate; H float[n, n] is filled, or has no elements; gross float[S] is scratch."""
     first, last = candidates.start[i], candidates.start[i + 1]
     haircut = np.empty(last - first)
     for p in range(first, last):
@@ -25,7 +29,38 @@ def evaluate_mixture(i, candidates, demands, model, variance, equity, exposure, 
     )  # fmt: skip
     for p in range(first, last):
         bound[p] *= 32 * ULP
+    _add_rounding(i, candidates, demands, model, w, variance, equity, exposure, gross, c, rr, bound)
     return variance, (loss, rr, 0.0, 0.0, 0.0, 0.0)
+
+
+@njit(cache=True, error_model="numpy")
+def _add_rounding(i, candidates, demands, model, w, variance, equity, exposure, gross, c, rr, bound):
+    """Add to bound float[I] what rounded sums of positions do to the marginals, where these are much of sigma."""
+    first, last = candidates.start[i], candidates.start[i + 1]
+    most = of_variance = 0.0
+    for s in range(gross.size):
+        gross[s] = abs(candidates.factor[i, s])
+    for p in range(first, last):
+        k, other = candidates.demand[p], candidates.mirror[p]
+        size = abs(candidates.kept[p]) + candidates.available[p] * w[p]
+        for s in range(gross.size):
+            gross[s] += size * abs(demands.loading[k, s])
+        if other >= 0:
+            size += abs(candidates.kept[other]) + candidates.available[other] * w[other]
+        of_variance += size * abs(c[p - first])
+        bound[p] += 8 * ULP * rr * demands.idiosyncratic[k] * size
+    for s in range(gross.size):
+        most = max(most, gross[s])
+    if not variance > 0.0 or abs(equity) + most < NARROW * math.sqrt(variance):
+        return
+    for s in range(gross.size):
+        _, _, _, kc, kx, kd = curves(variance, equity + exposure[s], model.tail)
+        off, off_variance = model.weight[s] * (abs(equity) + gross[s]), model.weight[s] * of_variance
+        for p in range(first, last):
+            gives = abs(demands.haircut[candidates.demand[p]] + demands.loading[candidates.demand[p], s])
+            pull = abs(c[p - first])
+            bound[p] += 2 * ULP * (abs(kx) * pull + kd * gives) * off
+            bound[p] += 2 * ULP * (abs(kc) * pull + abs(kx) * gives) * off_variance
 
 
 @njit(cache=True, error_model="numpy")

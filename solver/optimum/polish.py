@@ -8,9 +8,11 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import answer, assemble, clearing, level_floor, violation
+from solver.optimum.system import SMALL_CHANGE, answer, assemble, clearing, evaluate_all, level_floor, violation
 
 STEPS_MAX = 14
+# A guess is given up after so many steps in a row that do not halve what is wrong: who fails stands still or circles.
+PATIENCE, HALVED = 3, 0.5
 TOLERANCE, CLEARING = 1e-9, 1e-12
 PROXIMAL = 1e-10  # of lambda / a, on the diagonal: where the loss is flat the items stay
 NONE, FREE, ALL = -1, 0, 1
@@ -18,8 +20,9 @@ BOLD, CLEAR, CERTAIN = 0, 1, 2  # guesses
 
 
 @njit(cache=True, error_model="numpy")
-def _guess(candidates, demands, point, kind, side):
-    """Fill side int8[I] with NONE (nothing taken), FREE or ALL."""
+def guess(candidates, demands, point, kind):
+    """Return side int8[I] of an inside Point: NONE (nothing taken), FREE or ALL."""
+    side = np.empty(point.u.size, np.int8)
     for p in range(point.u.size):
         k = candidates.demand[p]
         level = abs(point.level[k]) + 1e-300
@@ -32,6 +35,7 @@ def _guess(candidates, demands, point, kind, side):
             share = demands.asked[k] / demands.total[k]
             none, whole = u < 1e-12 * share and low > high, w < 1e-12 * (1.0 - share) and high > low
         side[p] = NONE if none else ALL if whole else FREE
+    return side
 
 
 @njit(cache=True, error_model="numpy")
@@ -111,6 +115,41 @@ def _keep(level, u, w, to_level, to_u, to_w):
         to_u[p], to_w[p] = u[p], w[p]
 
 
+@njit(cache=True, error_model="numpy")
+def _spread(candidates, short, u, w):
+    """Give what clearing lacks to whoever is inside the box, by room."""
+    room = np.zeros(short.size)
+    for p in range(u.size):
+        room[candidates.demand[p]] += candidates.available[p] * min(u[p], w[p])
+    for p in range(u.size):
+        k = candidates.demand[p]
+        if abs(short[k]) < room[k]:
+            d = short[k] / room[k] * min(u[p], w[p])
+            if u[p] < 0.5:
+                u[p] += d
+                w[p] = 1.0 - u[p]
+            else:
+                w[p] -= d
+                u[p] = 1.0 - w[p]
+
+
+@njit(cache=True, error_model="numpy")
+def _cleared(candidates, demands, model, level, u, w, sys):
+    """Clear (u, w) where all risk can go: the loss is flat there, S singular, and Newton's method does not see a lot.
+
+    Return (violation, clearing); the violation relative to the marginals before anything was taken, as it is defined.
+    """
+    short, floor = np.empty(level.size), np.empty(level.size)
+    evaluate_all(candidates, demands, model, np.zeros(u.size), np.ones(u.size), sys)
+    level_floor(candidates, demands, sys, floor)
+    for k in range(level.size):
+        floor[k] = max(floor[k] / SMALL_CHANGE, 1e-30)
+    clearing(candidates, demands, u, w, short)
+    _spread(candidates, short, u, w)
+    evaluate_all(candidates, demands, model, u, w, sys)
+    return violation(candidates, sys, level, floor, u, w, 0.0), clearing(candidates, demands, u, w, short)
+
+
 @njit(cache=True, error_model="numpy", inline="always")
 def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
     for p in range(u.size):
@@ -121,23 +160,22 @@ def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def polish(candidates, demands, model, inside, kind, sys):
-    """Return (violation, clearing, level, u, w) of Newton's method from an inside Point."""
+def polish(candidates, demands, model, inside, side, sys):
+    """Return (violation, clearing, level, u, w) of Newton's method from an inside Point; side is kept up."""
     level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
-    side = np.empty(u.size, np.int8)
-    _guess(candidates, demands, inside, kind, side)
     for p in range(u.size):
         if side[p] == NONE:
             u[p], w[p] = 0.0, 1.0
         elif side[p] == ALL:
             u[p], w[p] = 1.0, 0.0
     K = level.size
-    floor = np.full(K, 1e-30)
+    floor = sys.least.copy()
     U, scale, short, dlevel = np.empty((K, K)), np.empty(K), np.empty(K), np.empty(K)
     dx, right = np.empty(u.size), np.empty(u.size)
     worst = uncleared = np.inf
     best_level, best_u, best_w = level.copy(), u.copy(), w.copy()
-    for step in range(STEPS_MAX):
+    aim, waited = np.inf, 0
+    for _ in range(STEPS_MAX):
         _newton_system(candidates, demands, model, floor, level, u, w, side, sys)
         missing = clearing(candidates, demands, u, w, short)
         _level_between(candidates, sys, side, level)
@@ -146,7 +184,11 @@ def polish(candidates, demands, model, inside, kind, sys):
         if max(wrong, 10.0 * missing) < max(worst, 10.0 * uncleared):
             worst, uncleared = wrong, missing
             _keep(level, u, w, best_level, best_u, best_w)
-        if (wrong <= TOLERANCE and missing <= CLEARING) or (step > 5 and wrong > 1e6):
+        if max(wrong, 10.0 * missing) < aim:
+            aim, waited = HALVED * max(wrong, 10.0 * missing), 0
+        else:
+            waited += 1
+        if (wrong <= TOLERANCE and missing <= CLEARING) or waited >= PATIENCE:
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)
@@ -167,4 +209,9 @@ def polish(candidates, demands, model, inside, kind, sys):
         _step(candidates, sys, dx, side, u, w)
         for k in range(K):
             level[k] += dlevel[k]
+    if worst <= TOLERANCE and uncleared > CLEARING:
+        _keep(best_level, best_u, best_w, level, u, w)
+        wrong, missing = _cleared(candidates, demands, model, level, u, w, sys)
+        if wrong <= TOLERANCE:
+            return wrong, missing, level, u, w
     return worst, uncleared, best_level, best_u, best_w

@@ -90,11 +90,35 @@ def _one_by_one(n, item, load, twin, variance, equity, base, g, tail):
                     break
 
 
+@njit(cache=True, error_model="numpy", inline="always")
+def _count(j, free, u, w, marginal, largest, taken, left, peak, below, above):
+    """Add an item to the sums of its demand j."""
+    taken[j] += free * u
+    left[j] += free * w
+    peak[j] = max(peak[j], largest)
+    if u <= 0.0:
+        below[j] = max(below[j], marginal)
+    elif w <= 0.0:
+        above[j] = min(above[j], marginal)
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _stays(first, last, k_of, level, u, w, stand):
+    """Does every item of an account stay at its bound, by the marginals at which it stood there (NaN: not known)?"""
+    for p in range(first, last):
+        m, now = stand[p], level[k_of[p]]
+        if not ((u[p] <= 0.0 and m <= now) or (w[p] <= 0.0 and m >= now)):
+            return False
+    return True
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def respond(part, limits, candidates, loading, own_variance, haircut, tail, level, scale, tolerance, u, w, sums):
+def respond(part, limits, candidates, loading, own_variance, haircut, tail, level, scale, tolerance, u, w, stand, sizes,
+            sums):  # fmt: skip
     """Bring the accounts of a part to what they give at the levels.
 
-    u, w float[I] are moved; sums are added to. tolerance: of a marginal, relative to scale float[K].
+    u, w float[I] are moved; sums are added to. tolerance: of a marginal, relative to scale float[K]. stand float[I],
+    sizes float[A]: marginals of accounts all of whose items are at a bound, NaN of the others, and their H.
     """
     start, _, k_of, _, a, kept, mirror, fixed, fixed_variance, equities = candidates
     slope, missing, worst = sums.slope[part], sums.missing[part], sums.worst[part]
@@ -109,6 +133,10 @@ def respond(part, limits, candidates, loading, own_variance, haircut, tail, leve
     unit = _units(loading, own_variance)
     for i in range(limits[part], limits[part + 1]):
         first, n, variance, equity = start[i], start[i + 1] - start[i], fixed_variance[i], equities[i]
+        if _stays(first, first + n, k_of, level, u, w, stand):
+            for p in range(first, first + n):
+                _count(k_of[p], a[p], u[p], w[p], stand[p], sizes[i] * unit[k_of[p]], taken, left, peak, below, above)
+            continue
         for f in range(factors):
             base[f] = fixed[i, f]
         for m in range(n):
@@ -151,14 +179,9 @@ def respond(part, limits, candidates, loading, own_variance, haircut, tail, leve
         steps += step
         for m in range(n):
             j, p = k[m], first + m
-            u[p], w[p] = item[U, m], item[W, m]
-            taken[j] += item[FREE, m] * item[U, m]
-            left[j] += item[FREE, m] * item[W, m]
-            peak[j] = max(peak[j], size * unit[j])
-            if item[U, m] <= 0.0:
-                below[j] = max(below[j], item[MARGINAL, m])
-            elif item[W, m] <= 0.0:
-                above[j] = min(above[j], item[MARGINAL, m])
+            u[p], w[p], stand[p] = item[U, m], item[W, m], item[MARGINAL, m] if count == 0 else math.nan
+            _count(j, a[p], u[p], w[p], item[MARGINAL, m], size * unit[j], taken, left, peak, below, above)
+        sizes[i] = size
         for x in range(count):
             m = free[x]
             j = k[m]

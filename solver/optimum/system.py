@@ -22,6 +22,7 @@ from solver.optimum.dense import invert
 from solver.optimum.mixture import hessian_mixture
 
 SMALL_CHANGE = 1e-10
+LEVEL_MIN = 1e-30
 
 
 class System(NamedTuple):
@@ -37,6 +38,7 @@ class System(NamedTuple):
     second: np.ndarray  # int64[I], the first leg, where the item is a second one and both are free, else -1
     residual: np.ndarray  # float[I], lambda - m in the unknowns of rule 2
     S: np.ndarray  # float[K, K]
+    least: np.ndarray  # float[K], the least that may count as a level
 
 
 def system(candidates, demands):
@@ -48,6 +50,7 @@ def system(candidates, demands):
     return System(
         offset, np.empty(int((count**2).sum())), np.zeros(items), np.zeros(items), np.zeros(count.size),
         np.zeros(items), np.ones(items, np.bool_), np.full(items, -1), np.zeros(items), np.empty((K, K)),
+        np.full(K, LEVEL_MIN),
     )  # fmt: skip
 
 
@@ -211,4 +214,4 @@ def level_floor(candidates, demands, sys, floor):
         own = demands.idiosyncratic[k]
         for f in range(demands.loading.shape[1]):
             own += demands.loading[k, f] * demands.loading[k, f]
-        floor[k] = max(SMALL_CHANGE * math.sqrt(own) * floor[k], 1e-30)
+        floor[k] = max(SMALL_CHANGE * math.sqrt(own) * floor[k], sys.least[k])

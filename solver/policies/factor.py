@@ -13,6 +13,7 @@ from solver.objective import state
 from solver.risk import RiskModel
 
 TAIL = 4.0
+ROUNDING = 8e-15  # of a factor leverage, relative to the sum of its terms
 
 
 def one_factor(risk):
@@ -24,10 +25,11 @@ def one_factor(risk):
 def levels(rows, taken, available):
     """Per demand the largest factor leverage, on the demanded side, of an account with lots left after `taken`.
 
-    Where nobody has lots left it is the smallest, where nobody was asked infinite.
+    Largest is who stands highest beyond rounding: of almost no equity nobody knows where it stands. Where nobody has
+    lots left it is the smallest, where nobody was asked infinite.
     """
-    size, highest = rows.account.size, np.full(rows.side.size, -np.inf)
-    lowest = np.full(rows.side.size, np.inf)
+    size, level = rows.account.size, np.zeros(rows.side.size)
+    highest, lowest = np.full(rows.side.size, -np.inf), np.full(rows.side.size, np.inf)
     total, order, net = np.empty(1), np.empty(size, np.int64), np.empty(size)
     first = 0
     while first < size:
@@ -37,12 +39,17 @@ def levels(rows, taken, available):
             last += 1
         if asked:
             _, equity = state(first, last, rows, taken, order, total, net)
+            size_of_terms = 0.0
+            for row in order[: last - first]:
+                j = rows.asset[row]
+                size_of_terms += abs(rows.loading[j, 0] * rows.lot_price[j] * rows.quantity[row])
             for row in range(first, last):
                 k = rows.demand[row]
                 if k >= 0:
                     lev = np.sign(rows.side[k] * rows.loading[rows.asset[row], 0]) * total[0] / equity
                     lowest[k] = min(lowest[k], lev)
-                    if taken[row] < available[row]:
-                        highest[k] = max(highest[k], lev)
+                    at_least = lev - ROUNDING * size_of_terms / equity
+                    if taken[row] < available[row] and at_least > highest[k]:
+                        highest[k], level[k] = at_least, lev
         first = last
-    return np.where(highest > -np.inf, highest, lowest)
+    return np.where(highest > -np.inf, level, lowest)

@@ -172,10 +172,14 @@ def members(problem, protect_principal):
     return member
 
 
+def alone(problem):
+    """Is there one demand, and has every account exactly one entry?"""
+    return problem.demand_lots.size == 1 and problem.one_entry_each and problem.account.size == problem.equity.size
+
+
 def fits(problem):
-    """Is this the case of the fast road: one demand, and every account has exactly one entry?"""
-    one = problem.demand_lots.size == 1 and problem.one_entry_each
-    return one and ROWS_MIN <= problem.account.size == problem.equity.size
+    """Is this the case of the fast road?"""
+    return problem.account.size >= ROWS_MIN and alone(problem)
 
 
 def searched(columns, z, p, d):
@@ -236,7 +240,10 @@ def whole_lots(bracket, member, z, book, rank, p, d):
 
 
 def waterfill_isolated(problem, protect_principal, lots, solution):
-    """Solve a problem that `fits`; False, with nothing done, where insolvent accounts or a shortage are in the way."""
+    """Solve a problem of accounts that are alone; return the level of the relaxed reductions.
+
+    None, with nothing done, where insolvent accounts or a shortage are in the way.
+    """
     p, d = float(problem.lot_price[problem.demand_asset[0]]), float(problem.haircut[0])
     rank = given_or_empty(problem.tie_rank, np.int64)
     book = (problem.quantity_lots, given_or_empty(problem.available_lots, np.int64), problem.equity)
@@ -244,7 +251,7 @@ def waterfill_isolated(problem, protect_principal, lots, solution):
     total, held, broke = totals(member, *book)
     z = int(problem.demand_lots[0])
     if (broke and d <= 0) or not 0 < z < total:
-        return False
+        return None
     if broke:
         member &= problem.equity > 0
     eta, given, open_equity, passes = leveled(member, z, total, held, book, rank, p, d)
@@ -262,4 +269,4 @@ def waterfill_isolated(problem, protect_principal, lots, solution):
     solution.clearing_residual_lots = abs(given - z)
     solution.iterations = passes
     solution.status = OPTIMAL
-    return True
+    return eta

@@ -8,12 +8,13 @@ from functools import cache
 
 import numpy as np
 
-from solver.items import spread
+from solver import handing
 from solver.loss.model import tail_of
 from solver.lots_marginal import in_lots
 from solver.objective import Rows, added_up, least_marginals, losses
 from solver.optimum.account import Model
-from solver.optimum.fast import solve_fast
+from solver.optimum.candidates import Gatherer
+from solver.optimum.fast import optimise
 from solver.policies.factor import levels, one_factor
 from solver.risk import RiskModel, Scenarios
 from solver.solution import NOT_CONVERGED, OPTIMAL
@@ -47,48 +48,42 @@ def columns_of(risk):
     return risk.loadings, risk.idiosyncratic, Model(tail(risk.tail), np.zeros(0))
 
 
-def minimise(problem, items, asked, relaxed, reduction, available, risk, solution):
-    """Fill `asked` lots per demand from solvent `items`; adds to relaxed and reduction (None: relaxed only)."""
+def minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads):
+    """Fill `asked` lots per demand from solvent rows; adds to relaxed and reduction (None: relaxed only).
+
+    demand int64[P]: of rows that may be asked, else -1. Return the lots filled per demand.
+    """
     loading, idiosyncratic, model = columns_of(one_factor(risk) if solution.policy == "factor" else risk)
-    k_of_item = np.repeat(np.arange(asked.size), np.diff(items.start))
-    demand = np.full(problem.account.size, -1, dtype=np.int64)
-    demand[items.entry] = k_of_item
-    for item, rows in items.split.items():
-        demand[rows] = k_of_item[item]
-    optimum, candidates, demands = solve_fast(problem, demand, asked, available, loading, idiosyncratic, model)
-    total = np.append(0, np.cumsum(items.available))
-    total = total[items.start[1:]] - total[items.start[:-1]]
+    gatherer = Gatherer(problem, demand, asked, problem.available_lots, loading, idiosyncratic, threads)
+    held, demands, total = handing.Rows(problem, demand, threads), gatherer.demands, gatherer.total_lots
     z = np.minimum(asked, total)
-    whole = (z > 0) & (z == total)
-    x = np.where(whole[k_of_item], items.available, 0)
-    lots, price = x.copy(), np.zeros(asked.size)
-    x = x.astype(np.float64)
+    whole, price = (z > 0) & (z == total), np.zeros(asked.size)
     solution.kkt_residual, solution.clearing_residual_lots, solution.status = 0.0, 0.0, OPTIMAL
     if demands.index.size:
-        item_of = np.empty(problem.account.size, dtype=np.int64)
-        item_of[items.entry] = np.arange(items.entry.size)
-        item = item_of[candidates.row]
-        free = items.available[item]
+        optimum, candidates = optimise(gatherer, problem.tie_rank, model)
+        free = held.free(candidates.row)
         # From whichever share is the smaller: near full closure it is what is kept that has digits.
-        x[item] = np.where(optimum.u < 0.5, free * optimum.u, free - free * optimum.w)
+        x = np.where(optimum.u < 0.5, free * optimum.u, free - free * optimum.w)
+        held.give(candidates.row, x, free, relaxed)
         price[demands.index] = optimum.level
         solution.kkt_residual, solution.iterations = float(optimum.kkt), optimum.iterations
         solution.clearing_residual_lots = float(optimum.clearing * z[demands.index].max())
         solution.status = OPTIMAL if optimum.converged and optimum.kkt <= KKT_MAX else NOT_CONVERGED
         if reduction is not None:
             lot = problem.lot_price[problem.demand_asset[demands.index]]
-            lots[item] = in_lots(candidates, demands, lot, model, x[item], free, z[demands.index], optimum.level)
-    spread(items, x, relaxed, available)
-    if reduction is not None:
-        spread(items, lots, reduction, available)
+            asked_of = z[demands.index]
+            lots = in_lots(candidates, demands, lot, model, x, free, asked_of, optimum.level, threads)
+            held.give(candidates.row, lots, free, reduction)
     rows = Rows(
         problem.account, problem.asset, problem.quantity_lots, demand, problem.equity, problem.lot_price,
         problem.haircut, problem.demand_side, loading, idiosyncratic, model,
     )  # fmt: skip
     if whole.any():
+        held.give_all(whole, relaxed, reduction)
         price = np.where(whole, least_marginals(rows, relaxed, whole), price)
     solution.shadow_price = price + 0.0  # no minus nothing
     if solution.policy == "factor" and not problem.haircut.any():
+        available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
         level = levels(rows, relaxed, available)
         solution.level = np.where(z > 0, level + 0.0, np.inf)
     solution.objective = cache(lambda: tuple(added_up(column) for column in losses(rows, relaxed)))

@@ -41,9 +41,9 @@ def clearing(view, solution, report):
     missed = np.abs(total(view.relaxed) - met)
     off = missed > bound
     report.check(not off.any(), f"relaxed lots of demands {np.flatnonzero(off)[:5]} must sum to the demand")
-    stated, most = solution.clearing_residual_lots, bound.max(initial=0.0)
-    fits = stated is not None and abs(stated - missed.max(initial=0.0)) <= most
-    report.check(fits, f"clearing_residual_lots must be {missed.max(initial=0.0)}, was {stated}")
+    stated, largest = solution.clearing_residual_lots, missed.max(initial=0.0)
+    fits = abs(stated - largest) <= bound.max(initial=0.0)
+    report.check(fits, f"clearing_residual_lots must be {largest}, was {stated}")
 
 
 def insolvent(view, solution, report):
@@ -58,8 +58,27 @@ def insolvent(view, solution, report):
     lots = view.given
     given = view.demands.reduce(np.add, lots * rows, 0)
     report.check((given == met).all(), "insolvent accounts must fill every demand before solvent ones")
+    report.check((view.relaxed == lots)[rows].all(), "relaxed_lots of insolvent accounts must be their reduction_lots")
     worst = view.equity[rows] / view.gross[view.account[rows]]
     greedy(view.k[rows], worst, None, lots[rows], view.free[rows], "insolvent accounts", report)
+    _equally_insolvent(view, np.flatnonzero(rows), report)
+
+
+def _equally_insolvent(view, rows, report):
+    """Of insolvent accounts that hold and owe the same, the one of smaller tie rank gives first."""
+    p, whole, gave = view.problem, {}, {}
+    left, rank = (view.free - view.given)[rows] > 0, view.rank(view.account[rows])
+    same = np.isin(view.equity[rows], view.equity[rows[left]])  # nothing to compare is the rule
+    for at in np.flatnonzero(same).tolist():
+        held = slice(*np.searchsorted(p.account, [view.account[rows[at]], view.account[rows[at]] + 1]).tolist())
+        holdings = tuple(sorted(zip(p.asset[held].tolist(), p.quantity_lots[held].tolist(), strict=True)))
+        state = view.k[rows[at]], view.equity[rows[at]], holdings
+        if left[at]:
+            whole[state] = min(rank[at], whole.get(state, rank[at]))
+        if view.given[rows[at]] > 0:
+            gave[state] = max(rank[at], gave.get(state, rank[at]))
+    late = sum(rank > whole.get(state, rank) for state, rank in gave.items())
+    report.check(late == 0, f"{late} insolvent accounts gave before an equal one of smaller tie rank")
 
 
 def greedy(k, order, rank, taken, free, who, report):
@@ -81,7 +100,7 @@ def greedy(k, order, rank, taken, free, who, report):
     report.check(not skipped.any(), f"{who}: {skipped.sum()} entries of an equal score but smaller tie rank were left")
 
 
-def nobody_harmed(view, report):
+def nobody_harmed(view, _, report):
     """Nobody solvent is made insolvent, and being taken never raises a leverage."""
     gross, equity = view.after(view.given)
     touched = np.zeros(gross.size, dtype=bool)

@@ -3,6 +3,7 @@
 Plain sums in the order of rows; whole lots of one account and asset are added up before they are multiplied by a price.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,36 @@ CELLS = 2**21  # of a block: rows times columns of the model
 
 @dataclass
 class Survey:
-    """Columns of the items, and the expected loss of every account where it was asked for."""
+    """Columns of the positions asked for, and the expected loss of every account where it was asked for."""
 
     slope: np.ndarray  # m, per unit of notional
     error: np.ndarray  # bound on its rounding
-    steepest: np.ndarray
+    steepest: np.ndarray  # the largest m that any position of that risk and equity could have
     loss: np.ndarray | None  # float[N]
+
+
+@dataclass
+class Asked:
+    """Positions that may be asked for, in order of account."""
+
+    k: np.ndarray  # demand
+    account: np.ndarray
+    row: np.ndarray  # the first of the rows that make it up
+
+
+class Part:
+    """The accounts of a mask with all their rows and positions, numbered anew, as a problem of its own."""
+
+    def __init__(self, problem, asked, chosen):
+        number = np.cumsum(chosen) - 1
+        self.rows, self.positions = np.flatnonzero(chosen[problem.account]), np.flatnonzero(chosen[asked.account])
+        self.problem = copy.copy(problem)
+        self.problem.account = number[problem.account[self.rows]]
+        self.problem.asset = problem.asset[self.rows]
+        self.problem.quantity_lots = problem.quantity_lots[self.rows]
+        self.problem.equity = problem.equity[chosen]
+        at = asked.account[self.positions], asked.row[self.positions]
+        self.asked = Asked(asked.k[self.positions], number[at[0]], np.searchsorted(self.rows, at[1]))
 
 
 def blocks(problem, columns):
@@ -42,84 +67,71 @@ class Block:
         self.asset = problem.asset[self.rows]
         self.lots = problem.quantity_lots[self.rows]
         key = self.account * np.int64(problem.mark_price.size) + self.asset
-        self.pair, self.to_pair = key, np.arange(key.size)
+        self.pair, self.to_pair = key, None
         if (key[1:] <= key[:-1]).any():
             self.pair, self.to_pair = np.unique(key, return_inverse=True)
-        self.pair_account, self.pair_asset = np.divmod(self.pair, max(problem.mark_price.size, 1))
-        held = np.bincount(self.to_pair, np.abs(self.lots), self.pair.size)
-        self.held = held * problem.lot_price[self.pair_asset]
+        self.pair_account, self.pair_asset = self.account, self.asset
+        if self.to_pair is not None:
+            self.pair_account, self.pair_asset = np.divmod(self.pair, max(problem.mark_price.size, 1))
+        self.held = self.added_up(np.abs(self.lots)) * problem.lot_price[self.pair_asset]
+
+    def added_up(self, lots):
+        """Lots of rows as lots of pairs."""
+        return lots if self.to_pair is None else np.bincount(self.to_pair, lots, self.pair.size)
+
+    def of_accounts(self, column):
+        """Sums of a column of pairs."""
+        return np.bincount(self.pair_account, column, self.size)
 
     def state(self, taken):
         """Exposure of the accounts, and net notional per pair, with `taken` lots (float or int[P], or None) gone."""
-        p, law, pairs = self.problem, self.law, self.pair.size
-        left, equity = self.lots.astype(np.float64), p.equity[self.first : self.first + self.size]
-        gone = np.zeros(self.size)
+        p, law = self.problem, self.law
+        left, equity, gone = self.lots, p.equity[self.first : self.first + self.size], 0.0
         if taken is not None:
             lots = taken[self.rows]
             left = left - np.sign(self.lots) * lots
-            k = p.demand_of[2 * self.asset + (self.lots < 0)]
-            given = np.where(k >= 0, p.haircut[k] if p.haircut.size else 0.0, 0.0) * lots
-            gone = np.bincount(self.account, np.abs(given), self.size)
-            equity = equity - np.bincount(self.account, given, self.size)
-        net = np.bincount(self.to_pair, left, pairs) * p.lot_price[self.pair_asset]
+            if p.haircut.any():
+                k = p.demand_of[2 * self.asset + (self.lots < 0)]
+                given = np.where(k >= 0, p.haircut[k], 0.0) * lots
+                gone = np.bincount(self.account, np.abs(given), self.size)
+                equity = equity - np.bincount(self.account, given, self.size)
+        net = self.added_up(left) * p.lot_price[self.pair_asset]
         total = np.empty((self.size, law.loadings.shape[1]))
         total_error = np.empty_like(total)
         for c in range(total.shape[1]):
             weight = law.loadings[self.pair_asset, c]
-            total[:, c] = np.bincount(self.pair_account, net * weight, self.size)
-            total_error[:, c] = 8 * ULP * np.bincount(self.pair_account, self.held * np.abs(weight), self.size)
+            total[:, c] = self.of_accounts(net * weight)
+            total_error[:, c] = 8 * ULP * self.of_accounts(self.held * np.abs(weight))
         idiosyncratic = law.idiosyncratic[self.pair_asset]
-        variance = np.bincount(self.pair_account, idiosyncratic * net * net, self.size)
-        noise = 16 * ULP * np.bincount(self.pair_account, idiosyncratic * np.abs(net) * self.held, self.size)
-        at_rest = (8 * ULP) ** 2 * np.bincount(self.pair_account, idiosyncratic * self.held**2, self.size)
+        variance = self.of_accounts(idiosyncratic * net * net)
+        noise = 16 * ULP * np.abs(net) * self.held + (8 * ULP * self.held) ** 2
         equity_error = 8 * ULP * (np.abs(p.equity[self.first : self.first + self.size]) + gone)
-        return Exposure(total, variance, equity, total_error, noise + at_rest, equity_error), net
+        return Exposure(
+            total, variance, equity, total_error, self.of_accounts(idiosyncratic * noise), equity_error
+        ), net  # fmt: skip
 
-    def items(self, asked, chosen, net, back):
-        """(Exposure index, Item) of the positions `chosen`, each with `back` lots of its own not taken."""
+    def items(self, asked, chosen, net):
+        """(account of the block, Item) of the positions `chosen`."""
         p, k = self.problem, asked.k[chosen]
-        asset, account = p.demand_asset[k], asked.account[chosen] - self.first
-        pair = np.searchsorted(self.pair, account * np.int64(p.mark_price.size) + asset)
+        asset, pair = p.demand_asset[k], asked.row[chosen] - self.rows.start
+        pair = pair if self.to_pair is None else self.to_pair[pair]
         side = p.demand_side[k].astype(np.float64)
-        position = net[pair] + side * back * p.lot_price[asset]
         haircut = p.haircut[k] / p.lot_price[asset]
-        return account, pair, Item(
-            side, self.law.loadings[asset], self.law.idiosyncratic[asset], position, self.held[pair], haircut
+        return asked.account[chosen] - self.first, Item(
+            side, self.law.loadings[asset], self.law.idiosyncratic[asset], net[pair], self.held[pair], haircut
         )  # fmt: skip
 
 
-def surveys(problem, law, asked, takes):
-    """A Survey of the positions `asked` for each of `takes`: (lots that are gone or None, lots of its own given back).
-
-    Every item is looked at with the second number of lots of itself, and of nothing else, not taken. `steepest` is of
-    the survey with None, the others are of those with lots; the loss is of the first survey of the same lots.
-    """
-    count, size = asked.k.size, problem.equity.size
-    first_of = [all(other is not taken for other, _ in takes[:at]) for at, (taken, _) in enumerate(takes)]
-    found = [Survey(*(np.zeros(count) for _ in range(3)), np.zeros(size) if new else None) for new in first_of]
+def survey(problem, law, asked, taken, *, loss=False):
+    """The Survey of the positions `asked` where `taken` lots of every row (float or int[P], or None) are gone."""
+    columns = (np.zeros(asked.k.size) for _ in range(3))
+    found = Survey(*columns, np.zeros(problem.equity.size) if loss else None)
     for first, last in blocks(problem, law.loadings.shape[1]):
         block = Block(problem, law, first, last)
+        state, net = block.state(taken)
+        if loss:
+            found.loss[first:last] = law.loss(state)
         chosen = slice(*np.searchsorted(asked.account, [first, last]).tolist())
-        for out, (taken, back) in zip(found, takes, strict=True):
-            if out.loss is not None:
-                state, net = block.state(taken)
-                out.loss[first:last] = law.loss(state)
-            if chosen.start < chosen.stop and taken is None:
-                account, _, item = block.items(asked, chosen, net, 0.0)
-                out.steepest[chosen] = law.steepest(state.of(account), item)
-            elif chosen.start < chosen.stop:
-                _items(block, asked, chosen, state, net, back, out)
+        account, item = block.items(asked, chosen, net)
+        found.slope[chosen], found.error[chosen], found.steepest[chosen] = law.slope(state.of(account), item)
     return found
-
-
-def _items(block, asked, chosen, state, net, back, out):
-    """Fill the stretch `chosen` of a Survey."""
-    account, pair, item = block.items(asked, chosen, net, float(back))
-    at = state.of(account)
-    if back:
-        moved = item.position - net[pair]
-        at.total = at.total + item.loading * moved[:, None]
-        change = item.idiosyncratic * (item.position**2 - net[pair] ** 2)
-        at.variance = np.maximum(at.variance + change, 0.0)
-        at.equity = at.equity + item.haircut * np.abs(moved)
-    out.slope[chosen], out.error[chosen] = block.law.slope(at, item)

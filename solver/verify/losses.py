@@ -15,6 +15,8 @@ from solver.risk import Scenarios
 from solver.verify.tails import tail
 
 ULP = 2.0**-52
+# Two marginals nearer than this, relatively, may be one: tails are good to 1e-10, that of 4 degrees to rounding.
+SAME = 1e-9
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Elliptical:
 
     def __init__(self, risk):
         self.loadings, self.idiosyncratic, self.nu = risk.loadings, risk.idiosyncratic, risk.tail
+        self.same = 1e-12 if self.nu == 4.0 else SAME
 
     def loss(self, at):
         sigma = np.sqrt(_dot(at.total, at.total) + at.variance)
@@ -59,14 +62,8 @@ class Elliptical:
         with np.errstate(invalid="ignore"):
             return np.where(np.isinf(k), np.maximum(-at.equity, 0.0), np.maximum(sigma * (h - k * s), 0.0))
 
-    def steepest(self, at, item):
-        """The largest m[n] that any position of that risk and equity could have."""
-        sigma = np.sqrt(_dot(at.total, at.total) + at.variance)
-        h = tail(_ratio(at.equity, sigma), self.nu)[2]
-        return h * np.sqrt(_dot(item.loading, item.loading) + item.idiosyncratic)
-
     def slope(self, at, item):
-        """m[n] and its error[n], per unit of notional."""
+        """m[n], its error[n] and the largest m[n] of any position of that risk and equity, per unit of notional."""
         variance = _dot(at.total, at.total) + at.variance
         sigma = np.sqrt(variance)
         own = item.idiosyncratic * item.position
@@ -89,10 +86,13 @@ class Elliptical:
                 + 64 * ULP * (np.abs(h * c / sigma) + s * np.abs(item.haircut))
             )
         # Where sigma itself is rounding, m is anything up to its value at the largest sigma that it may be.
-        vague = ~(variance_error < 0.25 * variance)
-        _, s_most, h_most = tail(_ratio(at.equity - at.equity_error, np.sqrt(variance + variance_error)), self.nu)
-        error = np.where(vague, h_most * np.sqrt(squared) + s_most * np.abs(item.haircut), error)
-        return m, np.nan_to_num(error, nan=np.inf)
+        error[np.isnan(error)] = np.inf
+        vague = np.flatnonzero(~(variance_error < 0.25 * variance))
+        if vague.size:
+            most = _ratio((at.equity - at.equity_error)[vague], np.sqrt(variance + variance_error)[vague])
+            _, s, most = tail(most, self.nu)
+            error[vague] = most * np.sqrt(squared[vague]) + s * np.abs(item.haircut[vague])
+        return m, error, h * np.sqrt(squared)
 
 
 class Mixture:
@@ -100,7 +100,7 @@ class Mixture:
 
     def __init__(self, risk):
         self.loadings, self.idiosyncratic = np.ascontiguousarray(risk.returns.T), risk.kernel_variance
-        self.weights = risk.weights
+        self.weights, self.same = risk.weights, SAME
 
     def _tails(self, at):
         left = at.equity[:, None] + at.total
@@ -114,13 +114,8 @@ class Mixture:
             each = np.where(np.isinf(k), np.maximum(-left, 0.0), np.maximum(sigma * (h - k * s), 0.0))
         return each @ self.weights
 
-    def steepest(self, at, item):
-        """The largest m[n] that any position of that risk and equity could have."""
-        _, _, _, s, h = self._tails(at)
-        return (h * np.sqrt(item.idiosyncratic)[:, None] + s * np.abs(item.loading)) @ self.weights
-
     def slope(self, at, item):
-        """m[n] and its error[n], per unit of notional."""
+        """m[n], its error[n] and the largest m[n] of any position of that risk and equity, per unit of notional."""
         sigma = np.sqrt(at.variance)
         left, k, g, s, h = self._tails(at)
         left_error = at.equity_error[:, None] + at.total_error
@@ -141,7 +136,7 @@ class Mixture:
         kink = ~(dk < 0.5) & (np.abs(left) <= left_error + 8 * np.sqrt(at.variance + at.variance_error)[:, None])
         most = np.abs(gives) + np.sqrt(item.idiosyncratic)[:, None]
         error = np.where(kink, most, np.where(np.isfinite(error), error, 0.0)) @ self.weights
-        return m, error
+        return m, error, (h * np.sqrt(item.idiosyncratic)[:, None] + s * np.abs(item.loading)) @ self.weights
 
 
 def _dot(a, b):

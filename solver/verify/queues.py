@@ -35,6 +35,8 @@ def certify(view, solution, report):
     score = solution.score[rows]
     same = np.isclose(score, expected, rtol=1e-9, atol=0.0)
     report.check(bool(same.all()), f"{(~same).sum()} scores are not what {solution.policy} gives")
+    if view.taken is not None:
+        report.check((view.relaxed == view.taken).all(), "relaxed_lots of a queue must be its reduction_lots")
     ask = view.solvent & view.must
     if ask.any():
         rank = view.rank(view.account[ask])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+NAMES = ("pro_rata:contracts", "pro_rata:profit", "min_max_haircut")
 SAME = 1e-8  # two shares nearer than this, relatively, may be one
 
 

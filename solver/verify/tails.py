@@ -1,8 +1,9 @@
 """Tails of the standard variable T by formulas of their own: g(k) its density, S(k) = P(T > k), H(k) = E[T; T > k].
 
 Student t of nu degrees of freedom, or the normal distribution (nu = inf). S is g times an integral of the ratio of
-densities (exp-sinh quadrature), so nothing cancels or underflows before g itself does. Plain arithmetic only: library
-exponentials differ between machines.
+densities (exp-sinh quadrature), so nothing cancels or underflows before g itself does; for the normal distribution that
+integral is tabulated: scenarios need it once for each of them. Plain arithmetic only: library exponentials differ
+between machines.
 """
 
 import math
@@ -66,6 +67,31 @@ def _mills(k, nu):
     return out
 
 
+def _taylor(order):
+    """Coefficients around multiples of 1 / PER_ONE of M = S / g, the normal distribution's: M' = k M - 1."""
+    k = np.arange(int(NORMAL_MAX * PER_ONE) + 1) / PER_ONE
+    rows = [_mills(k, math.inf)]
+    rows.append(k * rows[0] - 1.0)
+    for n in range(1, order):
+        rows.append((k * rows[n] + rows[n - 1]) / (n + 1))
+    return rows
+
+
+PER_ONE, NORMAL_MAX = 16, 40.0  # beyond it g is 0
+NORMAL = _taylor(10)
+
+
+def _normal_mills(k):
+    """_mills of the normal distribution, from its table."""
+    k = np.minimum(k, NORMAL_MAX)
+    nearest = np.rint(PER_ONE * k).astype(np.int64)
+    apart = k - nearest / PER_ONE
+    total = np.zeros_like(k)
+    for row in reversed(NORMAL):
+        total = row[nearest] + total * apart
+    return total
+
+
 def density(k, nu):
     """g(k); its constant is the one that makes S(0) one half."""
     if math.isinf(nu):
@@ -87,7 +113,7 @@ def tail(k, nu):
         s = above * above * (3.0 - above) / 4.0
     else:
         g = density(size, nu)
-        s = g * _mills(size, nu)
+        s = g * (_normal_mills(size) if math.isinf(nu) else _mills(size, nu))
     h = g if math.isinf(nu) else g * (nu + size * size) / (nu - 1.0)
     g, s, h = (np.where(far, 0.0, value) for value in (g, s, h))
     return g, np.where(k < 0.0, 1.0 - s, s), h

@@ -43,7 +43,8 @@ class View:
         self.free = self.lots if p.available_lots is None else p.available_lots[self.rows]
         self.price = p.lot_price[p.demand_asset][self.k]
         self.haircut = p.haircut[self.k]
-        self.taken = solution.reduction_lots[self.rows] if solution.reduction_lots is not None else None
+        self.reduction_lots = solution.reduction_lots
+        self.taken = None if self.reduction_lots is None else self.reduction_lots[self.rows]
         self.relaxed = solution.relaxed_lots[self.rows]
         self.given = self.relaxed if self.taken is None else self.taken
         self.solvent = self.equity > 0
@@ -105,7 +106,7 @@ def leverage_of(gross, equity):
 
 
 class Positions:
-    """Rows of a mask, where several rows of one account and demand are one position."""
+    """Rows of a mask, where several rows of one account and demand are one position; in order of account."""
 
     def __init__(self, view, mask):
         self.rows = slice(None) if mask.all() else np.flatnonzero(mask)
@@ -115,22 +116,23 @@ class Positions:
         self.first = None
         if ((twin_k[1:] == twin_k[:-1]) & (twin_account[1:] == twin_account[:-1])).any():
             key = account * np.int64(view.demands.size) + k
-            _, self.first, self.group = np.unique(key, return_index=True, return_inverse=True)
+            self.order = np.argsort(key, kind="stable")
+            key = key[self.order]
+            self.start = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+            self.first = self.order[self.start]
             self.demands = Demands(k[self.first], view.demands.size)
-        self.k, self.account, self.price, self.haircut = (
-            self.one(column) for column in (view.k, view.account, view.price, view.haircut)
+        self.k, self.account, self.price, self.haircut, self.row = (
+            self.one(column) for column in (view.k, view.account, view.price, view.haircut, view.rows)
         )
         self.lots, self.free, self.relaxed = (self.total(column) for column in (view.lots, view.free, view.relaxed))
         self.taken = None if view.taken is None else self.total(view.taken)
 
     def one(self, column):
+        """A column of rows that all rows of a position have in common, or its first row's."""
         column = column[self.rows]
         return column if self.first is None else column[self.first]
 
     def total(self, column):
+        """Sums of a column of rows."""
         column = column[self.rows]
-        if self.first is None:
-            return column
-        out = np.zeros(self.first.size, dtype=column.dtype)
-        np.add.at(out, self.group, column)
-        return out
+        return column if self.first is None else np.add.reduceat(column[self.order], self.start)

@@ -10,14 +10,14 @@ SAME = 1e-9  # two leverages nearer than this, relatively, may be one
 
 def certify(view, asked, solution, report):
     """Check levels, relaxed reductions and lots; `asked` are positions that may be asked."""
-    lowest, highest = _relaxed(view, asked, report)
+    lowest, highest = _relaxed(view, asked, solution, report)
     if view.taken is None:
         _level(view, asked, asked.relaxed, highest, lowest, solution, report)
     else:
         _lots(view, asked, solution, report)
 
 
-def _relaxed(view, asked, report):
+def _relaxed(view, asked, solution, report):
     """The certificate: nobody with lots left stands above anybody who was drained; both bounds per demand come back."""
     gross, equity = view.after(view.relaxed)
     lev, noise = leverage_of(gross, equity), leverage_of(8e-15 * view.gross, equity)
@@ -28,6 +28,11 @@ def _relaxed(view, asked, report):
     lowest = asked.demands.reduce(np.minimum, np.where(drained, at_most[asked.account], np.inf), np.inf)
     wrong = highest > lowest * (1 + KKT_MAX)
     report.check(not wrong.any(), f"relaxed: demands {np.flatnonzero(wrong)[:5]} drain accounts below others' leverage")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = (highest - lowest) / (highest + lowest)  # no level is nearer to both than this
+    least = np.nan_to_num(apart, nan=0.0).max(initial=0.0)
+    fits = solution.kkt_residual >= least - SAME
+    report.check(fits, f"kkt_residual must be {least} at least, was {solution.kkt_residual}")
     return lowest, highest
 
 

@@ -7,9 +7,13 @@ import numpy as np
 from solver import Problem
 
 
-def isolated(quantity, equity, demand, price=1.0, **more):
-    """Longs of one asset, one account each."""
+def isolated(quantity, equity, demand, price=1.0, *, bystander=False, **more):
+    """Longs of one asset, one account each; a bystander who holds nothing keeps closed forms away."""
     n = len(quantity)
+    if bystander:
+        equity = [*equity, 1.0]
+        if "tie_rank" in more:
+            more["tie_rank"] = [*more["tie_rank"], n]
     return Problem(
         np.arange(n), np.zeros(n, dtype=int), quantity, np.asarray(equity, dtype=float), [price],
         demand_asset=[0], demand_side=[1], demand_lots=[demand], **more,

@@ -17,11 +17,12 @@ SHAPES = (
 LOTS = 1e12  # of the largest position, before copies and hedges
 
 
-def draw(seed, shape=None):
-    """Return (arguments of a Problem, loadings, idiosyncratic)."""
+def draw(seed, shape=None, times=1):
+    """Return (arguments of a Problem, loadings, idiosyncratic); times as many accounts as usual, which are 2 to 300."""
     rng = np.random.default_rng(seed)
     shape = shape or SHAPES[seed % len(SHAPES)]
     n, m, factors = _sizes(rng, shape)
+    n *= times
     account, asset = _entries(rng, shape, n, m)
     loadings, idiosyncratic = _risk(rng, shape, m, factors)
     price = np.exp(rng.normal(0, 2, m))

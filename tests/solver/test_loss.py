@@ -11,7 +11,7 @@ from numba import njit
 from solver.loss import model
 from solver.loss.model import bend, logarithms, tail_of
 
-TAILS = (1.05, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 30.0, 100.0, math.inf)
+TAILS = (1.05, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0, 30.0, 100.0, 200.0, math.inf)
 FAINT = 1e-190  # curves are exact to 1e-10 above; below, order is kept (model.py, rule 2)
 LEVERAGES = np.r_[np.linspace(0, 9, 37), 10 ** np.random.default_rng(7).uniform(-3, 5, 60)]
 

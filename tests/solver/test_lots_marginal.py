@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from solver import lots_envelope as envelope
+from solver import lots_held
 from solver import lots_marginal as several
 from solver.loss.model import tail_of
 from solver.lots_marginal_one import between_bits, one_demand, ordinal
 from solver.optimum.account import Model
 from solver.optimum.candidates import gather
+from solver.optimum.threads import Threads
 from tests.solver.risk_books import cross_book
 
 TAILS = [tail_of(nu) for nu in (4.0, 2.5, math.inf)]
@@ -137,8 +139,9 @@ def test_several_demands_are_a_loop_over_missing_lots(seed):
     x = np.minimum(share, 1) * free  # any reductions will do, optimal or not
     asked = np.minimum(problem.demand_lots, total.astype(np.int64) - 1)
     model, level = Model(tail_of(risk.tail), np.zeros(0)), rng.uniform(0, 1e-2, 3)
-    lots = several.in_lots(candidates, demands, price, model, x, free, asked, level)
-    held = several.Held(
+    with Threads(0) as one:
+        lots = several.in_lots(candidates, demands, price, model, x, free, asked, level, one)
+    held = lots_held.Held(
         candidates.start, np.repeat(np.arange(candidates.account.size), np.diff(candidates.start)), candidates.demand,
         np.rint(candidates.kept / price[candidates.demand]).astype(np.int64), free, candidates.mirror,
         candidates.factor, candidates.variance, candidates.equity, demands.loading, demands.idiosyncratic, price,
@@ -151,7 +154,7 @@ def test_several_demands_are_a_loop_over_missing_lots(seed):
     m, scratch = np.empty(free.size), np.empty(demands.loading.shape[1])
     while missing.any():
         for account in range(candidates.account.size):
-            several.present(account, held, expected, scratch, m)
+            lots_held.present(account, held, expected, scratch, m)
         may = (missing[candidates.demand] > 0) & (expected < free)
         best = int(np.argmax(np.where(may, m, -np.inf)))
         expected[best] += 1

@@ -39,7 +39,7 @@ def one_asset_books(draw, least=1):
 def test_one_asset_alone_is_water_filling(book, model):
     """At the mark the optimum of every loss drains to one leverage: the same relaxed reductions as `waterfill`."""
     quantity, equity, price, rank, demand = book
-    problem = isolated(quantity, equity, demand, price, tie_rank=rank)
+    problem = isolated(quantity, equity, demand, price, tie_rank=rank, bystander=True)
     solution = solve(problem, policy="risk", risk=model)
     assert verify(problem, solution, risk=model).failures == []
     if solution.shadow_price[0] < 1e-20:  # near the least risk per notional that the certificate tells from none
@@ -56,7 +56,8 @@ def test_two_demands_in_a_row_are_one(book, share, model):
     first = int(demand * share)
 
     def lots(held, asked):
-        return solve(isolated(held, equity, asked, price, tie_rank=rank), policy="risk", risk=model).reduction_lots
+        problem = isolated(held, equity, asked, price, tie_rank=rank, bystander=True)
+        return solve(problem, policy="risk", risk=model).reduction_lots
 
     part = lots(quantity, first)
     rest = lots(np.array(quantity) - part, demand - first)
@@ -91,13 +92,14 @@ def test_splitting_an_account_never_helps_it(book, data, model):
     one = data.draw(st.integers(0, len(quantity) - 1))
     cut = data.draw(st.integers(0, quantity[one]))
     share = data.draw(st.sampled_from([0.25, 0.5, 0.75]))
-    problem = isolated(quantity, equity, demand, price, tie_rank=rank)
+    problem = isolated(quantity, equity, demand, price, tie_rank=rank, bystander=True)
     whole = solve(problem, policy="risk", risk=model).reduction_lots[one]
     parts_q = [*quantity[:one], cut, quantity[one] - cut, *quantity[one + 1 :]]
     parts_e = [*equity[:one], equity[one] * share, equity[one] * (1 - share), *equity[one + 1 :]]
     doubled = [2 * r for r in rank]
     ranks = [*doubled[:one], doubled[one], doubled[one] + 1, *doubled[one + 1 :]]
-    split = solve(isolated(parts_q, parts_e, demand, price, tie_rank=ranks), policy="risk", risk=model).reduction_lots
+    problem = isolated(parts_q, parts_e, demand, price, tie_rank=ranks, bystander=True)
+    split = solve(problem, policy="risk", risk=model).reduction_lots
     assert split[one] + split[one + 1] >= whole
 
 

@@ -133,9 +133,9 @@ def test_the_hessian_is_left_out_where_it_has_no_elements():
     assert (loss, *marginal) == (expected[0], *expected[1])
 
 
-@pytest.mark.parametrize(("kernel", "tolerance"), [(0.0, 1e-3), (0.002, 1e-3), (0.005, 2e-3)])
+@pytest.mark.parametrize(("kernel", "tolerance"), [(0.0, 2e-4), (0.002, 2e-4), (0.005, 1e-3)])
 def test_the_paper_s_lognormal_loss(kernel, tolerance):
-    """Expected loss before any reduction, 8169.006, on 2 449 scenarios with and without a narrow kernel."""
+    """Expected loss before any reduction, 8169.006, on 4,181 scenarios with and without a narrow kernel."""
     scenarios = paper_scenarios(kernel=kernel)
     total = 0.0
     for quantity, equity in zip(PAPER["quantity"], PAPER["equity"], strict=True):

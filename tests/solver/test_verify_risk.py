@@ -53,7 +53,7 @@ def test_the_right_solution_stands(demands):
         (lambda s: {"objective": lambda: (s.objective_before, s.objective_after * 1.0001)}, "objective_after"),
         (lambda s: {"objective": lambda: (s.objective_before * 0.9999, s.objective_after)}, "objective_before"),
         (lambda _: {"objective": lambda: (np.nan, np.nan)}, "objective_before must be a number"),
-        (lambda _: {"objective": None}, "objective_before must be a number"),
+        (lambda _: {"objective": None}, "objective must be callable"),
         (lambda _: {"kkt_residual": None}, "kkt_residual"),
         (lambda _: {"kkt_residual": 1e-6}, "kkt_residual"),
         (lambda _: {"kkt_residual": np.nan}, "kkt_residual"),

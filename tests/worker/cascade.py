@@ -19,8 +19,8 @@ from tests.worker.cascade_host import Client, Held, Host, minor
 from worker.inputs import POLICIES
 
 ROUNDS_MAX = 30
-# Not those that ask only winners, or up to a level of 0: what they leave, the auditor's promises do not know.
-OTHERS = tuple(policy for policy in POLICIES if policy.startswith("queue:") or policy == "pro_rata:contracts")
+OTHERS = tuple(policy for policy in POLICIES if policy not in ("risk", "waterfill"))
+WINNERS_ONLY = ("pro_rata:profit", "min_max_haircut")
 
 
 class Cascade:
@@ -31,11 +31,11 @@ class Cascade:
         settlement, residual = rng.choice(["bankruptcy", "bankruptcy", "mark"]), rng.choice(["mark", "mark", "none"])
         policy = rng.choice([*["risk"] * 5, *["waterfill"] * 4, *OTHERS])
         collar = rng.choice([None, None, "0.05"])
-        self.rules = {"settlement": settlement, "collar": collar, "residual": residual}
-        self.host = Host(
-            *(f"decision.{name}={value}" for name, value in self.rules.items() if value is not None),
-            f"decision.policy={policy}",
-        )
+        decided_by = {"settlement": settlement, "collar": collar, "residual": residual, "policy": policy}
+        self.host = Host(*(f"decision.{name}={value}" for name, value in decided_by.items() if value is not None))
+        self.rules = {  # as the auditor knows them
+            "settlement": settlement, "collar": collar, "residual": residual, "winners_only": policy in WINNERS_ONLY,
+        }  # fmt: skip
         self.lots_per_contract = {f"S{number}": rng.choice([1, 10]) for number in range(rng.randint(1, 3))}
         self.marks = {symbol: rng.randint(2_000, 40_000) for symbol in self.lots_per_contract}
         self.clients = {f"a{number:02d}": Client() for number in range(rng.randint(4, 12))}

@@ -127,4 +127,4 @@ def test_a_policy_that_cannot_run_is_refused_with_its_reason(monkeypatch):
     said = market().bankrupt("loser").run(RISK)
     (decision,) = said.decisions
     assert (decision.status, decision.reason, said.trades) == ("REFUSED", "CERTIFICATE", [])
-    assert decision.certificates[0].failures == ["no such thing"]
+    assert decision.certificates[0].failures[0] == "no such thing"

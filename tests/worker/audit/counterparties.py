@@ -46,6 +46,12 @@ class Counterparties(Takeover):
             and all(self.markets[k[0]].mark is not None for k in self.members(self.margin_unit(name, key)))
         )
 
+    def wins(self, name, key):
+        """Is it without equity, or does the position show a profit, beyond the roundings of floats?"""
+        holding, unit = self.traders[name].holdings[key], self.margin_unit(name, key)
+        value = self.markets[key[0]].value(holding.quantity)
+        return self.equity(unit) <= 0 or value - holding.entry > abs(value) * Fraction(1, 10**12)
+
     def counterparties(self, decision, taken, given, outside, owners):
         """Who was asked, that nothing crosses zero, and that nobody is worse off than the promise."""
         by_position, by_unit = defaultdict(list), defaultdict(list)
@@ -96,6 +102,8 @@ class Counterparties(Takeover):
                     own = [leg for leg in mine if (leg.account, leg.key) == (name, key) and leg.round <= demand.round]
                     left = abs(self.free(name, key)) - sum(leg.quantity for leg in own)
                     if not left or not self.may_be_asked(name, key, outside, owners):
+                        continue
+                    if self.winners_only and not self.wins(name, key):
                         continue
                     where = (decision, name, key, "has lots left,")
                     if self.residual == "mark":

@@ -36,8 +36,9 @@ def order(message):
 class State:
     """Inputs applied up to a basis, and the legs that were published."""
 
-    def __init__(self, records, decimals=2, settlement="bankruptcy", collar=None, residual="mark"):
-        self.scale, self.settlement, self.residual = 10**decimals, settlement, residual
+    def __init__(self, records, decimals=2, settlement="bankruptcy", collar=None, residual="mark", winners_only=False):
+        """`winners_only`: the policy shares by profit, so nobody solvent gives of a position without one."""
+        self.scale, self.settlement, self.residual, self.winners_only = 10**decimals, settlement, residual, winners_only
         self.collar = None if collar is None else Fraction(collar)
         self.inputs = defaultdict(list)  # partition -> [(log time, messages)]
         self.claims = {}
