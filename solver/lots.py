@@ -154,11 +154,13 @@ def alone(k, z, book, rank, level, free, x):
 
 def in_lots(book, rank, account, live, z, x, level):
     """Whole lots of the relaxed reductions x at their levels, meeting z of every demand exactly; the levels in lots."""
+    # Beyond 2**53 lots of several entries, the relaxed reduction of everything is not everything.
+    everything = (~live & (z > 0))[book.demand]
     if np.count_nonzero(live) == 1:
-        taken = np.rint(x).astype(np.int64)
+        taken = np.where(everything, book.free, np.rint(x).astype(np.int64))
         alone(int(np.flatnonzero(live)[0]), z, book, rank, level, book.free, taken)
     else:
-        taken = np.minimum(np.floor(x).astype(np.int64), book.free)
+        taken = np.where(everything, book.free, np.minimum(np.floor(x).astype(np.int64), book.free))
         missing = z - per_demand(book.start, taken)
         for k in np.flatnonzero(missing < 0):
             alone(k, z, book, rank, level, taken.copy(), taken)

@@ -84,7 +84,7 @@ def counted_plainly(low, high, g, e, q, free, p, x, unsure):
     count = 0
     for j in range(q.size):
         n, sure = sure_lots(low, high, g[j], e[j], q[j], free[j], p)
-        x[j] = np.int64(n)
+        x[j] = free[j] if n >= free[j] else np.int64(n)  # beyond 2**53 a float is not every whole number
         above += x[j] if sure else 0
         unsure[count] = j
         count += np.int64(not sure)

@@ -86,6 +86,6 @@ def minimise(problem, demand, asked, relaxed, reduction, risk, solution, threads
     if solution.policy == "factor" and not problem.haircut.any():
         available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots
         level = levels(rows, relaxed, available)
-        solution.level = np.where(z > 0, level, np.inf)
+        solution.level = np.where(z > 0, level + 0.0, np.inf)
     solution.objective = cache(lambda: tuple(added_up(column) for column in losses(rows, relaxed)))
     return z

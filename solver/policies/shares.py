@@ -8,12 +8,14 @@ haircut that is `pro_rata:profit`. Lots by largest remainder, ties by tie rank.
 
 import numpy as np
 
+from solver.objective import added_up
 from solver.settlement import split_by_largest_remainder
 from solver.solution import NOT_CONVERGED, OPTIMAL
 
 NAMES = ("pro_rata:contracts", "pro_rata:profit", "min_max_haircut")
 CYCLES_MAX = 2_000
 PROFIT_MIN = 1e-150  # quote currency; what is less is nothing, and divides nothing
+MISSED_MAX = 1e-12  # of a demand
 MOVED_MIN = 1e-11  # of the largest share of its profit that an account gives up: less is no move
 
 
@@ -43,8 +45,22 @@ def filled_to(offset, weight, cap, total):
         is_open = (eta * w > o) & (eta * w - o < a)
         slack = np.sort(w[is_open]).sum()
         eta += (total - np.sort(taken).sum()) / slack if slack > 0 else 0.0
-    x[rows] = np.clip(eta * w - o, 0.0, a)
+    x[rows] = met(np.clip(eta * w - o, 0.0, a), a, total)
     return x
+
+
+def met(x, cap, total):
+    """Return x, in 0..cap, adding up to `total` to rounding, what is missing spread over what is open.
+
+    Where o is larger than x by far, as a large haircut beside a tiny one makes it, no eta tells lots apart.
+    """
+    left = total - np.sort(x).sum()
+    if abs(left) <= MISSED_MAX * total:
+        return x
+    room = cap - x if left > 0 else x
+    is_open = np.where((x > 0) & (x < cap), room, 0.0)
+    room = is_open if np.sort(is_open).sum() >= abs(left) else room
+    return np.clip(x + left * (room / np.sort(room).sum()), 0.0, cap)
 
 
 def largest_remainder(x, free, total, rank):
@@ -98,8 +114,8 @@ class _Pool:
         return float(np.max(paid[self.account][self.profit > 0] / self.profit[self.profit > 0], initial=0.0))
 
     def rows(self):
-        """Reductions of the items."""
-        return self.x[self.group] * self.free / np.maximum(self.cap[self.group], 1)
+        """Reductions of the items; rounding must not take more of one than there is."""
+        return np.minimum(self.x[self.group] * self.free / np.maximum(self.cap[self.group], 1), self.free)
 
 
 def smallest_share(problem, items, z, profit):
@@ -138,7 +154,7 @@ def share(problem, name, items, asked, relaxed, reduction, solution):
         gives = weight > 0
     there = np.append(0, np.cumsum(np.where(gives, items.available, 0)))
     z = np.minimum(asked, there[items.start[1:]] - there[items.start[:-1]])
-    solution.status, solution.iterations, solution.clearing_residual_lots = OPTIMAL, 1, 0.0
+    solution.status, solution.iterations, missed = OPTIMAL, 1, 0.0
     x = np.zeros(items.entry.size)
     if name == "min_max_haircut":
         x, converged = smallest_share(problem, items, z, profit)
@@ -150,6 +166,7 @@ def share(problem, name, items, asked, relaxed, reduction, solution):
         free = items.available[stretch]
         if name != "min_max_haircut" or problem.haircut[k] <= 0:
             x[stretch] = filled_to(np.zeros(free.size), weight[stretch], free.astype(np.float64), z[k])
+        missed = max(missed, abs(added_up(x[stretch]) - z[k]))
         relaxed[items.entry[stretch]] += x[stretch]
         if reduction is not None:
             # Entries of one account and remainder are told apart by their lots, never by their row.
@@ -162,4 +179,5 @@ def share(problem, name, items, asked, relaxed, reduction, solution):
             else:
                 lots = largest_remainder(x[stretch], may, z[k], place)
             reduction[items.entry[stretch]] += lots
+    solution.clearing_residual_lots = float(missed)
     return z

@@ -45,6 +45,7 @@ def stands(problem, risk, policy, lots):
         value = getattr(solution, field.name)
         if isinstance(value, np.ndarray | float):
             assert not np.isnan(value).any(), field.name
+            assert not np.signbit(np.asarray(value)[np.asarray(value) == 0]).any(), f"minus nothing: {field.name}"
     for k, (asset, side) in enumerate(zip(problem.demand_asset, problem.demand_side, strict=True) if lots else ()):
         rows = (problem.asset == asset) & (np.sign(problem.quantity_lots) == side)
         taken = sum(solution.reduction_lots[rows].tolist())
@@ -283,3 +284,39 @@ def test_a_missing_column_is_invalid(policy):
         assert (
             solve(problem, policy, risk=STUDENT, protect_principal=True).reason == "protect_principal needs entry_price"
         )
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("odd", [1, 3])
+@pytest.mark.parametrize("more", [0, 4, 11])
+def test_more_lots_than_a_float_can_count_are_met_exactly(policy, odd, more):
+    """One account's entries are one position, here of 2**53 and a few lots; a second demand takes everything."""
+    problem = Problem(
+        [0, 0, 1, 2, 2], [0, 0, 0, 0, 0], [MANY, odd, 12, -MANY, -odd], [1e16, 1e14, 1e17], [1.0], demand_asset=[0, 0],
+        demand_side=[1, -1], demand_lots=[MANY + odd + more, MANY + odd], entry_price=[0.5, 0.5, 0.5, 2.0, 2.0],
+        balance=[1.0] * 3, maintenance_margin=[1.0] * 3,
+    )  # fmt: skip
+    stands(problem, RiskModel([[0.05]], [0.01]), policy, lots=True)
+    one_demand = Problem(
+        [0, 0, 1], [0, 0, 0], [MANY, odd, 12], [1e16, 1e14], [1.0], demand_asset=[0], demand_side=[1],
+        demand_lots=[MANY + odd + more], entry_price=[0.5] * 3, balance=[1.0] * 2, maintenance_margin=[1.0] * 2,
+    )  # fmt: skip
+    stands(one_demand, RiskModel([[0.05]], [0.01]), policy, lots=True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_haircuts_of_every_size_beside_each_other(seed):
+    """A haircut of a billionth of another's: shares of profit still add up, and no rounding takes what is not there."""
+    rng = np.random.default_rng(seed)
+    account = np.sort(rng.integers(0, 5, 24))
+    asset, mark = rng.integers(0, 2, 24), np.array([120.0, 95.0])
+    quantity = rng.integers(1, 10 ** rng.integers(2, 9), 24) * rng.choice([-1, 1], 24)
+    side = np.array([1, -1, 1, -1])
+    held = [abs(quantity[(asset == k // 2) & (np.sign(quantity) == side[k])]).sum() for k in range(4)]
+    problem = Problem(
+        account, asset, quantity, np.bincount(account, abs(quantity), 5) * 10.0 + 1, mark, demand_asset=[0, 0, 1, 1],
+        demand_side=side, demand_lots=np.maximum(np.array(held) - rng.integers(1, 5000, 4), 0),
+        demand_price=mark[[0, 0, 1, 1]] - side * 10.0 ** rng.uniform(-11, 0, 4),
+        entry_price=mark[asset] * (1 - 0.3 * np.sign(quantity)),
+    )  # fmt: skip
+    stands(problem, None, "min_max_haircut", lots=True)
