@@ -52,8 +52,10 @@ def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=Tr
     size = problem.account.size
     relaxed = np.zeros(size)
     reduction = np.zeros(size, dtype=np.int64) if lots else None
-    allocate = _priced if policy in PRICED else _by_items
-    from_insolvent, asked, filled = allocate(problem, policy, protect_principal, risk, relaxed, reduction, solution)
+    if policy in PRICED:
+        from_insolvent, asked, filled = _priced(problem, protect_principal, risk, relaxed, reduction, solution)
+    else:
+        from_insolvent, asked, filled = _by_items(problem, protect_principal, relaxed, reduction, solution)
     solution.relaxed_lots, solution.reduction_lots = relaxed, reduction
     solution.insolvent_lots = from_insolvent
     solution.residual_lots = asked - filled
@@ -71,7 +73,7 @@ def _after_insolvent(problem, broke, relaxed, reduction):
     return from_insolvent, problem.demand_lots - from_insolvent
 
 
-def _priced(problem, _, protect_principal, risk, relaxed, reduction, solution):
+def _priced(problem, protect_principal, risk, relaxed, reduction, solution):
     """Fill relaxed and reduction by a policy that minimises an expected loss; lots (insolvent, asked, filled)."""
     with Threads(problem.account.size) as threads:
         demand, broke = askable(problem, bool(protect_principal), threads)
@@ -80,8 +82,9 @@ def _priced(problem, _, protect_principal, risk, relaxed, reduction, solution):
     return from_insolvent, asked, filled
 
 
-def _by_items(problem, policy, protect_principal, _, relaxed, reduction, solution):
+def _by_items(problem, protect_principal, relaxed, reduction, solution):
     """Fill relaxed and reduction by any other policy; lots (insolvent, asked, filled)."""
+    policy = solution.policy
     items, broke = collect(problem, bool(protect_principal), merge=policy == "waterfill")
     from_insolvent, asked = _after_insolvent(problem, broke, relaxed, reduction)
     available = np.abs(problem.quantity_lots) if problem.available_lots is None else problem.available_lots

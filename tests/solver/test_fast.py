@@ -64,6 +64,7 @@ CASES = [
     {"demands": 40, "share": 0.9999},
     {"demands": 40, "share": 1.0},
     {"demands": 20, "share": 0.4, "both": True},
+    {"demands": 60, "share": 0.999, "both": True},
     {"demands": 40, "share": 0.0},  # one lot
     {"demands": 10, "factors": 0, "tail": math.inf},
 ]
