@@ -40,12 +40,8 @@ def test_it_shares_nothing_with_the_solver():
             if isinstance(node, ast.ImportFrom) and node.module.startswith("solver"):
                 assert node.module.startswith("solver.verify") or KNOWN.issuperset(names), (file.name, names)
             elif names:
-                assert (getattr(node, "module", None) or names[0]).split(".")[0] in (
-                    "copy",
-                    "dataclasses",
-                    "math",
-                    "numpy",
-                )
+                root = (getattr(node, "module", None) or names[0]).split(".")[0]
+                assert root in ("copy", "dataclasses", "functools", "math", "numpy"), (file.name, root)
         module = importlib.import_module(f"solver.verify.{file.stem}" if file.stem != "__init__" else "solver.verify")
         assert not [name for name, value in vars(module).items() if isinstance(value, Dispatcher)]
 

@@ -127,11 +127,10 @@ EVERYWHERE = {
         "relaxed_lots": shifted(s.relaxed_lots, 2 * MINUS + 1, givers(p, s, 1)[-1], 1e-6)
     },
     "clearing residual": lambda _, s: {"clearing_residual_lots": s.clearing_residual_lots + 1e-3},
-    "clearing residual below 0": lambda *_: {"clearing_residual_lots": -1e-300},
     "status RESIDUAL": lambda *_: {"status": "RESIDUAL"},
     "status NOT_CONVERGED": lambda *_: {"status": "NOT_CONVERGED"},
     "status INVALID": lambda *_: {"status": "INVALID", "reason": "no"},
-    "status of no meaning": lambda *_: {"status": "FINE"},
+    "a status of no meaning": lambda *_: {"status": "FINE"},
     "a reason beside an answer": lambda *_: {"reason": "no"},
     "another policy": lambda _, s: {"policy": POLICIES[(POLICIES.index(s.policy) + 3) % len(POLICIES)]},
     "no policy": lambda *_: {"policy": "lottery"},
@@ -151,7 +150,6 @@ RISK = {
     "shadow price too low": scaled("shadow_price", 1 - 1e-6),
     "shadow prices exchanged": lambda _, s: {"shadow_price": s.shadow_price[::-1].copy()},
     "shadow price infinite": scaled("shadow_price", np.inf),
-    "shadow price 0": scaled("shadow_price", 0.0),
     "objective before": lambda _, s: {"objective": lambda: (s.objective_before * (1 + 1e-6), s.objective_after)},
     "objective after": lambda _, s: {"objective": lambda: (s.objective_before, s.objective_after * (1 - 1e-6))},
     "objective infinite": lambda _, s: {"objective": lambda: (s.objective_before, np.inf)},
@@ -161,7 +159,6 @@ LEVEL = {
     "level too high": scaled("level", 1 + 1e-6),
     "level too low": scaled("level", 1 - 1e-6),
     "level infinite": scaled("level", np.inf),
-    "level 0": scaled("level", 0.0),
 }
 QUEUE = {
     "scores too high": scaled("score", 1 + 1e-6),
