@@ -102,7 +102,10 @@ def in_turns(ours, theirs, times, first):
 
 
 def judged(candidates, demands, model, level, u, w):
-    """(expected loss, does the certificate hold?) of an answer, whoever gave it."""
+    """(expected loss, does the certificate hold?) of an answer, whoever gave it.
+
+    Stricter than the product: beside levels only a small part of the marginals counts, and those at the solution.
+    """
     K, columns = level.size, system(candidates, demands)
     loss, floor = evaluate_all(candidates, demands, model, u, w, columns), np.empty(K)
     level_floor(candidates, demands, columns, floor)
