@@ -41,14 +41,15 @@ def awkward_books(draw):
 def exact_margin(problem, lots):
     """How far, relatively, the last lots stood above the next ones: exact present leverages, below 0 is a wrong lot."""
     p, d = Fraction(problem.lot_price[0]), Fraction(problem.haircut[0])
-    free = problem.quantity_lots if problem.available_lots is None else problem.available_lots
+    free = (problem.quantity_lots if problem.available_lots is None else problem.available_lots).tolist()
     last, following = [], []
     for j, (q, taken) in enumerate(zip(problem.quantity_lots.tolist(), lots.tolist(), strict=True)):
         may = problem.eligible is None or problem.eligible[j]
         own = Fraction(problem.equity[j])
-        if may and d * q < own:
-            last += [p * (q - taken + 1) / (own - d * (taken - 1))] * (taken > 0)
-            following += [p * (q - taken) / (own - d * taken)] * (taken < free[j])
+        if may and d * q < own and taken > 0:
+            last.append(p * (q - taken + 1) / (own - d * (taken - 1)))
+        if may and d * q < own and taken < free[j]:
+            following.append(p * (q - taken) / (own - d * taken))
     return float((min(last) - max(following)) / min(last)) if last and following else 0.0
 
 
