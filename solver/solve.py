@@ -39,6 +39,7 @@ def misfit(problem, policy, protect_principal, risk):
 def solve(problem, policy="risk", *, risk=None, protect_principal=False, lots=True):
     """Allocate every demand of a Problem; never raises on a valid one, never silently short."""
     options = {"protect_principal": bool(protect_principal), "lots": bool(lots)}
+    policy = policy if isinstance(policy, str) else repr(policy)  # a solution's figures are plain
     reason = misfit(problem, policy, protect_principal, risk)
     if reason:
         return invalid(policy, options, reason)
