@@ -6,6 +6,8 @@ what makes scenarios of past returns.
 
 import math
 
+import numpy as np
+
 from solver.problem import numbers
 
 LOADING_MAX = 1e6  # a million times the price, and its square as a variance: squares of exposures stay numbers
