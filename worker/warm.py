@@ -67,21 +67,23 @@ def _decide(policy: str) -> int:
         for event in others:
             engine.apply(event)
         outputs += len(engine.cut(CutPoint(1, {}, [last])))
-    # At the mark there is one more road, and one where everything is asked for.
-    for symbols, price, share in ((1, 80.0, 9), (1, 79.0, 9), (2, 79.0, 9), (2, 80.0, 0)):
-        problem, risk = _large(symbols, price, share), default_risk_model([0.1] * symbols)
+    # At the mark there are more roads, one of them where everything is asked for.
+    for symbols, asked, price, share in (
+        (1, 1, 80.0, 9), (1, 1, 79.0, 9), (2, 1, 80.0, 9), (2, 2, 79.0, 9), (2, 2, 80.0, 0),
+    ):  # fmt: skip
+        problem, risk = _large(symbols, asked, price, share), default_risk_model([0.1] * symbols)
         verify(problem, solve(problem, policy, risk=risk), risk=risk)
     return outputs
 
 
-def _large(symbols: int, price: float, share: int) -> Problem:
-    """ROWS accounts with a position in each symbol; ROWS / share lots of each are demanded, with 0 all of them."""
+def _large(symbols: int, demands: int, price: float, share: int) -> Problem:
+    """ROWS accounts with a position in each symbol; ROWS / share lots of the first are demanded, with 0 all of them."""
     size, asked = ROWS * symbols, ROWS // share if share else 7 * ROWS
     account = np.repeat(np.arange(ROWS), symbols)
     return Problem(
         account, np.arange(size) % symbols, 1 + account % 7, 10.0 + account[::symbols] % 11, np.full(symbols, 80.0),
-        demand_asset=range(symbols), demand_side=[1] * symbols, demand_lots=[asked] * symbols,
-        demand_price=[price] * symbols, entry_price=np.full(size, 60.0), balance=np.ones(ROWS),
+        demand_asset=range(demands), demand_side=[1] * demands, demand_lots=[asked] * demands,
+        demand_price=[price] * demands, entry_price=np.full(size, 60.0), balance=np.ones(ROWS),
         maintenance_margin=np.ones(ROWS), tie_rank=np.arange(ROWS),
     )  # fmt: skip
 

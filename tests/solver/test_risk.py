@@ -216,7 +216,8 @@ def test_scenarios_are_never_worse_than_a_general_purpose_optimiser(first):
         theirs, _, missed = optimum(problem, model)
         if missed <= 1e-9:
             compared += 1
-            assert solution.objective_after <= theirs * (1 + 1e-8), seed
+            # The certificate counts a level as no less than 1e-30: losses below it are nothing.
+            assert solution.objective_after <= theirs * (1 + 1e-8) + 1e-30, seed
     assert compared >= 0.9 * len(seeds)
 
 
