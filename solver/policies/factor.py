@@ -49,7 +49,7 @@ def levels(rows, taken, available):
                     lev = np.sign(rows.side[k] * rows.loading[rows.asset[row], 0]) * total[0] / equity
                     lowest[k] = min(lowest[k], lev)
                     at_least = lev - ROUNDING * size_of_terms / equity
-                    if taken[row] < available[row] and at_least > highest[k]:
+                    if taken[row] < available[row] and (at_least, lev) > (highest[k], level[k]):
                         highest[k], level[k] = at_least, lev
         first = last
     return np.where(highest > -np.inf, level, lowest)
