@@ -15,6 +15,8 @@ from solver.lots_marginal_one import one_demand
 from solver.lots_missing import one_by_one, queues
 from solver.optimum.threads import bounds
 
+UNCLEARED = 2e-9  # of a demand: a converged solution does not miss as much
+
 
 @njit(cache=True, error_model="numpy")
 def _floors(relaxed, demand, free, less, x, sums):
@@ -34,7 +36,22 @@ def whole_parts(relaxed, demand, free, asked):
         less = np.where(sums > asked, np.minimum((sums - asked + count) / np.maximum(sums, 1), 1.0), 0.0)
         sums[:] = 0
         _floors(relaxed, demand, free, less, x, sums)
-    return x, asked - sums
+    missing = asked - sums
+    if (missing > UNCLEARED * asked + x.size).any():
+        _in_proportion(missing, demand, free, x)
+    return x, missing
+
+
+def _in_proportion(missing, demand, free, x):
+    """What a solution that did not converge is far from giving, of what everybody has left; mends missing and x."""
+    for k in np.flatnonzero(missing > 0):
+        mine = np.flatnonzero(demand == k)
+        left = (free - x)[mine]
+        total = left.sum()
+        share = max(0.0, (float(missing[k]) * (1.0 - 1e-9) - mine.size) / max(float(total), 1.0))
+        more = np.minimum(np.floor(left * share).astype(np.int64), left)
+        x[mine] += more
+        missing[k] -= more.sum()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -31,14 +31,17 @@ def likely_bracket(one, relaxed, level):
 
 
 @njit(cache=True, error_model="numpy")
-def count_between(low, high, one, relaxed, level, x, spans, open_items):
-    """Lots above `high` (written to x, summed), and items with lots in (low, high]: count, lots."""
+def count_between(low, high, one, relaxed, level, trusted, x, spans, open_items):
+    """Lots above `high` (written to x, summed), and items with lots in (low, high]: lots, count.
+
+    trusted: the relaxed lots are those of an optimum.
+    """
     above = between = found = 0
     spread = one.idiosyncratic
     for f in range(one.loading.size):
         spread += one.loading[f] * one.loading[f]
     # Above the level by more than relaxed reductions may be off, or any marginal rounded: what they keep is kept.
-    certain = low > level + CERTAIN * abs(level) + NOISE * (np.sqrt(spread) + abs(one.haircut))
+    certain = trusted and low > level + CERTAIN * abs(level) + NOISE * (np.sqrt(spread) + abs(one.haircut))
     for i in range(relaxed.size):
         net, free = one.net[i], one.free[i]
         if certain and relaxed[i] == 0.0:
@@ -68,11 +71,15 @@ def one_demand(one, relaxed, level, z, x):
     low, high = likely_bracket(one, relaxed, level)
     width = 0.5 * (high - low)
     spans, open_items = np.empty(relaxed.size, np.int64), np.empty(relaxed.size, np.int64)
+    trusted, up = True, 0
     while True:
-        above, between, found = count_between(low, high, one, relaxed, level, x, spans, open_items)
+        above, between, found = count_between(low, high, one, relaxed, level, trusted, x, spans, open_items)
         if above <= z <= above + between:
             break
         width *= 8.0
+        # Counts that send the search up and then down contradict each other: it was no optimum.
+        trusted = trusted and up != (-1 if above > z else 1)
+        up = 1 if above > z else -1
         low, high = (high, high + width) if above > z else (low - width, low)
     left, guessed = z - above, True
     while left > 0:

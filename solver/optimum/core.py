@@ -10,7 +10,7 @@ import numpy as np
 
 from solver.optimum.account import least_equity
 from solver.optimum.barrier import Point, approach, scratch, start
-from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, TOLERANCE, guess, polish
+from solver.optimum.polish import BOLD, CERTAIN, CLEAR, CLEARING, PATIENCE, STEPS_MAX, TOLERANCE, guess, polish
 from solver.optimum.system import evaluate_all, level_floor, system
 
 # Gap at which the bounds can be told from the rest; then after each further factor of 100. Where the inside point was
@@ -85,7 +85,8 @@ def _attempt(candidates, demands, model, lent, coarse, best):
     level_floor(candidates, demands, sys, work.floor)
     origin = Point(*(np.empty_like(column) for column in point))
     blunt = candidates._replace(equity=candidates.equity.copy(), variance=candidates.variance.copy())
-    steps, until = 0, FIRST_POLISH if best is None else EARLY_POLISH
+    # Most are solved at once, and fast; of those that were not, nothing is given up.
+    steps, until, patience = (0, FIRST_POLISH, PATIENCE) if best is None else (0, EARLY_POLISH, STEPS_MAX)
     while True:
         steps, gap = approach(blunt, demands, model, point, origin, sys, work, candidates, lent, steps, until)
         tried = set()
@@ -94,7 +95,7 @@ def _attempt(candidates, demands, model, lent, coarse, best):
             if side.tobytes() in tried:
                 continue
             tried.add(side.tobytes())
-            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, side, sys)
+            kkt, uncleared, level, u, w = polish(candidates, demands, model, point, side, sys, patience)
             found = Optimum(kkt <= TOLERANCE and uncleared <= CLEARING, level, u, w, kkt, uncleared, steps)
             if found.converged:
                 return found

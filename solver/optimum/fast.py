@@ -48,7 +48,10 @@ def optimise(gatherer, rank, model):
             return optimum, candidates
     if gatherer.holders.first.size <= FEW or model.weight.size:
         candidates, _ = gatherer.take()
-        return solve_core(candidates, gatherer.demands, model), candidates
+        optimum = solve_core(candidates, gatherer.demands, model)
+        if not optimum.converged and not model.weight.size:
+            optimum = _by_levels(candidates, gatherer.demands, model, threads, optimum)
+        return optimum, candidates
     level, peak, steps = _from_samples(gatherer, rank, model, threads)
     # A level found among too few is nearer to the true one than one from a sample.
     for margin in (MARGIN, MARGIN, 1.0):
@@ -59,6 +62,14 @@ def optimise(gatherer, rank, model):
             if enough:
                 return optimum._replace(iterations=steps), candidates
     raise AssertionError("without a margin nobody is left out")
+
+
+def _by_levels(candidates, demands, model, threads, failed):
+    """What the core fails on, with tails so heavy that marginals hardly fall: the levels alone are searched for."""
+    u, w = np.zeros(candidates.demand.size), np.ones(candidates.demand.size)
+    level = first_levels(candidates, demands, model.tail)
+    converged, level, _, kkt, error, steps = ascend(candidates, demands, model, level, u, w, threads)
+    return Optimum(True, level, u, w, kkt, error, failed.iterations + steps) if converged else failed
 
 
 def _from_samples(gatherer, rank, model, threads):

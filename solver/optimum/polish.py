@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 
 from solver.optimum.dense import factor, solve
-from solver.optimum.system import SMALL_CHANGE, answer, assemble, clearing, evaluate_all, level_floor, violation
+from solver.optimum.system import answer, assemble, clearing, evaluate_all, heights, level_floor, violation
 
 STEPS_MAX = 14
-# A guess is given up after so many steps in a row that do not halve what is wrong: who fails stands still or circles.
+# A guess is given up after `patience` steps in a row that do not halve what is wrong: it stands still or circles.
 PATIENCE, HALVED = 3, 0.5
 TOLERANCE, CLEARING = 1e-9, 1e-12
 PROXIMAL = 1e-10  # of lambda / a, on the diagonal: where the loss is flat the items stay
@@ -141,9 +141,9 @@ def _cleared(candidates, demands, model, level, u, w, sys):
     """
     short, floor = np.empty(level.size), np.empty(level.size)
     evaluate_all(candidates, demands, model, np.zeros(u.size), np.ones(u.size), sys)
-    level_floor(candidates, demands, sys, floor)
+    heights(candidates, demands, sys, floor)
     for k in range(level.size):
-        floor[k] = max(floor[k] / SMALL_CHANGE, 1e-30)
+        floor[k] = max(floor[k], 1e-30)
     clearing(candidates, demands, u, w, short)
     _spread(candidates, short, u, w)
     evaluate_all(candidates, demands, model, u, w, sys)
@@ -160,7 +160,7 @@ def _newton_system(candidates, demands, model, floor, level, u, w, side, sys):
 
 
 @njit(cache=True, error_model="numpy")
-def polish(candidates, demands, model, inside, side, sys):
+def polish(candidates, demands, model, inside, side, sys, patience):
     """Return (violation, clearing, level, u, w) of Newton's method from an inside Point; side is kept up."""
     level, u, w = inside.level.copy(), inside.u.copy(), inside.w.copy()
     for p in range(u.size):
@@ -188,7 +188,7 @@ def polish(candidates, demands, model, inside, side, sys):
             aim, waited = HALVED * max(wrong, 10.0 * missing), 0
         else:
             waited += 1
-        if (wrong <= TOLERANCE and missing <= CLEARING) or waited >= PATIENCE:
+        if (wrong <= TOLERANCE and missing <= CLEARING) or waited >= patience:
             break
         freed = _release(candidates, sys, level, floor, inside, side, u, w)
         freed += _free_nearest(candidates, demands, sys, level, short, side)

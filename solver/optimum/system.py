@@ -199,19 +199,24 @@ def violation(candidates, sys, level, floor, u, w, snap):
 
 
 @njit(cache=True, error_model="numpy")
-def level_floor(candidates, demands, sys, floor):
-    """Fill floor float[K]: levels below it are small change beside the marginals that accounts of the demand can have.
-
-    H sqrt(Sigma_jj) bounds an account's marginal in asset j at the mark.
-    """
-    for k in range(floor.size):
-        floor[k] = 0.0
+def heights(candidates, demands, sys, height):
+    """Fill height float[K]: the largest marginal that an account of the demand can have at the mark, H sqrt(Sigma)."""
+    for k in range(height.size):
+        height[k] = 0.0
     for i in range(candidates.account.size):
         for p in range(candidates.start[i], candidates.start[i + 1]):
             k = candidates.demand[p]
-            floor[k] = max(floor[k], sys.height[i])
-    for k in range(floor.size):
+            height[k] = max(height[k], sys.height[i])
+    for k in range(height.size):
         own = demands.idiosyncratic[k]
         for f in range(demands.loading.shape[1]):
             own += demands.loading[k, f] * demands.loading[k, f]
-        floor[k] = max(SMALL_CHANGE * math.sqrt(own) * floor[k], sys.least[k])
+        height[k] *= math.sqrt(own)
+
+
+@njit(cache=True, error_model="numpy")
+def level_floor(candidates, demands, sys, floor):
+    """Fill floor float[K]: levels below it are small change beside the marginals that accounts of the demand have."""
+    heights(candidates, demands, sys, floor)
+    for k in range(floor.size):
+        floor[k] = max(SMALL_CHANGE * floor[k], sys.least[k])

@@ -12,7 +12,7 @@ from solver.verify.losses import law
 
 KKT_MAX = 1e-8
 NOTHING = 1e-30  # marginals that are all below it are no risk, and any reduction is as good as another
-TOLD = 1e-10  # a residual may be stated too small by so much: what tails are good to
+TOLD = 1e-9  # a residual may be stated too small by so much: what tails are good to
 
 
 def certify(view, asked, solution, risk, report):

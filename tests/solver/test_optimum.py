@@ -128,10 +128,13 @@ def certificate(problem, risk, demand, asked, candidates, demands, optimum):
     p = problem
     y, gross, equity, parts, taken = remaining(p, demand, asked, candidates, optimum)
     of = elliptical if isinstance(risk, RiskModel) else mixture
-    m, noise, height = of(
-        risk, y, gross, equity, parts, p.account[candidates.row], p.asset[candidates.row],
-        p.demand_side[demand[candidates.row]], demands.haircut[candidates.demand],
+    items = (
+        p.account[candidates.row], p.asset[candidates.row], p.demand_side[demand[candidates.row]],
+        demands.haircut[candidates.demand],
     )  # fmt: skip
+    m, noise, height = of(risk, y, gross, equity, parts, *items)
+    untouched = optimum._replace(u=np.zeros_like(optimum.u), w=np.ones_like(optimum.w))
+    height = np.maximum(height, of(risk, *remaining(p, demand, asked, candidates, untouched)[:4], *items)[2])
     level = optimum.level[candidates.demand]
     over = m - level
     wrong = np.where(optimum.u <= 0, np.maximum(over, 0), np.where(optimum.w <= 0, np.maximum(-over, 0), np.abs(over)))
