@@ -29,8 +29,8 @@ ULP, GRAIN = 4e-16, 5e-10
 FIRST_TOLERANCE, LAST_TOLERANCE = 1e-3, 1e-11  # of marginals: what is missing is known to first order
 POWER_MOST = 50.0
 # In the root of the largest marginal of a demand: levels below the first move on its scale, residuals of marginals are
-# not resolved beyond the second.
-LEAST, DUST = 0.37, 0.01
+# not resolved beyond the second, or of thin tails, whose levels lie further below, beyond the third.
+LEAST, DUST, THIN_DUST, THIN = 0.37, 0.01, 1e-6, 10.0
 # Parts of a demand: above the first brackets are heeded, above the second after an overshoot; below the third a
 # bracket that a step leaves far behind is out of date.
 ROUGH, SMOOTH, STALE = 2e-2, 1e-4, 0.1
@@ -188,7 +188,7 @@ def ascend(candidates, demands, model, level, u, w, threads, outside=0.0, rough=
     outside float[K]: of each total, what is not among the candidates and stays untouched. rough: levels to start from.
     """
     K, limits, power = level.size, bounds(candidates.account.size), root_power(model.tail)
-    level, peak, dust = level.copy(), np.abs(level), to_power(DUST, power)
+    level, peak, dust = level.copy(), np.abs(level), to_power(DUST if power < THIN else THIN_DUST, power)
     search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), *np.zeros((3, K)))
     U, diagonal, newton = np.empty((K, K)), np.empty(K), np.empty(K)
     small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside

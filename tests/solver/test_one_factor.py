@@ -32,7 +32,7 @@ def columns(problem, risk):
 @FEW
 @given(SEEDS, st.integers(2, 40), st.sampled_from([4.0, 2.5, math.inf]))
 def test_one_demand_is_what_the_general_method_gives(seed, accounts, tail):
-    """To 1e-9 of what may be taken, hedged accounts and loadings of both signs included."""
+    """To 1e-8 of what may be taken, hedged accounts and loadings of both signs included."""
     problem, _ = cross_book(seed, accounts=accounts, demands=1, times=1000)
     beta = np.random.default_rng(seed).normal(0.05, 0.05, (4, 1))
     candidates, demands, model = columns(problem, RiskModel(beta, np.zeros(4), tail))
@@ -48,7 +48,7 @@ def test_one_demand_is_what_the_general_method_gives(seed, accounts, tail):
     if abs(closed.level[0]) > 1e-18:  # else too near to no risk at all for the general method to tell levels apart
         assert closed.level == pytest.approx(general.level, rel=1e-7)
         # Shares follow levels by the inverse of a power of three and more.
-        assert closed.u == pytest.approx(general.u, abs=1e-9 * max(1.0, (1e-9 / abs(closed.level[0])) ** 0.5))
+        assert closed.u == pytest.approx(general.u, abs=1e-8 * max(1.0, (1e-9 / abs(closed.level[0])) ** 0.5))
 
 
 @FEW

@@ -43,7 +43,7 @@ def test_missing_lots_are_given_one_at_a_time(block):
         expected = several_one_at_a_time(problem, np.where(solvent, solution.relaxed_lots, 0.0))
         assert np.where(solvent, solution.reduction_lots, 0).tolist() == expected.tolist()
         compared += 1
-    assert compared > 0.3 * len(seeds)
+    assert compared > 0.1 * len(seeds)
 
 
 def test_an_account_in_two_demands_gives_to_the_first_listed():
