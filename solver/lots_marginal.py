@@ -15,7 +15,8 @@ from solver.lots_marginal_one import one_demand
 from solver.lots_missing import one_by_one, queues
 from solver.optimum.threads import bounds
 
-UNCLEARED = 2e-9  # of a demand: a converged solution does not miss as much
+# Part of a demand, and lots: a converged solution does not miss as much, and one by one there would be no end of them.
+UNCLEARED, ENDLESS = 2e-9, 10_000_000
 
 
 @njit(cache=True, error_model="numpy")
@@ -37,21 +38,18 @@ def whole_parts(relaxed, demand, free, asked):
         sums[:] = 0
         _floors(relaxed, demand, free, less, x, sums)
     missing = asked - sums
-    if (missing > UNCLEARED * asked + x.size).any():
-        _in_proportion(missing, demand, free, x)
+    for k in np.flatnonzero(missing > np.maximum(UNCLEARED * asked, ENDLESS)):
+        missing[k] -= _in_proportion(int(missing[k]), np.flatnonzero(demand == k), free, x)
     return x, missing
 
 
-def _in_proportion(missing, demand, free, x):
-    """What a solution that did not converge is far from giving, of what everybody has left; mends missing and x."""
-    for k in np.flatnonzero(missing > 0):
-        mine = np.flatnonzero(demand == k)
-        left = (free - x)[mine]
-        total = left.sum()
-        share = max(0.0, (float(missing[k]) * (1.0 - 1e-9) - mine.size) / max(float(total), 1.0))
-        more = np.minimum(np.floor(left * share).astype(np.int64), left)
-        x[mine] += more
-        missing[k] -= more.sum()
+def _in_proportion(missing, mine, free, x):
+    """Of the lots that items `mine` are far from giving, nearly all, in proportion to what each has left; how many."""
+    left = (free - x)[mine]
+    share = max(0.0, missing * (1.0 - 1e-9) - mine.size) / max(float(left.sum()), 1.0)
+    more = np.minimum(np.floor(left * share).astype(np.int64), left)
+    x[mine] += more
+    return more.sum()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

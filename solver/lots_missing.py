@@ -123,6 +123,8 @@ def one_by_one(bar, held, missing, x, m, queues):
                 dry = True
         if dry:
             size = _all_at_once(bar, held, missing, x, m, queues, heap, where, waiting)
+        if size == 0:  # nobody has a lot left; the certificate refuses what is missing
+            break
         dry = False
         while left > 0 and not dry:
             i = heap[0]

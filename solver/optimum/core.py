@@ -4,6 +4,7 @@ Tried and dropped: exact treatment of accounts of equity 0 that close (equity st
 demand as last resort (never needed), bent residuals in the interior point (half of the problems failed).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,8 @@ def blunting(candidates, demands, model):
 
 def _distance(found):
     """How far from solved: above 1 it is not."""
+    if not (math.isfinite(found.kkt) and math.isfinite(found.clearing)):
+        return math.inf
     return max(found.kkt / KKT_MAX, found.clearing / CLEARING_MAX)
 
 

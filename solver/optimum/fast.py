@@ -59,7 +59,7 @@ def optimise(gatherer, rank, model):
         if found is not None:
             optimum, candidates, level, peak, enough = found
             steps += optimum.iterations
-            if enough:
+            if enough or margin == 1.0:  # a level that is no number leaves nobody out either
                 return optimum._replace(iterations=steps), candidates
     raise AssertionError("without a margin nobody is left out")
 

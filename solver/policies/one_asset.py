@@ -31,10 +31,12 @@ def marginal(leverage, variance, haircut, tail):
 
 
 def minimise_alone(problem, risk, protect_principal, lots, solution):
-    """Solve a problem that `fits`; False, and nothing is done, where the general method has to."""
+    """Solve a problem that `fits`; False where the general method has to, which overwrites what was filled."""
     loading, idiosyncratic, model = columns_of(one_factor(risk) if solution.policy == "factor" else risk)
     j = problem.demand_asset[0]
-    variance = float(loading[j] @ loading[j] + idiosyncratic[j])
+    variance = float(idiosyncratic[j])
+    for b in loading[j].tolist():  # BLAS would add them up as the processor likes
+        variance += b * b
     level = waterfill_isolated(problem, protect_principal, lots, solution) if variance > 0.0 else None
     solution.level = None
     if level is None:

@@ -32,6 +32,16 @@ def cases():
         one = RiskModel(np.abs(risk.loadings[:, :1]), np.zeros(risk.idiosyncratic.size))
         for policy in POLICIES[1:]:
             yield arguments, policy, one
+    for accounts in (60, 25_000):  # one entry each: closed forms, and the fast road of water filling
+        rows = np.arange(accounts)
+        lots = rng.integers(1, 10_000, accounts)
+        isolated = {
+            "account": rows, "asset": np.zeros(accounts, dtype=np.int64), "quantity_lots": lots,
+            "equity": lots / (1.0 + rng.integers(0, 40, accounts)), "mark_price": [1.0], "demand_asset": [0],
+            "demand_side": [1], "demand_lots": [int(0.3 * lots.sum())], "demand_price": [0.999],
+        }  # fmt: skip
+        for policy in ("risk", "waterfill"):
+            yield isolated, policy, RiskModel(0.1 * rng.random((1, 3)), [0.001], 4.0)
     history = 0.05 * rng.standard_normal((50, 8))
     yield small[0], "risk", Scenarios(history, np.full(50, 0.02), np.full(8, 1e-4))
 
@@ -57,6 +67,7 @@ def test_a_generic_processor_finds_the_same_bits(tmp_path):
     code = f"from tests.solver.test_same_bits import *; print(digest(pickle.loads(open({str(file)!r}, 'rb').read())))"
     environment = os.environ | {
         "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_NUM_THREADS": "4", "PYTHONHASHSEED": "7",
+        "OPENBLAS_CORETYPE": "Prescott",
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-FMA,-FMA_Usable,-FMA4,-FMA4_Usable",
     }  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
