@@ -92,8 +92,6 @@ def losses(rows, taken):
     """(expected loss of every solvent account before, after `taken` float[P]); 0 for the others."""
     size = rows.account.size
     was, now = np.zeros(rows.equity.size), np.zeros(rows.equity.size)
-    for a in range(was.size):
-        was[a] = now[a] = 0.0
     total, nothing = np.empty(rows.loading.shape[1]), np.zeros(size)
     order, net = np.empty(size, np.int64), np.empty(size)
     first = 0

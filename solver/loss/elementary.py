@@ -15,9 +15,7 @@ LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 LN2_INVERSE = float.fromhex("0x1.71547652b82fep+0")
 ROUND = 6755399441055744.0  # 1.5 * 2**52: adding and subtracting it rounds to a whole number
 EXPONENT_BITS = 52
-ONE_BITS = 0x3FF << EXPONENT_BITS
 SQRT_HALF_BITS = int(np.float64(0.5**0.5).view(np.int64))
-MANTISSA = (1 << EXPONENT_BITS) - 1
 SMALLEST_NORMAL = 2.0**-1022
 OVERFLOW, UNDERFLOW = 709.782712893384, -745.1332191019412
 

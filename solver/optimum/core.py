@@ -1,7 +1,7 @@
 """The general method, for any problem: interior point, then polish; where that fails, again with blunted kinks.
 
 Tried and dropped: exact treatment of accounts of equity 0 that close (equity stays above 0 here), descent demand by
-demand as last resort (never needed), bent residuals in the interior point (half of the problems failed).
+demand as last resort (levels alone do it, fast.py), bent residuals in the interior point (half of the problems failed).
 """
 
 import math

@@ -173,7 +173,6 @@ def _sums(parts, K):
     """Room for the sums of all parts."""
     return Sums(
         np.zeros((parts, K, K)), *np.zeros((5, parts, K)), np.full((parts, K), -np.inf), np.full((parts, K), np.inf),
-        np.zeros(parts, np.int64),
     )  # fmt: skip
 
 

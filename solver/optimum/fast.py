@@ -1,7 +1,7 @@
 """The general method for large books: levels from samples, then only the accounts that these levels may touch.
 
 Rule: a shortcut changes the time, not the answer. Who was left out is checked against the levels found, and what does
-not converge goes to the core.
+not converge goes to the core; what the core fails on goes by levels alone.
 """
 
 import numpy as np

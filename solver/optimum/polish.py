@@ -88,19 +88,24 @@ def _free_nearest(candidates, demands, sys, level, short, side):
     return count
 
 
+@njit(cache=True, error_model="numpy", inline="always")
+def _shift(u, w, p, d):
+    """Take a share d more of item p; the smaller of u and w is the one that moves, so that neither loses digits."""
+    if u[p] < 0.5:
+        u[p] += d
+        w[p] = 1.0 - u[p]
+    else:
+        w[p] -= d
+        u[p] = 1.0 - w[p]
+
+
 @njit(cache=True, error_model="numpy")
 def _step(candidates, sys, dx, side, u, w):
     """Move the free items by -dx; who leaves the box stays at its bound."""
     for p in range(u.size):
         if not sys.free[p]:
             continue
-        d = -dx[p] / candidates.available[p]
-        if u[p] < 0.5:
-            u[p] += d
-            w[p] = 1.0 - u[p]
-        else:
-            w[p] -= d
-            u[p] = 1.0 - w[p]
+        _shift(u, w, p, -dx[p] / candidates.available[p])
         if u[p] <= 0.0:
             u[p], w[p], side[p] = 0.0, 1.0, NONE
         elif w[p] <= 0.0:
@@ -124,13 +129,7 @@ def _spread(candidates, short, u, w):
     for p in range(u.size):
         k = candidates.demand[p]
         if abs(short[k]) < room[k]:
-            d = short[k] / room[k] * min(u[p], w[p])
-            if u[p] < 0.5:
-                u[p] += d
-                w[p] = 1.0 - u[p]
-            else:
-                w[p] -= d
-                u[p] = 1.0 - w[p]
+            _shift(u, w, p, short[k] / room[k] * min(u[p], w[p]))
 
 
 @njit(cache=True, error_model="numpy")

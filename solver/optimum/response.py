@@ -57,7 +57,6 @@ class Sums(NamedTuple):
     peak: np.ndarray  # float[parts, K], largest H sqrt(Sigma_jj)
     below: np.ndarray  # float[parts, K], largest marginal of an item of which nothing is taken
     above: np.ndarray  # float[parts, K], smallest marginal of an item of which everything is
-    steps: np.ndarray  # int64[parts]
 
 
 @njit(cache=True, error_model="numpy")
@@ -134,7 +133,7 @@ def respond(part, limits, candidates, loading, own_variance, haircut, tail, leve
     slope, missing, worst = sums.slope[part], sums.missing[part], sums.worst[part]
     taken, left, peak = sums.taken[part], sums.left[part], sums.peak[part]
     below, above = sums.below[part], sums.above[part]
-    factors, steps, most = loading.shape[1], 0, 1
+    factors, most = loading.shape[1], 1
     for i in range(limits[part], limits[part + 1]):
         most = max(most, start[i + 1] - start[i])
     item, load, triangle = np.empty((ROWS, most)), np.empty((most, factors)), np.empty((most, most))
@@ -187,7 +186,6 @@ def respond(part, limits, candidates, loading, own_variance, haircut, tail, leve
                 _one_by_one(n, item, load, twin, variance, equity, base, g, tail, close)
             else:
                 attempt(count, item, free, move)
-        steps += step
         for m in range(n):
             j, p = k[m], first + m
             u[p], w[p], stand[p] = item[U, m], item[W, m], item[MARGINAL, m] if count == 0 else math.nan
@@ -200,7 +198,6 @@ def respond(part, limits, candidates, loading, own_variance, haircut, tail, leve
             worst[j] = max(worst[j], abs(item[LEVEL, m] - item[MARGINAL, m]))
         if count > 0:
             add_inverse(count, triangle, free, k, slope)
-    sums.steps[part] = steps
 
 
 @njit(cache=True, error_model="numpy")

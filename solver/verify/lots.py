@@ -43,7 +43,10 @@ def certify(view, asked, law, now, report):
 
 
 def _whole_parts(asked, gave):
-    """Lots that a position gives whatever comes; where they exceed a demand, of reductions lessened in proportion."""
+    """Lots that a position gives whatever comes; where they exceed a demand, of reductions lessened in proportion.
+
+    The rule of the solver, written a second time on purpose.
+    """
     whole = np.minimum(np.floor(asked.relaxed).astype(np.int64), asked.free)
     sums = asked.demands.reduce(np.add, whole, 0)
     if (sums <= gave).all():
