@@ -20,8 +20,8 @@ class Solution:
     left which may be asked in it: nobody with lots left, taken or untouched, stands above it, not even by one lot.
     Where nobody has lots left it is the smallest leverage left, where solvent accounts were asked for nothing it is
     infinite. With lots=False it is the same of the relaxed reductions: the water level. For one demand, whoever was
-    taken gave the fewest lots that bring it to the level or below (equal ones by tie rank). Of `factor` at the mark it is
-    the factor leverage, relaxed.
+    taken gave the fewest lots that bring it to the level or below (equal ones by tie rank). Of `factor` at the
+    mark it is the factor leverage, relaxed.
     """
 
     status: str
