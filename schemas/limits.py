@@ -38,6 +38,11 @@ BALANCE_MINOR_MAX = 2**60  # 1.15e12 of a currency with 6 decimals
 ISOLATED_MARGIN_MINOR_MAX = 2**60
 POSITIONS_PER_ACCOUNT_MAX = 1024
 
+# Of one pool: a book takes the address space for these once it is no longer small, and the memory only as it fills.
+ACCOUNTS_MAX = 2**22
+POSITIONS_MAX = 2**24
+SYMBOLS_MAX = 2**12
+
 SEQUENCE_MAX = 2**62  # epoch, seq, adl_seq, decision_sequence
 ADL_SEQ_UNKNOWN_MAX = 2**61  # reported legs that we did not give: our own numbers follow them, up to SEQUENCE_MAX
 TIME_MS_MAX = 2**53  # exact in every JSON reader; the year 287396
@@ -49,7 +54,7 @@ BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
 DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
 
-RISK_SYMBOLS_MAX = 4096  # of a model; its record must still pass a broker's default of 1 MB
+RISK_SYMBOLS_MAX = SYMBOLS_MAX  # of a model; its record must still pass a broker's default of 1 MB
 RISK_FACTORS_MAX = 32
 RISK_SCALE_MIN = 1e-9  # of a symbol's return over the horizon: less is no risk to speak of, and squares must not vanish
 RISK_SCALE_MAX = 100.0  # 10,000 percent

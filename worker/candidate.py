@@ -125,7 +125,7 @@ class Candidate(Engine):
         metrics = None
         if self._tally is not None and self._asked is not None and decision.status != "REFUSED":
             gathered, markets = self._asked
-            row_account, accounts = gathered.row_account, len(self.book.accounts)
+            row_account, accounts = gathered.row_account, self.book.accounts.used
             metrics = self._tally.metrics(
                 risk=self.risk.returns(markets), deficits=[float(part) for part in wanted], covered=covered,
                 hit_before=self._burden.hit(row_account),

@@ -73,11 +73,11 @@ class Held:
         self._trades: list[str] = []  # id of each row's trade
         self._decisions: list[str] = []  # and of its decision
         self._row_of: dict[str, int] = {}  # by trade id
-        self._accounts = Table(ACCOUNT_LEG_FIELDS)
+        self._accounts = Table(ACCOUNT_LEG_FIELDS, limits.ACCOUNTS_MAX)
 
     def number(self, account: Ints) -> Ints:
         """The adl_seq of each new leg: one more than any that its account was given or reports."""
-        self._accounts.reserve(len(self._book.accounts))
+        self._accounts.reserve(self._book.accounts.used)
         return self._book.number_legs(self._accounts.cells, account)
 
     def newest(self, account: str) -> int:
@@ -87,7 +87,7 @@ class Held:
 
     def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
         """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""
-        self._accounts.reserve(len(self._book.accounts))
+        self._accounts.reserve(self._book.accounts.used)
         if (
             np.abs(quote_minor).sum(dtype=np.float64) < limits.HELD_QUOTE_MINOR_MAX // 2
             and lots.sum(dtype=np.float64) < 2**53
@@ -103,7 +103,7 @@ class Held:
 
     def add(self, decision_id: str, legs: Legs) -> None:
         """Books the legs of a decision."""
-        self._accounts.reserve(len(self._book.accounts))
+        self._accounts.reserve(self._book.accounts.used)
         rows = self._take(len(legs.trade_id))
         places = rows.tolist()
         self._row_of.update(zip(legs.trade_id, places, strict=True))

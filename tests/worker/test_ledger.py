@@ -39,11 +39,11 @@ def cells_of(engine):
             lists[name] = (newest, sorted(trades))
     legs = {trade: held.find(trade)._replace(row=0) for trade in held._row_of}
     numbers = {trade: held._legs.columns[4][row] for trade, row in held._row_of.items()}
-    accounts = {name: (book.equity_minor(name), book.loose_quote_minor(name)) for name in book.accounts.rows}
+    accounts = {name: (book.equity_minor(name), book.loose_quote_minor(name)) for name in book.accounts}
     positions = {
         name: [(v.symbol, v.side, v.effective_lots, v.sell_lots, v.buy_lots, v.held_quote_minor, v.value_minor)
                for v in book.positions(name)]
-        for name in book.accounts.rows
+        for name in book.accounts
     }  # fmt: skip
     return lists, legs, numbers, accounts, positions
 
@@ -71,7 +71,7 @@ def test_adding_legs_is_summing_them_anew(seed):
     """What new legs add to an account's cells is what all of its legs hold together."""
     engine, _ = engine_after(log_with_open_legs(seed), MemorySink())
     before, digest = cells_of(engine), engine.digest()
-    for name in [name for name in engine.book.accounts.rows if engine.book.holds(name)]:
+    for name in [name for name in engine.book.accounts if engine.book.holds(name)]:
         engine.held.sync(name)
     assert cells_of(engine) == before
     assert engine.digest() == digest

@@ -15,6 +15,7 @@ from schemas.units import Scale
 from worker.book.ledger import Ledger
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
+from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
 from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
@@ -139,7 +140,7 @@ class Book(Ledger):
 
     def apply_update(self, update: AccountUpdate) -> str:
         """Balances and positions as one step: APPLIED, or STALE where not newer; Refused changes nothing."""
-        row = self.accounts.rows.get(update.account, -1)
+        row = self.accounts.row(update.account)
         accounts = self._table.columns
         epoch = accounts[EPOCH][row] if row >= 0 else -1
         full, renewed = update.full, update.epoch > epoch
@@ -204,7 +205,7 @@ class Book(Ledger):
 
     def openings(self) -> Openings:
         """An empty list of accounts to be opened; valid until the book changes otherwise."""
-        return Openings(self.accounts.rows, self._market, self.currency, self.parked.keys())
+        return Openings(self.accounts, self._market, self.currency, self.parked.keys())
 
     def open_accounts(self, new: Openings) -> list[bool]:
         """Opens the accounts; says of each in turn whether it did, or leaves its update to `apply_update`."""
@@ -219,11 +220,11 @@ class Book(Ledger):
         placed = judge(heads, amounts, required, keys, quantities, prices, terms, worth, good)
 
         # From here on nothing can fail.
-        row, taken, opened = len(self.accounts), self._slots.take(placed), good.tolist()
-        self.accounts.extend(compress(new.accounts, opened))
-        self._table.reserve(len(self.accounts))
+        taken, opened = self._slots.take(placed), good.tolist()
+        rows = self.accounts.extend(*joined(compress(new.accounts, opened)))
+        self._table.reserve(self.accounts.used)
         slots = self._slots.table.cells
-        write(self._table.cells, slots, row, taken, heads, amounts, required, keys, worth, terms, good)
+        write(self._table.cells, slots, rows, taken, heads, amounts, required, keys, worth, terms, good)
         held = np.repeat(good, heads[:, 2])
         places = []
         markets, sizes = compress(new.markets, held.tolist()), abs(worth[0, held]).tolist()
@@ -232,7 +233,7 @@ class Book(Ledger):
             if lots > market.lots_high:
                 market.lots_high = lots
         slots[PLACE, taken] = places
-        self._dirty.extend(range(row, len(self.accounts)))
+        self._dirty.frombytes(rows.tobytes())
         self._hash_when_many()
         return opened
 

@@ -1,108 +1,186 @@
-"""Names to dense rows, append-only, and the order of names.
+"""Names to dense rows, and the order of names.
 
-Rows depend on arrival and stay private; whatever leaves the book goes by name hash or by name order. Adding a name is
-a dictionary entry; its bytes, hash and place are made for all new names together, by whoever asks first.
+Rows depend on arrival and stay private; whatever leaves the book goes by name hash or by name order. Names of accounts
+that are gone are given up, and their rows and bytes used again. A Python dictionary would need 100 bytes a name more
+and stop for 0.2 s when it grows at 3 M; so it only remembers the names that were asked for last.
 """
 
-from collections.abc import Iterable
-from itertools import count
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.book.digest import Hashes, absorb
-from worker.book.kernel import kernel
+from schemas import limits
+from worker.book.digest import Hashes
+from worker.book.name_cells import (
+    BYTES_MAX,
+    FIRST_SHIFT,
+    FRESH,
+    GONE,
+    LENGTH,
+    LIVE,
+    ROWS_USED,
+    STATE_FIELDS,
+    WORD,
+    WORDS_MAX,
+    add_row,
+    add_rows,
+    copy_names,
+    drop_row,
+    fill_table,
+    find_row,
+    find_rows,
+    hash_rows,
+)
+from worker.book.name_order import drop_gone, fresh_rows, merge, sort_rows
+from worker.book.table import grown, larger
 
+Bytes = NDArray[np.uint8]
+Cells = NDArray[np.int64]
 Rows = NDArray[np.int32]
 
-_WORD = 8  # bytes
+_RECENT_MAX = 2**14  # emptying takes 1 ms
+_MERGED_SHARE = 16  # more new names than one in so many: sorting all of them anew is quicker
+_ROWS_MIN = 64
 
 
 class Names:
-    """Dense rows of names of one kind; `kind` keys their hashes, so an account never hashes like a symbol."""
+    """Dense rows of at most `most` names of one kind; `kind` keys their hashes: an account never hashes as a symbol."""
 
-    def __init__(self, kind: str) -> None:
-        self._kind = int.from_bytes(kind.encode().ljust(_WORD, b"\0")[:_WORD], "little", signed=True)
-        self.rows: dict[str, int] = {}
-        self._names: list[str] = []
-        self._known = 0  # names whose bytes and hashes are there
-        self._bytes = np.zeros(64, f"S{_WORD}")
-        self._hashes = np.zeros((64, 2), np.uint64)
+    def __init__(self, kind: str, most: int = limits.ACCOUNTS_MAX) -> None:
+        self.kind = int.from_bytes(kind.encode().ljust(WORD, b"\0")[:WORD], "little", signed=True)
+        self.most = most
+        self.state = np.zeros(STATE_FIELDS, np.int64)
+        self._counts = self.state.data
+        self._recent: dict[str, int] = {}
+        self._asked = np.zeros(BYTES_MAX, np.uint8)
+        self._asked_bytes = self._asked.data
+        self._hashes, self._hashed = np.zeros((0, 2), np.uint64), 0
         self._order: Rows = np.zeros(0, np.int32)
         self._rank: Rows = np.zeros(0, np.int32)
+        self.capacity = 0
+        self.spans, self.words = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        self.reserve(_ROWS_MIN)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return self._counts[LIVE]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.row(name) >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        """In the order of `order`."""
+        return iter(self.names(self.order()[0].astype(np.int64)))
+
+    @property
+    def used(self) -> int:
+        """Rows ever taken: those of all names are below it."""
+        return self._counts[ROWS_USED]
+
+    def reserve(self, rows: int) -> None:
+        """Room for so many rows, with names of any length."""
+        if rows > self.capacity:
+            capacity = larger(self.capacity, rows, self.most)
+            self.spans = grown(self.spans, capacity)
+            self.words = grown(self.words, WORDS_MAX * capacity)
+            self._text = self.words.view(np.uint8)
+            self._span_cells, self._text_bytes = self.spans.data, self._text.data
+            self.table = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
+            fill_table(self.used, self.words, self.spans, self.table)
+            self.capacity = capacity
 
     def row(self, name: str) -> int:
-        """The row of a name, -1 where it never appeared."""
-        return self.rows.get(name, -1)
+        """The row of a name, -1 where it never appeared or was given up."""
+        row = self._recent.get(name)
+        if row is None:
+            text = name.encode()
+            size = len(text)
+            if size > BYTES_MAX:
+                return -1
+            self._asked_bytes[:size] = text
+            row = find_row(self._asked, 0, size, self.words, self.spans, self.table)
+            if row >= 0:
+                self._remember(name, row)
+        return row
+
+    def _remember(self, name: str, row: int) -> None:
+        if len(self._recent) >= _RECENT_MAX:
+            self._recent.clear()
+        self._recent[name] = row
 
     def name(self, row: int) -> str:
-        return self._names[row]
+        """The name of a row that has one; `names` is quicker for many."""
+        span = self._span_cells[row]
+        begin = WORD * (span >> FIRST_SHIFT)
+        return str(self._text_bytes[begin : begin + (span & LENGTH)], "utf-8")
+
+    def names(self, rows: Cells) -> list[str]:
+        """The names of many rows."""
+        text = np.empty((BYTES_MAX + 1) * len(rows), np.uint8)
+        size = copy_names(rows, self._text, self.spans, text)
+        return str(text[:size].data, "utf-8").split("\0")[:-1]
 
     def add(self, name: str) -> int:
         """The row of a name, new or not."""
-        row = self.rows.setdefault(name, len(self._names))
-        if row == len(self._names):
-            self._names.append(name)
+        row = self.row(name)
+        if row < 0:
+            text = name.encode()
+            self.reserve(self.used + 1)
+            self._asked_bytes[: len(text)] = text
+            row = add_row(self._asked, 0, len(text), self.words, self.spans, self.table, self.state)
+            self._remember(name, row)
         return row
 
-    def extend(self, names: Iterable[str]) -> None:
-        """Adds names that have no row, each given once."""
-        known = len(self._names)
-        self._names.extend(names)
-        self.rows.update(zip(self._names[known:], count(known), strict=False))
+    def rows_of(self, text: Bytes, begins: Cells, ends: Cells) -> Cells:
+        """The rows of the names text[begin:end], -1 where one has none."""
+        rows = np.empty(len(begins), np.int64)
+        find_rows(text, begins, ends, self.words, self.spans, self.table, rows)
+        return rows
+
+    def extend(self, text: Bytes, begins: Cells, ends: Cells) -> Cells:
+        """The rows of many names of 1 to NAME_BYTES_MAX bytes, new or not."""
+        self.reserve(min(self.used + len(begins), self.most))
+        rows = np.empty(len(begins), np.int64)
+        add_rows(text, begins, ends, self.words, self.spans, self.table, self.state, rows)
+        return rows
+
+    def drop(self, row: int) -> None:
+        """Gives up the name of a row; the row will be another name's."""
+        self._recent.pop(self.name(row), None)
+        drop_row(row, self.words, self.spans, self.table, self.state)
 
     def hashes(self) -> Hashes:
-        """128 bits of each name, by row."""
-        if self._known < len(self._names):
-            self._read_new()
+        """128 bits of each name, by row; of kinds whose names are never given up."""
+        known, used = self._hashed, self.used
+        if known < used:
+            if used > len(self._hashes):
+                self._hashes = grown(self._hashes.T, self.capacity).T.copy()
+            hash_rows(known, self.kind, self.words, self.spans, self._hashes[:used])
+            self._hashed = used
         return self._hashes
 
     def order(self) -> tuple[Rows, Rows]:
-        """(rows in the order of their names' UTF-8 bytes, the rank of each row).
-
-        Sorting 437 k names anew costs 0.2 s, so the few names that are new are merged into the order we have.
-        """
-        if len(self._order) < len(self._names):
-            self._merge()
-        return self._order, self._rank
-
-    def _read_new(self) -> None:
-        """Bytes and hashes of the names added since the last time."""
-        known, size = self._known, len(self._names)
-        fresh = np.array([name.encode() for name in self._names[known:]], "S")
-        width = max(self._bytes.itemsize, -(-fresh.itemsize // _WORD) * _WORD)
-        if width > self._bytes.itemsize or size > len(self._bytes):
-            capacity = max(size, 2 * len(self._bytes)) if size > len(self._bytes) else len(self._bytes)
-            grown, hashes = np.zeros(capacity, f"S{width}"), np.zeros((capacity, 2), np.uint64)
-            grown[:known], hashes[:known] = self._bytes[:known], self._hashes[:known]
-            self._bytes, self._hashes = grown, hashes
-        self._bytes[known:size] = fresh
-        words = self._bytes[known:size].view("<i8").reshape(size - known, width // _WORD)
-        hash_names(words.astype(np.int64, copy=False), self._kind, self._hashes[known:size])
-        self._known = size
-
-    def _merge(self) -> None:
-        self.hashes()
-        known, size = len(self._order), len(self._names)
-        new = np.argsort(self._bytes[known:size], kind="stable").astype(np.int32) + np.int32(known)
-        if known:
-            places = np.searchsorted(self._bytes[:known], self._bytes[new], sorter=self._order)
-            new = np.insert(self._order, places, new)
-        self._order = new
-        self._rank = np.empty(size, np.int32)
-        self._rank[self._order] = np.arange(size, dtype=np.int32)
+        """(rows in the order of their names' UTF-8 bytes, the rank of each row that has a name)."""
+        if self._counts[FRESH] or self._counts[GONE]:
+            old = self._order
+            if self._counts[GONE]:
+                old = old[: drop_gone(old, self.spans)]
+            new = np.empty(self._counts[FRESH], np.int32)
+            fresh_rows(self.used, new, self.spans)
+            if _MERGED_SHARE * len(new) > len(old):
+                new, old = np.concatenate((old, new)), old[:0]
+            sort_rows(new, self.words, self.spans)
+            if len(self._rank) < self.used:
+                self._rank = np.zeros(self.capacity, np.int32)
+            self._order = np.empty(len(self), np.int32)
+            merge(old, new, self._order, self._rank, self.words, self.spans)
+            self.state[FRESH] = self.state[GONE] = 0
+        return self._order, self._rank[: self.used]
 
 
-@kernel("void(int64[:, ::1], int64, uint64[:, ::1])")
-def hash_names(words: NDArray[np.int64], kind: int, hashes: Hashes) -> None:
-    """128 bits of each name, keyed by what it names; no name holds a NUL, so a word of zeros is behind its end."""
-    for row in range(len(words)):
-        lanes = absorb((np.uint64(0), np.uint64(0)), kind)
-        for word in words[row]:
-            if word == 0:
-                break
-            lanes = absorb(lanes, word)
-        hashes[row, 0], hashes[row, 1] = lanes
+def joined(names: Iterable[str]) -> tuple[Bytes, Cells, Cells]:
+    """Names as `rows_of` and `extend` take them."""
+    texts = [name.encode() for name in names]
+    sizes = np.array([len(text) for text in texts], np.int64)
+    ends = np.cumsum(sizes)
+    return np.frombuffer(b"".join(texts), np.uint8), ends - sizes, ends

@@ -209,13 +209,13 @@ def judge(
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], int64, int64[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], "
+    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], "
     "int64[:, ::1], int64[:, ::1], boolean[::1])"
 )
 def write(
     accounts: Cells,
     slots: Cells,
-    row: int,
+    rows: Cells,
     free: Cells,
     heads: Cells,
     amounts: Cells,
@@ -225,12 +225,14 @@ def write(
     terms: Cells,
     good: Flags,
 ) -> None:
-    """Writes the good ones into rows from `row` on and into the slots `free`; holders' places are the caller's."""
-    end, taken = 0, 0
+    """Writes the good ones into `rows` and into the slots `free`; holders' places are the caller's."""
+    end, taken, opened = 0, 0, 0
     for at in range(len(heads)):
         begin, end = end, end + heads[at, 2]
         if not good[at]:
             continue
+        row = rows[opened]
+        opened += 1
         equity, previous = amounts[at], -1
         accounts[FIRST, row] = -1
         for place in range(begin, end):
@@ -262,4 +264,3 @@ def write(
         accounts[MARGIN_REQUIRED, row] = required[at] if heads[at, 3] else -1
         accounts[OWNER, row] = -1
         accounts[EQUITY, row] = equity
-        row += 1

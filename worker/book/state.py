@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import limits
 from schemas.messages import AccountRole, AdlClass, Instrument, PositionSide
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import Scale
@@ -58,14 +59,14 @@ class State:
         self.currency = currency
         self.currency_decimals = currency_decimals
         self.accounts = Names("account")
-        self.symbols = Names("symbol")
+        self.symbols = Names("symbol", limits.SYMBOLS_MAX)
         self.owners = Names("owner")
         self.markets: list[Market] = []
         self.parked: dict[tuple[str, str], str] = {}  # (type of the refused message, name) -> reason
         self._market: dict[str, Market] = {}
-        self._table = Table(ACCOUNT_FIELDS)
+        self._table = Table(ACCOUNT_FIELDS, limits.ACCOUNTS_MAX)
         self._slots = Slots(self._table)
-        self._terms = Table(TERM_FIELDS)  # of symbols
+        self._terms = Table(TERM_FIELDS, limits.SYMBOLS_MAX)  # of symbols
         # Newest leg contained in a position that is closed, where it is newer than what the last full update contains.
         self._closed: dict[int, dict[int, int]] = {}
         self._dirty = array("q")
@@ -275,7 +276,7 @@ class State:
         slots[SLOT_HASH:] = 0
         used = np.arange(self._slots.used, dtype=np.int64)
         digest.refresh_slots(total, used, slots, self.accounts.hashes(), self.symbols.hashes())
-        every = np.arange(len(self.accounts), dtype=np.int64)
+        every = np.arange(self.accounts.used, dtype=np.int64)
         digest.refresh_accounts(total, every, accounts, self.accounts.hashes(), self.owners.hashes())
         rare = sum(market.hash() for market in self.markets)
         rare += sum(digest.cell_hash("parked", *key, reason) for key, reason in self.parked.items())

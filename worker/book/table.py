@@ -5,8 +5,12 @@ columns: measured on 40 k of 221 k positions, a mark cost 12 ns a holder so, and
 Python reads and writes single cells through `columns[FIELD][row]` (a numpy scalar costs twice as much).
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 # --- an account -------------------------------------------------------------------------------------------------------
 EQUITY = 0  # derived: balance + loose + sum over cross slots of value - entry + held quote
@@ -62,23 +66,44 @@ MARK_REST = 8
 TERM_FIELDS = 9
 
 CAPACITY_MIN = 64  # rows
+COPIED_ROWS_MAX = 2**16  # copying so many takes 3 ms
+_PAGE_ROWS = 2**18  # of a huge page
+
+
+def larger(capacity: int, rows: int, most: int | None = None) -> int:
+    """The next capacity for `rows`: fourfold while copying is quick, then all that will ever be needed.
+
+    Zeros are address space, and take memory only where they are written: so what is large never stops to be copied.
+    """
+    if most is None:
+        return max(4 * capacity, rows, CAPACITY_MIN)
+    if rows > most:
+        raise OverflowError(f"at most {most} rows, would be {rows}")
+    capacity = max(4 * capacity, rows, CAPACITY_MIN)
+    return capacity if capacity <= min(most, COPIED_ROWS_MAX) else most
+
+
+def grown(cells: NDArray[_Kind], size: int) -> NDArray[_Kind]:
+    """The cells, and zeros behind them."""
+    longer = np.zeros((*cells.shape[:-1], size), cells.dtype)
+    longer[..., : cells.shape[-1]] = cells
+    return longer
 
 
 class Table:
     """A growing int64[fields, capacity]; whoever keeps `columns` or `cells` in a local must `reserve` first."""
 
-    def __init__(self, fields: int) -> None:
+    def __init__(self, fields: int, most: int | None = None) -> None:
         self.cells: NDArray[np.int64] = np.zeros((fields, 0), np.int64)
         self.capacity = 0
+        self._most = most
         self.reserve(CAPACITY_MIN)
 
     def reserve(self, size: int) -> None:
         """Room for `size` rows; what was there stays, new cells are 0."""
-        capacity = self.capacity
-        if size > capacity:
-            # Fourfold: zeros take no memory before they are written, and each growth copies everything.
-            cells: NDArray[np.int64] = np.zeros((len(self.cells), max(size, 4 * capacity)), np.int64)
-            cells[:, :capacity] = self.cells
-            self.cells = cells
-            self.capacity = cells.shape[1]
-            self.columns = tuple(memoryview(column) for column in cells)
+        if size > self.capacity:
+            self.capacity = larger(self.capacity, size, self._most)
+            # Columns that do not begin at the same place of a huge page do not ask for the next one in the same step.
+            spread = _PAGE_ROWS // len(self.cells) if self.capacity > COPIED_ROWS_MAX else 0
+            self.cells = grown(self.cells, self.capacity + spread)
+            self.columns = tuple(memoryview(column) for column in self.cells)

@@ -1,0 +1,214 @@
+"""Names in cells: their bytes side by side, and a table that finds a name's row by what is written there.
+
+`words` holds each name from a word's first byte on, filled up with zeros, for no name holds a NUL. `spans` has
+256 * (first word) + SORTED + (bytes) for each row, at most 0 where the row is free. `table` is open addressing with
+linear steps: row + 1, 0 where nothing is, and it is never more than half full.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import limits
+from worker.book.digest import absorb
+from worker.book.kernel import kernel
+
+Bytes = NDArray[np.uint8]
+Cells = NDArray[np.int64]
+Rows = NDArray[np.int32]
+Words = NDArray[np.uint64]
+
+WORD = 8  # bytes
+BYTES_MAX = limits.NAME_BYTES_MAX
+WORDS_MAX = BYTES_MAX // WORD
+
+FIRST_SHIFT = 8  # of a span
+SORTED = 128  # the row stands in the order
+LENGTH = 127
+
+# --- what is taken, and what was given back ---------------------------------------------------------------------------
+ROWS_USED = 0  # rows ever taken
+LIVE = 1  # names
+WORDS_USED = 2
+FRESH = 3  # names that the order does not contain yet
+GONE = 4  # names given up that it still contains
+FREE_ROW = 5  # row + 1 of the first of those given back, each with -(the next) as its span; 0: none
+FREE_WORDS = 6  # and on, by number of words less one: first word + 1 of a piece given back, which holds the next
+STATE_FIELDS = FREE_WORDS + WORDS_MAX
+
+_TEXT = "Array(uint8, 1, 'C', readonly=True)"
+_MIX_1 = np.uint64(0x9E3779B97F4A7C15)
+_MIX_2 = np.uint64(0xBF58476D1CE4E5B9)
+_32, _29 = np.uint64(32), np.uint64(29)
+
+
+@kernel(f"uint64({_TEXT}, int64, int64)")
+def word_at(text: Bytes, begin: int, end: int) -> np.uint64:
+    """Up to 8 bytes of text[begin:end] as a word, zeros behind them."""
+    word = np.uint64(0)
+    for at in range(min(WORD, end - begin)):
+        word |= np.uint64(text[begin + at]) << np.uint64(WORD * at)
+    return word
+
+
+@kernel("uint64(uint64, uint64)")
+def _stir(lane: np.uint64, word: np.uint64) -> np.uint64:
+    lane = (lane ^ word) * _MIX_1
+    return (lane ^ (lane >> _32)) * _MIX_2
+
+
+@kernel("int64(uint64, int64)")
+def _home(lane: np.uint64, mask: int) -> np.int64:
+    return np.int64(lane ^ (lane >> _29)) & mask
+
+
+@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1])")
+def place_of(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows) -> int:
+    """Where in the table the name text[begin:end] stands, or would."""
+    mask, size = len(table) - 1, end - begin
+    lane = np.uint64(size)
+    for at in range(begin, end, WORD):
+        lane = _stir(lane, word_at(text, at, end))
+    place = int(_home(lane, mask))
+    while table[place] != 0:
+        span = spans[table[place] - 1]
+        if span & LENGTH == size:
+            word, at = span >> FIRST_SHIFT, begin
+            while at < end and words[word] == word_at(text, at, end):
+                word, at = word + 1, at + WORD
+            if at >= end:
+                break
+        place = (place + 1) & mask
+    return place
+
+
+@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1])")
+def find_row(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows) -> int:
+    """The row of the name text[begin:end], -1 where it has none."""
+    row = -1
+    if 0 < end - begin <= BYTES_MAX:
+        row = table[place_of(text, begin, end, words, spans, table)] - 1
+    return row
+
+
+@kernel(f"void({_TEXT}, int64[::1], int64[::1], uint64[::1], int64[::1], int32[::1], int64[::1])")
+def find_rows(text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, table: Rows, rows: Cells) -> None:
+    """`find_row` of many names."""
+    for at in range(len(begins)):
+        rows[at] = find_row(text, begins[at], ends[at], words, spans, table)
+
+
+@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1], int64[::1])")
+def add_row(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows, state: Cells) -> int:
+    """The row of the name text[begin:end] of 1 to BYTES_MAX bytes, new or not; the caller has made room."""
+    place = place_of(text, begin, end, words, spans, table)
+    row: int = table[place] - 1
+    if row >= 0:
+        return row
+    row = state[FREE_ROW] - 1
+    if row >= 0:
+        state[FREE_ROW] = -spans[row]
+    else:
+        row = state[ROWS_USED]
+        state[ROWS_USED] += 1
+    size = (end - begin + WORD - 1) // WORD
+    first = state[FREE_WORDS + size - 1] - 1
+    if first >= 0:
+        state[FREE_WORDS + size - 1] = np.int64(words[first])
+    else:
+        first = state[WORDS_USED]
+        state[WORDS_USED] += size
+    for at in range(size):
+        words[first + at] = word_at(text, begin + WORD * at, end)
+    spans[row] = (first << FIRST_SHIFT) + end - begin
+    table[place] = row + 1
+    state[LIVE] += 1
+    state[FRESH] += 1
+    return row
+
+
+@kernel(f"void({_TEXT}, int64[::1], int64[::1], uint64[::1], int64[::1], int32[::1], int64[::1], int64[::1])")
+def add_rows(
+    text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, table: Rows, state: Cells, rows: Cells
+) -> None:
+    """`add_row` of many names."""
+    for at in range(len(begins)):
+        rows[at] = add_row(text, begins[at], ends[at], words, spans, table, state)
+
+
+@kernel("int64(int64, uint64[::1], int64[::1], int64)")
+def _home_of_row(row: int, words: Words, spans: Cells, mask: int) -> np.int64:
+    """Where in the table a row would stand if nothing were in its way."""
+    first, size = spans[row] >> FIRST_SHIFT, spans[row] & LENGTH
+    lane = np.uint64(size)
+    for word in range(first, first + (size + WORD - 1) // WORD):
+        lane = _stir(lane, words[word])
+    return _home(lane, mask)
+
+
+@kernel("void(int64, uint64[::1], int64[::1], int32[::1])")
+def fill_table(rows: int, words: Words, spans: Cells, table: Rows) -> None:
+    """Enters rows [0, rows) into an empty table."""
+    mask = len(table) - 1
+    for row in range(rows):
+        if spans[row] > 0:
+            place = _home_of_row(row, words, spans, mask)
+            while table[place] != 0:
+                place = (place + 1) & mask
+            table[place] = row + 1
+
+
+@kernel("void(int64, uint64[::1], int64[::1], int32[::1], int64[::1])")
+def drop_row(row: int, words: Words, spans: Cells, table: Rows, state: Cells) -> None:
+    """Gives up a name: its row and bytes are free for others, and nothing of it stays in the table."""
+    mask = len(table) - 1
+    hole = _home_of_row(row, words, spans, mask)
+    while table[hole] != row + 1:
+        hole = (hole + 1) & mask
+    place = (hole + 1) & mask
+    while table[place] != 0:  # whoever would no longer be found behind the hole moves into it
+        home = _home_of_row(table[place] - 1, words, spans, mask)
+        if (place - home) & mask >= (place - hole) & mask:
+            table[hole] = table[place]
+            hole = place
+        place = (place + 1) & mask
+    table[hole] = 0
+    span = spans[row]
+    first, size = span >> FIRST_SHIFT, ((span & LENGTH) + WORD - 1) // WORD
+    words[first] = np.uint64(state[FREE_WORDS + size - 1])
+    state[FREE_WORDS + size - 1] = first + 1
+    state[GONE] += span & SORTED != 0
+    state[FRESH] -= span & SORTED == 0
+    spans[row] = -state[FREE_ROW]
+    state[FREE_ROW] = row + 1
+    state[LIVE] -= 1
+
+
+@kernel("UniTuple(uint64, 2)(int64, int64, uint64[::1], int64[::1])")
+def hash_of(row: int, kind: int, words: Words, spans: Cells) -> tuple[np.uint64, np.uint64]:
+    """128 bits of a row's name for the digest, keyed by what it names."""
+    lanes = absorb((np.uint64(0), np.uint64(0)), kind)
+    first, size = spans[row] >> FIRST_SHIFT, spans[row] & LENGTH
+    for word in range(first, first + (size + WORD - 1) // WORD):
+        lanes = absorb(lanes, np.int64(words[word]))
+    return lanes
+
+
+@kernel("void(int64, int64, uint64[::1], int64[::1], uint64[:, ::1])")
+def hash_rows(begin: int, kind: int, words: Words, spans: Cells, hashes: Words) -> None:
+    """`hash_of` of rows from `begin` on."""
+    for row in range(begin, len(hashes)):
+        hashes[row, 0], hashes[row, 1] = hash_of(row, kind, words, spans)
+
+
+@kernel("int64(int64[::1], Array(uint8, 1, 'C', readonly=True), int64[::1], uint8[::1])")
+def copy_names(rows: Cells, text: Bytes, spans: Cells, out: Bytes) -> int:
+    """Writes the names of rows, a NUL behind each; returns how many bytes."""
+    end = 0
+    for row in rows:
+        first = WORD * (spans[row] >> FIRST_SHIFT)
+        for at in range(first, first + (spans[row] & LENGTH)):
+            out[end] = text[at]
+            end += 1
+        out[end] = 0
+        end += 1
+    return end
