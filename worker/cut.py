@@ -9,11 +9,9 @@ were written, also where a record below them is no longer in the log: the rule g
 waits for the next multiple, one more cut stands at the newest record.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from schemas import (
     Account,
@@ -22,15 +20,15 @@ from schemas import (
     Control,
     Cut,
     ForcedTradeResult,
-    InputMessage,
     Instrument,
     InsuranceFund,
     MarkPrice,
-    Refused,
     RiskModel,
 )
+from worker.batch import Batch, Plain
+from worker.event import Event as Event
 from worker.merge import Merge
-from worker.record import END, Partition, Record
+from worker.record import END, Partition
 
 KIND = {
     Instrument: 0,
@@ -50,26 +48,6 @@ WAITING_MAX: Final = 200_000
 CompleteUntil = Callable[[Partition], int]
 
 
-class Event(msgspec.Struct):
-    """One record with what it says, or with why it was refused."""
-
-    record: Record
-    messages: Sequence[InputMessage]
-    kind: int
-    refused: Refused | None = None
-    log_time_ms: int = 0  # non-decreasing inside its partition
-    unread: Callable[[bytes], Sequence[InputMessage]] | None = None  # says it, where the kind was known without
-
-    def read(self) -> Sequence[InputMessage]:
-        """What the record says; what waits is a third of the size unread, and what is applied is still in the cache."""
-        if self.unread is not None:
-            try:
-                return self.unread(self.record.value or b"")
-            except Refused as refused:
-                self.refused, self.unread = refused, None
-        return self.messages
-
-
 @dataclass(slots=True)
 class CutPoint:
     """Exactly the records of `basis` have been applied; `cutting` stands behind the cut and counts as applied at it."""
@@ -77,6 +55,9 @@ class CutPoint:
     log_time_ms: int
     basis: dict[Partition, int]
     cutting: list[Event] = field(default_factory=list)
+
+
+Step = Event | Batch | CutPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +95,7 @@ class Sequencer:
         self._next_recorded = next(self._recorded, None)
         self._group: list[Event] = []  # from the first bankruptcy of a joint group on
         self._run: list[Event] = []  # results of one log time, one behind the other
-        self._held: list[Event] = []  # live: taken from the merge, said with the next cut
+        self._held: list[Event | Batch] = []  # live: taken from the merge, said with the next cut
         self._last_ms: int | None = None  # of the newest emitted event that no watch cut has covered
         self._cut_ms = -END  # of the last cut; never decreases
         self._watched_ms = -END  # of the last watch cut
@@ -124,6 +105,10 @@ class Sequencer:
     def push(self, event: Event) -> None:
         """Takes the next record of its partition."""
         self.merge.push(event)
+
+    def push_plain(self, partition: Partition, plain: Plain, begin: int, end: int) -> None:
+        """Takes the next records of a partition as columns."""
+        self.merge.push_plain(partition, plain, begin, end)
 
     def reach(self, offsets: Mapping[Partition, int]) -> None:
         """Nothing below these offsets is still to come: what is missing there is a gap in the log."""
@@ -143,13 +128,14 @@ class Sequencer:
 
     def crowded(self) -> bool:
         """Live: so much waits that the log must be cut before its next multiple, or memory fills."""
-        return self.merge.waiting() + len(self._held) + len(self._run) + len(self._group) > WAITING_MAX
+        held = sum(len(item) if isinstance(item, Batch) else 1 for item in self._held)
+        return self.merge.waiting() + held + len(self._run) + len(self._group) > WAITING_MAX
 
     def pending(self) -> bool:
         """Something was read that no cut, or no watch cut, has covered."""
         return self._last_ms is not None or self.merge.oldest_ms() < END
 
-    def steps(self, complete_until_ms: CompleteUntil) -> Iterator[Event | CutPoint]:
+    def steps(self, complete_until_ms: CompleteUntil) -> Iterator[Step]:
         """Every event and cut that no record still to come can change.
 
         `complete_until_ms(partition)`: all its records with a smaller log time have been pushed.
@@ -164,7 +150,7 @@ class Sequencer:
         if not self._group:
             yield from self._advance(horizon)
 
-    def settle(self, *, idle: bool = False) -> Iterator[Event | CutPoint]:
+    def settle(self, *, idle: bool = False) -> Iterator[Step]:
         """Live: every cut of what was pushed, which is all there was when the ends were asked; the rest stays.
 
         `idle`: nothing came for so long, or so much did, that nothing may stay.
@@ -191,8 +177,11 @@ class Sequencer:
 
     def _by_rule(
         self, complete_until_ms: Callable[[Partition], int], until_ms: int = END
-    ) -> Iterator[Event | CutPoint]:
+    ) -> Iterator[Step]:
         for event in self.merge.take(complete_until_ms, until_ms=until_ms):
+            if isinstance(event, Batch):
+                yield from self._pass(event)
+                continue
             if self._group and event.log_time_ms > self._group[0].log_time_ms + self.joint_window_ms:
                 yield from self._release_group()
             if self._group or event.kind == BANKRUPTCY:
@@ -204,24 +193,48 @@ class Sequencer:
             else:
                 yield from self._emit(event)
 
-    def _replay(self, complete_until_ms: CompleteUntil) -> Iterator[Event | CutPoint]:
+    def _pass(self, batch: Batch) -> Iterator[Step]:
+        """A batch between the cuts that stand in it."""
+        rest: Batch | None = batch
+        while rest is not None:
+            if self._group:
+                joint, rest = rest.until(self._group[0].log_time_ms + self.joint_window_ms)
+                self._group += joint.events() if joint else ()
+                if rest is not None:
+                    yield from self._release_group()
+                continue
+            first_ms = rest.first_ms
+            yield from self._advance(first_ms, close_run=True)
+            part, rest = rest.until(self._multiple(max(first_ms, self._cut_ms, self._watched_ms + 1)))
+            assert part is not None
+            self._passed(part)
+            if self._live:
+                self._held.append(part)
+            else:
+                yield part
+
+    def _replay(self, complete_until_ms: CompleteUntil) -> Iterator[Step]:
         """The events of each recorded cut, and the cut itself once all that stands at it is there."""
         while (cut := self._next_recorded) is not None:
-            for event in self.merge.take(complete_until_ms, cut.basis):
-                self._passed(event)
-                yield event
+            for item in self.merge.take(complete_until_ms, cut.basis):
+                self._passed(item)
+                yield item
             if not self.merge.reaches(cut.basis) or not self.merge.reaches(cut.after):
                 return
             # The newest record below it may have left the log since: the cut stands where it stood all the same.
             self.offsets.update({p: max(n, self.offsets[p]) for p, n in cut.basis.items() if p in self.offsets})
-            cutting = list(self.merge.take(lambda _: END, cut.after))
+            cutting = [
+                event
+                for item in self.merge.take(lambda _: END, cut.after)
+                for event in (item.events() if isinstance(item, Batch) else (item,))
+            ]
             if cutting:
                 yield from self._cut(cutting[-1].log_time_ms, cutting)
             else:
                 yield from self._watch_cut(cut.log_time_ms)
             self._next_recorded = next(self._recorded, None)
 
-    def _release_group(self) -> Iterator[Event | CutPoint]:
+    def _release_group(self) -> Iterator[Step]:
         group, self._group = self._group, []
         last = max(i for i, event in enumerate(group) if event.kind == BANKRUPTCY)
         for i, event in enumerate(group):
@@ -231,7 +244,7 @@ class Sequencer:
             else:
                 yield from self._emit(event)
 
-    def _emit(self, event: Event) -> Iterator[Event | CutPoint]:
+    def _emit(self, event: Event) -> Iterator[Step]:
         if not (event.kind == RESULT and self._run and self._run[0].log_time_ms == event.log_time_ms):
             yield from self._advance(event.log_time_ms, close_run=True)
         if event.kind == RESULT:
@@ -245,7 +258,7 @@ class Sequencer:
             else:
                 yield event
 
-    def _advance(self, next_ms: int, close_run: bool = False) -> Iterator[Event | CutPoint]:
+    def _advance(self, next_ms: int, close_run: bool = False) -> Iterator[Step]:
         """Takes the cuts that stand before `next_ms`, the log time of whatever comes next."""
         if self._run and (close_run or self._run[0].log_time_ms < next_ms):
             run, self._run = self._run, []
@@ -253,29 +266,33 @@ class Sequencer:
         if self._last_ms is not None and not self._run and self._multiple(self._last_ms) < next_ms:
             yield from self._watch_cut(self._multiple(self._last_ms))
 
-    def _watch_cut(self, log_time_ms: int) -> Iterator[Event | CutPoint]:
+    def _watch_cut(self, log_time_ms: int) -> Iterator[Step]:
         self._watched_ms = log_time_ms
         self._last_ms = None
         yield from self._said(CutPoint(self._watched_ms, dict(self.offsets)))
 
-    def _cut(self, log_time_ms: int, cutting: list[Event]) -> Iterator[Event | CutPoint]:
+    def _cut(self, log_time_ms: int, cutting: list[Event]) -> Iterator[Step]:
         cut = CutPoint(max(log_time_ms, self._cut_ms), dict(self.offsets), cutting)
         for event in cutting:
             self._passed(event)
         yield from self._said(cut)
 
-    def _said(self, cut: CutPoint) -> Iterator[Event | CutPoint]:
+    def _said(self, cut: CutPoint) -> Iterator[Step]:
         held, self._held = self._held, []
         self._cut_ms = cut.log_time_ms
         self._committed = dict(self.offsets), self._last_ms
         yield from held
         yield cut
 
-    def _passed(self, event: Event) -> None:
-        record = event.record
-        self.offsets[record.topic, record.partition] = record.offset + 1
+    def _passed(self, item: Event | Batch) -> None:
+        if isinstance(item, Batch):
+            for run in item.runs:
+                self.offsets[run.partition] = run.next_offset
+        else:
+            record = item.record
+            self.offsets[record.topic, record.partition] = record.offset + 1
         # A record that is older than the last cut came late and counts where it came.
-        self._last_ms = max(event.log_time_ms, self._cut_ms, self._watched_ms + 1)
+        self._last_ms = max(item.log_time_ms, self._cut_ms, self._watched_ms + 1)
 
     def _multiple(self, log_time_ms: int) -> int:
         return -(-log_time_ms // self.watch_ms) * self.watch_ms

@@ -23,7 +23,8 @@ from schemas import (
     limits,
 )
 from worker.book.book import Book
-from worker.cut import Event
+from worker.batch import Batch
+from worker.event import Event
 from worker.decide import Case
 from worker.funds import Funds
 from worker.held import Held, Leg
@@ -77,8 +78,15 @@ class Inputs:
         self.settle()
         return self._book
 
-    def apply(self, event: Event) -> None:
-        """Applies one record in sequence order; what it gets wrong is answered at the next cut."""
+    def apply(self, step: Event | Batch) -> None:
+        """Applies records in sequence order; what they get wrong is answered at the next cut."""
+        if isinstance(step, Batch):
+            for event in step.events():
+                self._apply_event(event)
+        else:
+            self._apply_event(step)
+
+    def _apply_event(self, event: Event) -> None:
         messages = event.read()
         for message in messages:
             if isinstance(message, AccountUpdate | Account):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from schemas import AdlDecision
-from worker.cut import CutPoint, Event, RecordedCut
+from worker.cut import CutPoint, RecordedCut
 from worker.engine import Engine, Start
 from worker.output import CUTS, DECISIONS, STATE, TRADES, read
 from worker.reader import Reader
@@ -57,12 +57,12 @@ def run(
     if on_engine is not None:
         on_engine(engine)
     rebuild = Rebuild(sink, settings.pool.name)
-    reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond)
+    reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
     for steps in reader.steps(stop):
         outputs: list[Output] = []
         last: tuple[CutPoint, Mark] | None = None
         for step in steps:
-            if isinstance(step, Event):
+            if not isinstance(step, CutPoint):
                 engine.apply(step)
             elif rebuild.open:
                 engine.cut(step, rebuild.published(engine.cut_number + 1))
