@@ -283,12 +283,56 @@ class Cut(Message, frozen=True, tag_field="type", tag=True):
     after: dict[str, int] = {}  # the same behind the records that stand at the cut, where it differs from the basis
 
 
+class Shock(Message, frozen=True):
+    """What a move of prices would do to those it touches; an isolated position counts as an account of its own."""
+
+    shock: str  # as a fraction: -0.1 is a fall by a tenth
+    accounts: int  # at or below zero equity then
+    deficit: str
+    shortfall: str  # of it, what the funds would not cover
+    volume: str  # that counterparties would be asked for, in the symbol or of a factor's shock in all, at prices then
+    volume_elsewhere: str = "0"  # what the same accounts hold of other symbols
+
+
+class FundState(Message, frozen=True):
+    """What a fund can still pay, and the most that it could within 8 hours."""
+
+    fund_id: str
+    available: str
+    highest: str
+
+
+class InsolventAccount(Message, frozen=True):
+    account: str
+    deficit: str
+
+
 class AdlState(Message, frozen=True, tag_field="type", tag=True):
     pool: str
     symbol: str
-    state: Literal["NORMAL", "BLOCKED"]
+    state: Literal["NORMAL", "WARNING", "ACTIVE", "ENDED", "BLOCKED"]
     cut_time_ms: int
     trigger: str | None = None
+    fund: str | None = None  # what the symbol's fund can still pay
+    distance: str | None = None  # the smallest of the shocks of the symbol alone that the funds would not cover
+    forecast_time_ms: int | None = None  # of the cut at which these were computed
+    shocks: list[Shock] = []  # of the symbol alone, those that would bankrupt anybody
+    factor_volumes: dict[str, str] = {}  # volume in the symbol, by shock of the factor
+
+
+class AdlPoolState(Message, frozen=True, tag_field="type", tag=True):
+    pool: str
+    state: Literal["NORMAL", "WARNING"]
+    cut_time_ms: int
+    trigger: str | None = None
+    funds: list[FundState] = []
+    distance: str | None = None  # the smallest shock of the factor that the funds would not cover
+    forecast_time_ms: int | None = None
+    shocks: list[Shock] = []  # of the risk model's first factor; without a model of all symbols together
+    insolvent: int = 0  # accounts with positions at or below zero equity that no bankruptcy has named since
+    insolvent_deficit: str = "0"
+    insolvent_accounts: list[InsolventAccount] = []  # the largest deficits of them
+    left_out: dict[str, int] = {}  # margin units that no forecast counts, by reason
 
 
 class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
@@ -315,4 +359,4 @@ InputMessage = (
     | ForcedTradeResult
     | Control
 )
-OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | DeadLetter
+OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | AdlPoolState | DeadLetter

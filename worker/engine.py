@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from schemas import AdlDecision, AdlState, Bankruptcy, ForcedTrade, Refused, scaled
+from schemas import AdlDecision, Bankruptcy, ForcedTrade, Refused, scaled
 from worker.claims import Claim, claim_of, groups_of
 from worker.cut import BANKRUPTCY, CutPoint, Event
 from worker.decide import Case, Decided, Rules, decide, symbols_of
@@ -21,6 +21,7 @@ from worker.output import STATE
 from worker.record import Output
 from worker.refusals import replacement_of
 from worker.settings import DecisionSettings, Settings
+from worker.states import Facts, States
 from worker.trades import legs_of_trades
 from worker.writer import Writer, named
 
@@ -49,7 +50,7 @@ class Engine(Writer):
         self._start = start or Start()
         self._known: dict[str, str] = {}  # bankruptcy id -> decision id
         self._roots: dict[str, Case] = {}  # decision id -> its case, for legs that may still be refused
-        self._blocked: dict[str, str] = {}
+        self.states = States(settings.state, self.pool)
         self._marks_before: dict[str, int] = {}  # at the last cut
 
     def cut(self, point: CutPoint, published: Published | None = None) -> list[Output]:
@@ -94,6 +95,7 @@ class Engine(Writer):
         answers: list[tuple[Case, str]] = []
         for place, (event, message) in enumerate(group):
             record = event.record
+            self.states.name(message.account)
             status = None
             if self._start.before(event):
                 status = "BEFORE_START"
@@ -229,6 +231,7 @@ class Engine(Writer):
             case.held_reason = decision.reason
             return
         self._cases.remove(case)
+        self.states.take(decision)
         if decision.mode != "live":
             return
         for fund_id, text in decision.fund_draws.items():
@@ -241,7 +244,7 @@ class Engine(Writer):
             self.held.add(case.decision_id, legs)
 
     def _watch(self, point: CutPoint) -> None:
-        """History that is looked at in cuts only: marks for the jump limit, symbols that are blocked."""
+        """History that is looked at in cuts only: marks for the jump limit, states of symbols."""
         for symbol in self._marks_moved:
             self._marks_before[symbol] = self.book.market(symbol).mark
         self._marks_moved.clear()
@@ -250,12 +253,7 @@ class Engine(Writer):
             if case.held_reason is not None:
                 for symbol in symbols_of(self.book, case):
                     blocked.setdefault(symbol, case.held_reason)
-        for symbol in sorted(blocked.keys() | self._blocked.keys()):
-            reason = blocked.get(symbol)
-            if reason != self._blocked.get(symbol):
-                state = AdlState(
-                    pool=self.pool, symbol=symbol, state="NORMAL" if reason is None else "BLOCKED",
-                    cut_time_ms=point.log_time_ms, trigger=reason,
-                )  # fmt: skip
-                self.outputs.put(STATE, symbol, state, point.log_time_ms)
-        self._blocked = blocked
+        waiting = {claim.message.account for case in self._cases for claim in case.claims}
+        facts = Facts(self.book, self.risk, self.funds.available(), blocked, waiting)
+        for key, message in self.states.watch(point, facts):
+            self.outputs.put(STATE, key, message, point.log_time_ms)

@@ -63,6 +63,19 @@ class Risk:
             common = np.sqrt(model.idiosyncratic)
         return Returns(common[:, None], model.idiosyncratic, model.tail)
 
+    def factor_moves(self, symbols: Iterable[str]) -> list[float]:
+        """How far each symbol moves where the model's first factor moves its symbols by 1 in the mean.
+
+        A symbol that no model names moves by 1. Where loadings cancel, the mean is that of their magnitudes.
+        """
+        firsts = {symbol: loadings[0] for symbol, (loadings, _) in self._rows.items() if loadings}
+        total = sum(firsts.values())
+        magnitudes = sum(map(abs, firsts.values()))
+        if not magnitudes:
+            return [1.0 for _ in symbols]
+        mean = (total if abs(total) > 1e-9 * magnitudes else magnitudes) / len(firsts)
+        return [firsts[symbol] / mean if symbol in firsts else 1.0 for symbol in symbols]
+
     def _returns(self, markets: Sequence[Market]) -> Returns:
         default: Returns = default_risk_model([float(market.scale.mmf) for market in markets])
         if self.model_digest is None:

@@ -170,6 +170,34 @@ class DecisionSettings(Section, frozen=True, kw_only=True):
     strict_guard: bool = False
 
 
+class StateSettings(Section, frozen=True, kw_only=True):
+    """When the pool is warned, in `adl-state`; never changes a decision."""
+
+    # Milliseconds of log time between two forecasts, made at watch cuts; null: none is made. Too small: the worker does
+    # little else (0.2 us an account each time, also while it rebuilds). Too large: warnings come late.
+    forecast_ms: (
+        Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000, or null")] | None
+    ) = 60_000
+    # Moves of prices that a forecast tries, up and down, as fractions. Too few: distances are coarse. Too many: each
+    # forecast takes longer, in proportion.
+    shocks: Annotated[
+        str,
+        Meta(
+            pattern=r"^0\.(?=[0-9]*[1-9])[0-9]{1,6}(,0\.(?=[0-9]*[1-9])[0-9]{1,6}){0,15}$",
+            description="1 to 16 decimals above 0 and below 1 with commas, of at most 6 decimals",
+        ),
+    ] = "0.01,0.02,0.05,0.1,0.2,0.3,0.4,0.5"
+    # WARNING where the funds would not cover a shock of this size or less; null: forecasts never warn.
+    # Too small: warned when it is too late. Too large: always warned.
+    warning_shock: Fraction | None = Decimal("0.1")
+    # WARNING where a fund has fallen by this fraction of the most it had within 8 hours; null: none for that.
+    # Too small: every draw warns. Too large: the fund is empty first.
+    warning_fall: Fraction | None = Decimal("0.3")
+    # Milliseconds of log time without decisions and without cause until a state ends: ACTIVE, then ENDED, WARNING.
+    # Too small: states flicker. Too large: they outlast what they say.
+    quiet_ms: Annotated[int, Meta(ge=0, le=86_400_000, description="milliseconds from 0 to 86,400,000")] = 600_000
+
+
 class KafkaSettings(Section, frozen=True, kw_only=True):
     """How the brokers are reached; never changes an output."""
 
@@ -222,6 +250,7 @@ class Settings(Section, frozen=True, kw_only=True):
     format: FormatSettings = msgspec.field(default_factory=FormatSettings)
     cut: CutSettings = CutSettings()
     decision: DecisionSettings = DecisionSettings()
+    state: StateSettings = StateSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

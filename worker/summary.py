@@ -10,7 +10,7 @@ from math import fsum
 
 import msgspec
 
-from schemas import AdlDecision, AdlState, Cut, DeadLetter, ForcedTrade, decode_output
+from schemas import AdlDecision, AdlPoolState, AdlState, Cut, DeadLetter, ForcedTrade, decode_output
 from worker.chains import Break, Chains
 from worker.record import Record
 
@@ -104,7 +104,7 @@ def summarise(records: Iterable[Record]) -> Summary:
     for record in records:
         message = decode_output(record.value or b"")
         breaks += [step for step in chains.see(record, message) if isinstance(step, Break)]
-        seen += not isinstance(message, AdlState)
+        seen += not isinstance(message, AdlState | AdlPoolState)
         if isinstance(message, AdlDecision):
             decisions.append(message)
         elif isinstance(message, ForcedTrade):

@@ -5,6 +5,8 @@ import msgspec
 from schemas import (
     Account,
     AccountUpdate,
+    AdlPoolState,
+    AdlState,
     Balance,
     Bankruptcy,
     BankruptcyLine,
@@ -40,9 +42,10 @@ TOPIC = {
 def settings_of(*flags):
     """Live settings of a pool in whole dollars and cents, `waterfill`, with `section.key=value` on top.
 
-    Whom that policy takes can be worked out by hand.
+    Whom that policy takes can be worked out by hand; nothing is warned of.
     """
     ours = ("worker.mode=live", "pool.currency=USD", "pool.currency_decimals=2", "decision.policy=waterfill")
+    ours += ("state.forecast_ms=null", "state.warning_fall=null")
     return load(flags=[*ours, *flags])
 
 
@@ -144,7 +147,9 @@ class Said:
         self.trades = [decode_output(r.value) for r in sink.outputs("forced-trades")]
         self.cuts = [decode_output(r.value) for r in sink.outputs("adl-cuts")]
         self.letters = [decode_output(r.value) for r in sink.outputs("dead-letters")]
-        self.states = [decode_output(output.value) for output in sink.advice]
+        advice = [decode_output(output.value) for output in sink.advice]
+        self.states = [said for said in advice if isinstance(said, AdlState)]
+        self.pool_states = [said for said in advice if isinstance(said, AdlPoolState)]
         self.bytes = [(r.topic, r.offset, r.log_time_ms, r.key, r.value) for r in sink.records]
 
     def legs(self, role="COUNTERPARTY"):

@@ -164,7 +164,7 @@ def test_a_refused_mark_parks_its_symbol_and_is_reported():
     tape.at(3500).mark(price="100").at(5000).mark(price="100")
     said = tape.run()
     assert [decision.status for decision in said.decisions] == ["HELD", "DECIDED"]
-    assert [(state.symbol, state.state) for state in said.states] == [("BTC", "BLOCKED"), ("BTC", "NORMAL")]
+    assert [(state.symbol, state.state) for state in said.states] == [("BTC", "BLOCKED"), ("BTC", "ACTIVE")]
 
 
 def test_an_update_that_is_not_newer_is_ignored_and_counted():
@@ -230,7 +230,7 @@ def test_a_stale_mark_holds_the_decision_until_a_fresh_one(age, status):
         assert held.decision_id == decided.decision_id
         assert decided.cut_time_ms == 70_000
         assert decided.demands[0].mark_price == "99"
-        assert [(state.symbol, state.state) for state in said.states] == [("BTC", "BLOCKED"), ("BTC", "NORMAL")]
+        assert [(state.symbol, state.state) for state in said.states] == [("BTC", "BLOCKED"), ("BTC", "ACTIVE")]
 
 
 def test_a_missing_mark_holds_the_decision():

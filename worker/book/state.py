@@ -1,7 +1,7 @@
 """The book's cells and every question that can be asked of them; nothing here changes what the book says."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +12,7 @@ from schemas.messages import AccountRole, AdlClass, Instrument, PositionSide
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import Scale
 from worker.book import digest
+from worker.book.census import Units, census
 from worker.book.gather import gather
 from worker.book.market import Market
 from worker.book.marks import net_lots
@@ -223,6 +224,11 @@ class State:
     def longs_minus_shorts(self, symbol: str) -> int:
         """Net lots over all positions of a symbol, before what legs hold: 0 on a complete book."""
         return int(net_lots(self._slots.table.cells, self._market[symbol].slots()))
+
+    def units(self, left_out: NDArray[np.int64]) -> Iterator[Units]:
+        """Every margin unit with its equity and exposures, in blocks; adds to `left_out`, one of `census.REASONS`."""
+        slots, terms = self._slots.table.cells, self._terms.cells
+        return census(self._table.cells, slots, terms, len(self.accounts), len(self.markets), left_out)
 
     # --- a decision ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,151 @@
+"""What would happen if prices moved: bankrupt accounts, their deficits against the funds, volume to be deleveraged.
+
+Every symbol is moved alone, and all together along the first factor of the risk model. Rule 1: books as they stand, at
+once; nobody trades, is liquidated or deposits meanwhile. Rule 2: exact integers, so order and threads change nothing.
+Rule 3: who cannot be counted is counted as left out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import Shock, scaled, text_of
+from worker.book.book import Book
+from worker.book.census import REASONS, Units
+from worker.book.shocks import MOVE_PPM_MAX, MOVE_PPM_MIN, SUM_MAX, lacking, shock_all, shock_symbols
+from worker.risk import Risk
+
+Ints = NDArray[np.int64]
+
+PPM_DECIMALS = 6
+
+
+def shocks_ppm(text: str) -> list[int]:
+    """The moves of a setting, down and up, smallest first; of two of a size the fall comes first."""
+    sizes = sorted({scaled(part, PPM_DECIMALS) for part in text.split(",")})
+    return [sign * size for size in sizes for sign in (-1, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """One shock: who is bankrupt then, in minor units."""
+
+    ppm: int
+    accounts: int  # margin units
+    deficit: int
+    shortfall: int
+    volume: int
+    volume_elsewhere: int = 0
+
+    def message(self, decimals: int) -> Shock:
+        amounts = (self.deficit, self.shortfall, self.volume, self.volume_elsewhere)
+        return Shock(text_of(self.ppm, PPM_DECIMALS), self.accounts, *(text_of(minor, decimals) for minor in amounts))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Shocks that bankrupt anybody, smallest first; symbols where none does are absent."""
+
+    symbols: dict[str, list[Struck]]
+    factor: list[Struck]
+    factor_volumes: dict[str, dict[int, int]]  # symbol -> parts per million of the factor's shock -> minor units
+    insolvent: dict[int, int]  # account row -> deficit at the marks as they are
+    left_out: dict[str, int]
+
+
+def distance_ppm(struck: Iterable[Struck]) -> int | None:
+    """The smallest shock that the funds would not cover, if any."""
+    return next((shock.ppm for shock in struck if shock.shortfall), None)
+
+
+def factor_ppm(risk: Risk, symbols: list[str], ppm: Iterable[int]) -> Ints:
+    """How each symbol moves in shocks of the factor, int64[shocks, symbols]: no price falls below zero."""
+    moves = risk.factor_moves(symbols)
+    rows = [[min(max(round(move * size), MOVE_PPM_MIN), MOVE_PPM_MAX) for move in moves] for size in ppm]
+    return np.array(rows, np.int64).reshape(len(rows), len(symbols))
+
+
+def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: list[int]) -> Forecast:
+    """The forecast of a book as it stands, for shocks of so many parts per million.
+
+    A unit's deficit falls to the fund of its first symbol by name, as that of a bankruptcy that names no fund.
+    """
+    symbols = [market.symbol for market in book.markets]
+    crash = _Crash(book, available_minor, np.array(ppm, np.int64), factor_ppm(risk, symbols, [*ppm, 0]))
+    left_out = np.zeros(len(REASONS), np.int64)
+    insolvent: dict[int, int] = {}
+    for units in book.units(left_out):
+        crash.strike(units)
+        gone = units.equity <= 0
+        for account, equity in zip(units.account[gone].tolist(), units.equity[gone].tolist(), strict=True):
+            insolvent[account] = insolvent.get(account, 0) - equity
+    return Forecast(
+        symbols=crash.symbols(symbols, ppm),
+        factor=crash.factor(ppm),
+        factor_volumes=crash.factor_volumes(symbols, ppm),
+        insolvent=insolvent,
+        left_out={reason: count for reason, count in zip(REASONS, left_out.tolist(), strict=True) if count},
+    )
+
+
+class _Crash:
+    """The sums of one forecast; the last of the factor's shocks is none, which says what is lacking already."""
+
+    def __init__(self, book: Book, available_minor: Mapping[str, int], ppm: Ints, factor: Ints) -> None:
+        names = sorted(available_minor.keys() | {market.instrument.fund_id for market in book.markets})
+        place = {name: row for row, name in enumerate(names)}
+        count, shocks, funds = len(book.markets), len(ppm), len(names)
+        self.available = np.array([min(available_minor.get(name, 0), SUM_MAX) for name in names], np.int64)
+        self.fund = np.array([place[market.instrument.fund_id] for market in book.markets], np.int64)
+        self.rank = np.empty(count, np.int64)
+        order = sorted(range(count), key=lambda row: book.markets[row].symbol.encode())
+        self.rank[np.array(order, np.int64)] = np.arange(count)
+        self.ppm, self.factor_ppm = ppm, factor
+        self.bankrupt = np.zeros((count, shocks), np.int64)
+        self.deficit = np.zeros((count, shocks + 1, funds), np.int64)
+        self.volume = np.zeros((count, 3, shocks), np.int64)
+        self.factor_bankrupt = np.zeros(shocks + 1, np.int64)
+        self.factor_deficit = np.zeros((shocks + 1, funds), np.int64)
+        self.factor_volume = np.zeros((shocks + 1, 2, count), np.int64)
+
+    def strike(self, units: Units) -> None:
+        """Adds the units of one block."""
+        columns = units.equity, units.first, units.symbol, units.longs, units.shorts
+        funds = self.rank, self.fund
+        shock_symbols(*columns, self.ppm, *funds, self.bankrupt, self.deficit, self.volume)
+        shock_all(*columns, self.factor_ppm, *funds, self.factor_bankrupt, self.factor_deficit, self.factor_volume)
+
+    def symbols(self, names: list[str], ppm: list[int]) -> dict[str, list[Struck]]:
+        found = {}
+        for row in np.flatnonzero(self.bankrupt.any(axis=1)).tolist():
+            deficit, accounts = self.deficit[row], self.bankrupt[row].tolist()
+            sums = np.zeros((2, len(ppm)), np.int64)
+            lacking(deficit[:-1], deficit[-1], self.factor_deficit[-1], self.available, sums)
+            longs, shorts, elsewhere = self.volume[row]
+            columns = (*sums.tolist(), abs(longs - shorts).tolist(), elsewhere.tolist())
+            rows = zip(ppm, accounts, *columns, strict=True)
+            found[names[row]] = [Struck(*row) for row in rows if row[1]]
+        return found
+
+    def factor(self, ppm: list[int]) -> list[Struck]:
+        sums = np.zeros((2, len(ppm)), np.int64)
+        before = self.factor_deficit[-1]
+        lacking(self.factor_deficit[:-1], before, before, self.available, sums)
+        volume = [sum(row) for row in self._net()[: len(ppm)]]
+        rows = zip(ppm, self.factor_bankrupt.tolist(), *sums.tolist(), volume, strict=False)
+        return [Struck(*row) for row in rows if row[1]]
+
+    def factor_volumes(self, names: list[str], ppm: list[int]) -> dict[str, dict[int, int]]:
+        found: dict[str, dict[int, int]] = {}
+        for size, volumes in zip(ppm, self._net(), strict=False):
+            for name, volume in zip(names, volumes, strict=True):
+                if volume:
+                    found.setdefault(name, {})[size] = volume
+        return found
+
+    def _net(self) -> list[list[int]]:
+        """Per shock and symbol what longs and shorts that are taken over together do not take of each other."""
+        net: list[list[int]] = abs(self.factor_volume[:, 0] - self.factor_volume[:, 1]).tolist()
+        return net
