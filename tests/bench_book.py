@@ -138,7 +138,7 @@ def bench_all(count):
     bench.load("new accounts", start)
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     book = bench.inputs.book
-    print(f"memory: {grown / count:,.0f} bytes an account, with {book._slots.used / count:.2f} positions each")
+    print(f"memory: {grown / count:,.0f} bytes an account, with {book._slots.positions / count:.2f} positions each")
     bench.load("marks", recorded("mark-prices", marks(count // 100, rng), 2000))
     bench.load("accounts again, all positions anew", recorded("positions", updates(count // 4, rng, seq=2), 3000))
     with tempfile.TemporaryDirectory() as folder:

@@ -206,7 +206,7 @@ def bench(small=False, runs=RUNS):
         parts = zip(*(seconds[step] for step in ("rounds", "gather", "solve", "verify")), strict=True)
         seconds["rounds, other"] = [whole - sum(rest) for whole, *rest in parts]
         seconds["decided"] = [a + b for a, b in zip(seconds["decide"], seconds["held"], strict=True)]
-        size = f"{engine.book._slots.used - len(engine.book._slots._free)} positions, {found['demands']} demands"
+        size = f"{engine.book._slots.positions} positions, {found['demands']} demands"
         for step in STEPS:
             median = statistics.median(seconds[step])
             rows.append({

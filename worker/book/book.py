@@ -32,7 +32,6 @@ from worker.book.table import (
     NO_UPDATE,
     OWNER,
     PARKED,
-    PLACE,
     PRICE_DECIMALS,
     SEQ,
 )
@@ -56,7 +55,7 @@ class Book(Ledger):
         scale = Scale.of(message, self.currency_decimals)
         market = self._market.get(message.symbol)
         if market is None:
-            market = Market(self.symbols.add(message.symbol), message, scale)
+            market = Market(self.symbols.add(message.symbol), message, scale, self._slots.holders)
             market.parked = self._is_parked(message.symbol, "MarkPrice", "Instrument")
             self.markets.append(market)
             self._market[message.symbol] = market
@@ -128,7 +127,7 @@ class Book(Ledger):
         """A null value on the positions topic: balances and positions go, and with them what its legs held."""
         row = self.accounts.row(name)
         if row >= 0:
-            for slot in self._slots.of(row):
+            for slot in reversed(self._slots.of(row)):
                 self._close(row, slot, 0)
             self._forget_all_closed(row)
             accounts = self._table.columns
@@ -220,21 +219,12 @@ class Book(Ledger):
         placed = judge(heads, amounts, required, keys, quantities, prices, terms, worth, good)
 
         # From here on nothing can fail.
-        taken, opened = self._slots.take(placed), good.tolist()
+        opened = good.tolist()
         rows = self.accounts.extend(*joined(compress(new.accounts, opened)))
         self._table.reserve(self.accounts.used)
-        slots = self._slots.table.cells
-        write(self._table.cells, slots, rows, taken, heads, amounts, required, keys, worth, terms, good)
-        held = np.repeat(good, heads[:, 2])
-        places = []
-        markets, sizes = compress(new.markets, held.tolist()), abs(worth[0, held]).tolist()
-        for slot, market, lots in zip(taken.tolist(), markets, sizes, strict=True):
-            places.append(market.hold(slot))
-            if lots > market.lots_high:
-                market.lots_high = lots
-        slots[PLACE, taken] = places
-        self._dirty.frombytes(rows.tobytes())
-        self._hash_when_many()
+        self._slots.reserve(placed, 2 * placed)
+        write(*self._slots.cells(), rows, heads, amounts, required, keys, worth, terms, good)
+        self._touch_many(rows)
         return opened
 
     def _check_count(self, row: int, full: bool, staged: list[Staged]) -> None:

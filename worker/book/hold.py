@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.kernel import kernel
+from worker.book.slots import find_slot
 from worker.book.table import (
     ADL_SEQ,
     BUY,
+    COUNT,
     EFFECTIVE,
     EPOCH,
     EQUITY,
     FIRST,
     HELD_QUOTE,
-    KEY,
     LOOSE,
     LOTS,
     MARGIN,
-    NEXT,
     SELL,
     SLOT_ADL_SEQ,
     VALUE,
@@ -90,9 +90,7 @@ def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, 
         touched[at] = NOTHING
         if accounts[EPOCH, account] < 0:
             continue
-        slot = accounts[FIRST, account]
-        while slot >= 0 and slots[KEY, slot] != key:
-            slot = slots[NEXT, slot]
+        slot = find_slot(slots, accounts[FIRST, account], accounts[COUNT, account], key)
         touched[at] = slot
         if slot < 0:
             if abs(quote) > _LOOSE_MAX or abs(accounts[LOOSE, account] + quote) > _LOOSE_MAX:

@@ -10,13 +10,12 @@ from schemas import limits
 from schemas.messages import PositionSide
 from schemas.rejections import Reason, Refused
 from worker.book.digest import DIRTY_MAX, cell_hash
-from worker.book.hold import BEYOND, FITS, LEG_ACCOUNT, LOOSE_CASH, hold, number
+from worker.book.hold import BEYOND, FITS, LEG_ACCOUNT, NOTHING, hold, number
 from worker.book.market import Market
 from worker.book.state import State
 from worker.book.table import (
     ACCOUNT,
     BUY,
-    COUNT,
     EFFECTIVE,
     ENTRY,
     EPOCH,
@@ -61,21 +60,26 @@ class Ledger(State):
         self._dirty.append(row)
         self._hash_when_many()
 
+    def _touch_many(self, rows: NDArray[np.int64]) -> None:
+        self._dirty.frombytes(rows.tobytes())
+        self._hash_when_many()
+
     def _hash_when_many(self) -> None:
-        if len(self._dirty) >= DIRTY_MAX or len(self._slots.dirty) >= DIRTY_MAX:
+        if len(self._dirty) >= DIRTY_MAX:
             self._hash_dirty()
 
     def _write_positions(self, row: int, staged: list[Staged], full: bool, renewed: bool, full_adl_seq: int) -> None:
         """Opens, changes and closes slots. A position contains at least what the last full update contains."""
         slots = self._slots
-        left = slots.keys(row) if full and self._table.columns[COUNT][row] else {}
+        left = dict.fromkeys(slots.keys(row)) if full else {}
         closed = self._closed.get(row)
         if renewed and closed:
             self._forget_all_closed(row)
             closed = None
         for market, key, lots, entry, margin, position_adl_seq in staged:
             adl_seq = max(full_adl_seq, position_adl_seq)
-            slot = left.pop(key, -1) if full else slots.find(row, key)
+            left.pop(key, None)
+            slot = slots.find(row, key)
             if slot < 0:
                 if closed and key in closed:
                     adl_seq = max(adl_seq, self._forget_closed(row, key))
@@ -90,7 +94,8 @@ class Ledger(State):
                 self._change(row, slot, market, lots, entry, margin, adl_seq)
             else:
                 self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
-        for slot in left.values():
+        for key in left:
+            slot = slots.find(row, key)
             adl_seq = 0 if renewed else slots.table.columns[SLOT_ADL_SEQ][slot]
             self._close(row, slot, adl_seq if adl_seq > full_adl_seq else 0)
         if full and closed:
@@ -101,9 +106,7 @@ class Ledger(State):
 
     def _open(self, row: int, market: Market, key: int, lots: int, entry: int, margin: int, adl_seq: int) -> None:
         value = lots * market.mark_num // market.den
-        self._slots.open(row, market, key, lots, value, entry, margin, adl_seq)
-        if abs(lots) > market.lots_high:
-            market.lots_high = abs(lots)
+        self._slots.open(row, key, lots, value, entry, margin, adl_seq)
         if margin < 0:
             accounts = self._table.columns
             accounts[EQUITY][row] += value - entry
@@ -129,7 +132,6 @@ class Ledger(State):
         accounts[UNMARKED][row] += (margin < 0 and not market.mark) - was_unmarked
         if abs(lots) > market.lots_high:
             market.lots_high = abs(lots)
-        self._slots.dirty.append(slot)
 
     def _close(self, row: int, slot: int, remembered_adl_seq: int) -> None:
         cells = self._slots.table.columns
@@ -141,7 +143,7 @@ class Ledger(State):
                 accounts[UNMARKED][row] -= 1
         if remembered_adl_seq:
             self._remember_closed(row, cells[KEY][slot], remembered_adl_seq)
-        self._slots.close(slot, market)
+        self._slots.close(slot)
 
     # --- newest legs of closed positions: without them the legs of a closing delta would be held for ever ---
 
@@ -226,7 +228,7 @@ class Ledger(State):
             self._table.columns[EQUITY][cells[ACCOUNT][slot]] += moved
         cells[SELL][slot], cells[BUY][slot], cells[HELD_QUOTE][slot] = sell_lots, buy_lots, quote_minor
         cells[EFFECTIVE][slot], cells[VALUE][slot] = effective, value
-        self._slots.dirty.append(slot)
+        self._touch(cells[ACCOUNT][slot])
         return True
 
     def account_row(self, name: str) -> int:
@@ -252,8 +254,7 @@ class Ledger(State):
         answer = hold(self._table.cells, self._slots.table.cells, marks, legs, rows, touched)
         if answer != FITS:
             raise Refused(Reason.RANGE, BEYOND[answer])
-        self._slots.dirty.frombytes(touched[touched >= 0].tobytes())
-        self._dirty.frombytes(legs[LEG_ACCOUNT, rows[touched == LOOSE_CASH]].tobytes())
+        self._touch_many(legs[LEG_ACCOUNT, rows[touched != NOTHING]])
 
     def set_loose_quote(self, account: str, quote_minor: int) -> None:
         """Cash of open legs whose position is gone, absolute; part of cross equity."""

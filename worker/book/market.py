@@ -7,10 +7,11 @@ from schemas import limits
 from schemas.messages import Instrument
 from schemas.units import Scale
 from worker.book.digest import cell_hash
+from worker.book.holders import HELD, LOTS_HIGH, Holders
 
 
 class Market:
-    """What the book knows of a symbol; `holders[:size]` are the slots with a position in it, in any order."""
+    """What the book knows of a symbol."""
 
     __slots__ = (
         "_said",
@@ -21,20 +22,18 @@ class Market:
         "instrument",
         "key",
         "log_time_ms",
-        "lots_high",
         "lots_limit",
         "mark",
         "mark_num",
         "parked",
-        "places",
         "row",
         "scale",
-        "size",
         "symbol",
     )  # fmt: skip
 
-    def __init__(self, row: int, instrument: Instrument, scale: Scale) -> None:
+    def __init__(self, row: int, instrument: Instrument, scale: Scale, holders: Holders) -> None:
         self.row = row
+        self.holders = holders
         self.key = 4 * row
         self.symbol = instrument.symbol
         self.set_instrument(instrument, scale)
@@ -44,11 +43,9 @@ class Market:
         self.event_time_ms = 0
         self.log_time_ms = 0
         self.lots_limit = limits.QUANTITY_LOTS_MAX  # of one position at this mark
-        self.lots_high = 0  # at least the largest |lots| held; tightened only when it stands in the way of a mark
         self.parked = False
         self.cell = 0  # what the digest holds of this symbol
-        self.size = 0
-        self._take(np.empty(16, np.int32))
+        holders.table.reserve(row + 1)
 
     def set_instrument(self, instrument: Instrument, scale: Scale) -> None:
         """What the instrument says now; its part of the symbol's cells is put in words once, not with every mark."""
@@ -58,28 +55,6 @@ class Market:
             "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
             scale.price_decimals, instrument.fund_id, instrument.status,
         )  # fmt: skip
-
-    def _take(self, holders: NDArray[np.int32]) -> None:
-        self.holders = holders
-        self.places = holders.data
-
-    def hold(self, slot: int) -> int:
-        """Adds a slot; returns its place."""
-        place = self.size
-        if place == len(self.holders):
-            holders = np.empty(2 * place, np.int32)
-            holders[:place] = self.holders
-            self._take(holders)
-        self.places[place] = slot
-        self.size = place + 1
-        return place
-
-    def release(self, place: int) -> int:
-        """Removes the slot at a place; returns the slot that moved into it (itself, if it was the last)."""
-        self.size -= 1
-        moved = self.places[self.size]
-        self.places[place] = moved
-        return moved
 
     def hash(self) -> int:
         """The hash of the symbol's cells: what its instrument means to us, and its mark."""
@@ -93,5 +68,20 @@ class Market:
             scale.value_num, self.den, whole, rest,
         )  # fmt: skip
 
+    @property
+    def size(self) -> int:
+        """Positions in it."""
+        return self.holders.table.columns[HELD][self.row]
+
+    @property
+    def lots_high(self) -> int:
+        """At least the largest |lots| held; tightened only when it stands in the way of a mark."""
+        return self.holders.table.columns[LOTS_HIGH][self.row]
+
+    @lots_high.setter
+    def lots_high(self, lots: int) -> None:
+        self.holders.table.columns[LOTS_HIGH][self.row] = lots
+
     def slots(self) -> NDArray[np.int32]:
-        return self.holders[: self.size]
+        """The slots with a position in it, in no order."""
+        return self.holders.of(self.row)

@@ -38,6 +38,7 @@ from worker.book.table import grown, larger
 Bytes = NDArray[np.uint8]
 Cells = NDArray[np.int64]
 Rows = NDArray[np.int32]
+Words = NDArray[np.uint64]
 
 _RECENT_MAX = 2**14  # emptying takes 1 ms
 _MERGED_SHARE = 16  # more new names than one in so many: sorting all of them anew is quicker
@@ -71,6 +72,10 @@ class Names:
     def __iter__(self) -> Iterator[str]:
         """In the order of `order`."""
         return iter(self.names(self.order()[0].astype(np.int64)))
+
+    def cells(self) -> tuple[int, Words, Cells]:
+        """What kernels that hash names take; valid until the next `reserve`."""
+        return self.kind, self.words, self.spans
 
     @property
     def used(self) -> int:

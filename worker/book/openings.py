@@ -12,34 +12,25 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from schemas.messages import AccountUpdate
+from worker.book.blocks import length_of, take
 from worker.book.kernel import kernel
 from worker.book.market import Market
+from worker.book.slots import fill_slot
 from worker.book.table import (
-    ACCOUNT,
     BALANCE,
-    COUNT,
     DEN,
-    EFFECTIVE,
-    ENTRY,
     EPOCH,
     EQUITY,
     FIRST,
-    KEY,
     LOT_SCALED,
-    LOTS,
     LOTS_LIMIT,
-    MARGIN,
     MARGIN_REQUIRED,
     MARK_REST,
     MARK_WHOLE,
-    NEXT,
     OWNER,
-    PREVIOUS,
     PRICE_MAX,
     SEQ,
-    SLOT_ADL_SEQ,
     UNMARKED,
-    VALUE,
     VALUE_NUM,
 )
 from worker.book.update import CROSS, SIDE_CODE
@@ -48,6 +39,7 @@ from worker.book.value import value_minor
 Cells = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
+Seats = NDArray[np.int32]
 
 POSITIONS_MAX = 64  # of one account here: looking for doubles costs the square of it
 _DIGITS_MAX = 18  # below 2**63 whatever they are
@@ -60,8 +52,8 @@ class Openings:
     """New accounts that wait to be opened together, as columns: K accounts with P positions, numbers still as text."""
 
     __slots__ = (
-        "accounts", "amounts", "currency", "heads", "keys", "known", "market", "markets", "parked", "prices",
-        "quantities", "required",
+        "accounts", "amounts", "currency", "heads", "keys", "known", "market", "parked", "prices", "quantities",
+        "required",
     )  # fmt: skip
 
     def __init__(
@@ -72,7 +64,6 @@ class Openings:
         self.heads: list[int] = []  # [4 K] epoch, seq, number of positions, maintenance margin stated or not
         self.amounts: list[str] = []  # [K]
         self.required: list[str] = []  # [K] stated maintenance margin
-        self.markets: list[Market] = []  # [P]
         self.keys: list[int] = []  # [P]
         self.quantities: list[str] = []  # [P]
         self.prices: list[str] = []  # [P]
@@ -106,9 +97,8 @@ class Openings:
                 or position.margin_mode != "cross"
                 or position.adl_seq
             ):
-                del self.markets[begin:], self.keys[begin:], self.quantities[begin:], self.prices[begin:]
+                del self.keys[begin:], self.quantities[begin:], self.prices[begin:]
                 return False
-            self.markets.append(market)
             self.keys.append(market.key + SIDE_CODE[position.position_side])
             self.quantities.append(position.quantity)
             self.prices.append(price)
@@ -209,14 +199,16 @@ def judge(
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], "
-    "int64[:, ::1], int64[:, ::1], boolean[::1])"
+    "void(int64[:, ::1], int64[:, ::1], int64[::1], int32[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1], "
+    "int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], boolean[::1])"
 )
 def write(
     accounts: Cells,
     slots: Cells,
+    heap: Cells,
+    seats: Seats,
+    holdings: Cells,
     rows: Cells,
-    free: Cells,
     heads: Cells,
     amounts: Cells,
     required: Cells,
@@ -225,39 +217,24 @@ def write(
     terms: Cells,
     good: Flags,
 ) -> None:
-    """Writes the good ones into `rows` and into the slots `free`; holders' places are the caller's."""
-    end, taken, opened = 0, 0, 0
+    """Writes the good ones into `rows`, each with its positions in a block of its own."""
+    end, opened = 0, 0
     for at in range(len(heads)):
         begin, end = end, end + heads[at, 2]
         if not good[at]:
             continue
         row = rows[opened]
         opened += 1
-        equity, previous = amounts[at], -1
-        accounts[FIRST, row] = -1
+        equity = amounts[at]
+        block = take(slots, heap, length_of(end - begin)) if end > begin else -1
         for place in range(begin, end):
-            slot = free[taken]
-            taken += 1
-            symbol = keys[place] >> 2
-            lots, entry, value = worth[0, place], worth[1, place], worth[2, place]
+            key, lots, entry, value = keys[place], worth[0, place], worth[1, place], worth[2, place]
             equity += value - entry
-            if terms[MARK_WHOLE, symbol] == 0 and terms[MARK_REST, symbol] == 0:
+            if terms[MARK_WHOLE, key >> 2] == 0 and terms[MARK_REST, key >> 2] == 0:
                 accounts[UNMARKED, row] += 1
-            slots[ACCOUNT, slot] = row
-            slots[KEY, slot] = keys[place]
-            slots[EFFECTIVE, slot] = slots[LOTS, slot] = lots
-            slots[VALUE, slot] = value
-            slots[ENTRY, slot] = entry
-            slots[MARGIN, slot] = CROSS
-            slots[SLOT_ADL_SEQ, slot] = 0
-            slots[NEXT, slot] = -1
-            slots[PREVIOUS, slot] = previous
-            if previous >= 0:
-                slots[NEXT, previous] = slot
-            else:
-                accounts[FIRST, row] = slot
-            previous = slot
-        accounts[COUNT, row] = end - begin
+            slot = block + place - begin
+            fill_slot(accounts, slots, heap, seats, holdings, row, slot, key, lots, value, entry, CROSS, 0)
+        accounts[FIRST, row] = block
         accounts[EPOCH, row] = heads[at, 0]
         accounts[SEQ, row] = heads[at, 1]
         accounts[BALANCE, row] = amounts[at]

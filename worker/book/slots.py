@@ -1,15 +1,16 @@
-"""Positions as slots: taken and given back, found in their account's list, kept among their symbol's holders.
+"""Positions as slots: those of an account side by side, each seated among its symbol's holders.
 
-Nothing here ever scans the book: an account reaches its slots by a linked list (an index, once the list is long), a
-symbol its holders by an array with back pointers.
+Rule: a slot's number is good until the next position of its account is opened or closed, for they stay side by side.
+Nothing here ever scans the book, and nothing stops to copy it.
 """
-
-from array import array
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.book.market import Market
+from schemas import limits
+from worker.book.blocks import HEAP_FIELDS, POSITIONS, SLOTS_USED, give_back, length_of, lengthen, take
+from worker.book.holders import LOTS_HIGH, Holders, seat, unseat
+from worker.book.kernel import kernel
 from worker.book.table import (
     ACCOUNT,
     BUY,
@@ -21,9 +22,8 @@ from worker.book.table import (
     KEY,
     LOTS,
     MARGIN,
-    NEXT,
+    NOBODY,
     PLACE,
-    PREVIOUS,
     SELL,
     SLOT_ADL_SEQ,
     SLOT_FIELDS,
@@ -31,114 +31,193 @@ from worker.book.table import (
     Table,
 )
 
-# Walking a list costs 0.1 us a step; an index costs memory, and is worth it for the few large accounts.
-INDEXED_FROM = 16
+Cells = NDArray[np.int64]
+Seats = NDArray[np.int32]
+
+SLOTS_MAX = limits.POSITIONS_MAX + limits.POSITIONS_MAX // 4  # a quarter is for blocks that are not full
+_MARGIN = 2**14  # slots: more than one update takes
+
+_CELLS = "int64[:, ::1]"
+_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int32[::1], {_CELLS}"
+_SCANNED = 16  # up to so many positions Python looks itself; a call costs 0.5 us
+
+
+@kernel(f"int64({_CELLS}, int64, int64, int64)")
+def find_slot(slots: Cells, first: int, count: int, key: int) -> int:
+    """The slot with this key among an account's, or -1."""
+    for slot in range(first, first + count):
+        if slots[KEY, slot] == key:
+            return slot
+    return -1
+
+
+@kernel(f"void({_CELLS}, int64)")
+def empty_slot(slots: Cells, slot: int) -> None:
+    """A slot that holds nothing: what `fill_slot` does not write is 0."""
+    slots[ACCOUNT, slot] = NOBODY
+    for field in (HELD_QUOTE, SELL, BUY):
+        if slots[field, slot] != 0:
+            slots[field, slot] = 0
+
+
+@kernel(f"void({_CELLS}, int32[::1], int64, int64)")
+def move_slot(slots: Cells, seats: Seats, slot: int, target: int) -> None:
+    """Moves a position to a slot that holds nothing. Zeros are not written over zeros: that would take memory."""
+    for field in range(SLOT_FIELDS):
+        if slots[field, target] != slots[field, slot]:
+            slots[field, target] = slots[field, slot]
+    seats[slots[PLACE, slot]] = target
+    empty_slot(slots, slot)
+
+
+@kernel(f"void({_BOOK}, int64, int64, int64, int64, int64, int64, int64, int64)")
+def fill_slot(
+    accounts: Cells,
+    slots: Cells,
+    heap: Cells,
+    seats: Seats,
+    holdings: Cells,
+    account: int,
+    slot: int,
+    key: int,
+    lots: int,
+    value: int,
+    entry: int,
+    margin: int,
+    adl_seq: int,
+) -> None:
+    """Writes a position into the slot behind the account's others; the caller sees to equity."""
+    symbol = key >> 2
+    slots[ACCOUNT, slot] = account
+    slots[KEY, slot] = key
+    slots[EFFECTIVE, slot] = slots[LOTS, slot] = lots
+    slots[VALUE, slot] = value
+    slots[ENTRY, slot] = entry
+    slots[MARGIN, slot] = margin
+    if slots[SLOT_ADL_SEQ, slot] != adl_seq:
+        slots[SLOT_ADL_SEQ, slot] = adl_seq
+    slots[PLACE, slot] = seat(seats, holdings, symbol, slot)
+    holdings[LOTS_HIGH, symbol] = max(holdings[LOTS_HIGH, symbol], abs(lots))
+    accounts[COUNT, account] += 1
+    heap[POSITIONS] += 1
+
+
+@kernel(f"int64({_BOOK}, int64, int64, int64, int64, int64, int64, int64)")
+def open_slot(
+    accounts: Cells,
+    slots: Cells,
+    heap: Cells,
+    seats: Seats,
+    holdings: Cells,
+    account: int,
+    key: int,
+    lots: int,
+    value: int,
+    entry: int,
+    margin: int,
+    adl_seq: int,
+) -> int:
+    """Opens a position behind the account's others, which move where their block is full; returns its slot.
+
+    The caller has made room (`Slots.reserve`) and sees to equity.
+    """
+    first, count = accounts[FIRST, account], accounts[COUNT, account]
+    length = length_of(count)
+    if length == count:
+        longer = length_of(count + 1)
+        if count == 0:
+            first = take(slots, heap, longer)
+        elif not lengthen(slots, heap, first + length, longer - length):
+            block = take(slots, heap, longer)
+            for at in range(count):
+                move_slot(slots, seats, first + at, block + at)
+            give_back(slots, heap, first, length)
+            first = block
+        accounts[FIRST, account] = first
+    slot: int = first + count
+    fill_slot(accounts, slots, heap, seats, holdings, account, slot, key, lots, value, entry, margin, adl_seq)
+    return slot
+
+
+@kernel(f"void({_BOOK}, int64)")
+def close_slot(accounts: Cells, slots: Cells, heap: Cells, seats: Seats, holdings: Cells, slot: int) -> None:
+    """Closes a position; the account's last takes its slot. The caller sees to equity."""
+    account, place = slots[ACCOUNT, slot], slots[PLACE, slot]
+    slots[PLACE, unseat(seats, holdings, slots[KEY, slot] >> 2, place)] = place
+    first, count = accounts[FIRST, account], accounts[COUNT, account] - 1
+    empty_slot(slots, slot)
+    if slot != first + count:
+        move_slot(slots, seats, first + count, slot)
+    length, shorter = length_of(count + 1), length_of(count)
+    if shorter < length:
+        give_back(slots, heap, first + shorter, length - shorter)
+    if count == 0:
+        accounts[FIRST, account] = -1
+    accounts[COUNT, account] = count
+    heap[POSITIONS] -= 1
 
 
 class Slots:
-    """All slots; the accounts' table is passed in, for list heads and counts live there."""
+    """All slots; the accounts' table is passed in, for it says which are whose."""
 
     def __init__(self, accounts: Table) -> None:
         self._accounts = accounts
-        self.table = Table(SLOT_FIELDS)
-        self.dirty = array("q")
-        self._free: list[int] = []
-        self.used = 0  # slots ever taken: rows below it are held or free
-        self._index: dict[int, dict[int, int]] = {}
+        self.table = Table(SLOT_FIELDS, SLOTS_MAX)
+        self.holders = Holders()
+        self.heap = np.zeros(HEAP_FIELDS, np.int64)
+        self._heap = self.heap.data
 
-    def of(self, account: int) -> list[int]:
+    @property
+    def used(self) -> int:
+        """Slots below are held or free."""
+        return self._heap[SLOTS_USED]
+
+    @property
+    def positions(self) -> int:
+        return self._heap[POSITIONS]
+
+    def has_room(self, positions: int) -> bool:
+        """Whether so many positions more are within the limits of a pool."""
+        within = self.positions + positions <= limits.POSITIONS_MAX
+        return within and self.used + positions + positions // 4 + _MARGIN <= SLOTS_MAX
+
+    def reserve(self, positions: int, slots: int) -> None:
+        """Room for so many positions more, in blocks of so many slots altogether."""
+        self.table.reserve(self.used + slots)
+        self.holders.reserve(positions)
+
+    def cells(self) -> tuple[Cells, Cells, Cells, Seats, Cells]:
+        """What kernels that open and close positions take; valid until the next `reserve`."""
+        return self._accounts.cells, self.table.cells, self.heap, self.holders.seats, self.holders.table.cells
+
+    def of(self, account: int) -> range:
         """The account's slots, in no order."""
-        following = self.table.columns[NEXT]
-        slot = self._accounts.columns[FIRST][account]
-        found = []
-        while slot >= 0:
-            found.append(slot)
-            slot = following[slot]
-        return found
+        accounts = self._accounts.columns
+        first = accounts[FIRST][account]
+        return range(first, first + accounts[COUNT][account])
 
     def find(self, account: int, key: int) -> int:
         """The account's slot of a (symbol, side) or -1."""
         accounts = self._accounts.columns
-        if accounts[COUNT][account] >= INDEXED_FROM:
-            index = self._index.get(account)
-            if index is None:
-                index = self._index[account] = self.keys(account)
-            return index.get(key, -1)
-        columns = self.table.columns
-        keys, following = columns[KEY], columns[NEXT]
-        slot = accounts[FIRST][account]
-        while slot >= 0 and keys[slot] != key:
-            slot = following[slot]
-        return slot
-
-    def keys(self, account: int) -> dict[int, int]:
-        """The account's slots by key."""
+        first, count = accounts[FIRST][account], accounts[COUNT][account]
+        if count > _SCANNED:
+            return find_slot(self.table.cells, first, count, key)
         keys = self.table.columns[KEY]
-        return {keys[slot]: slot for slot in self.of(account)}
+        for slot in range(first, first + count):
+            if keys[slot] == key:
+                return slot
+        return -1
 
-    def open(
-        self, account: int, market: Market, key: int, lots: int, value: int, entry: int, margin: int, adl_seq: int
-    ) -> int:
-        """A new slot at the head of the account's list; the caller sees to equity."""
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self.used
-            self.used = slot + 1
-            if slot == self.table.capacity:
-                self.table.reserve(slot + 1)
-        columns, accounts = self.table.columns, self._accounts.columns
-        first = accounts[FIRST][account]
-        columns[ACCOUNT][slot] = account
-        columns[KEY][slot] = key
-        columns[EFFECTIVE][slot] = columns[LOTS][slot] = lots
-        columns[VALUE][slot] = value
-        columns[ENTRY][slot] = entry
-        columns[MARGIN][slot] = margin
-        columns[NEXT][slot] = first
-        columns[PREVIOUS][slot] = -1
-        columns[PLACE][slot] = market.hold(slot)
-        columns[SLOT_ADL_SEQ][slot] = adl_seq
-        if first >= 0:
-            columns[PREVIOUS][first] = slot
-        accounts[FIRST][account] = slot
-        accounts[COUNT][account] += 1
-        if account in self._index:
-            self._index[account][key] = slot
-        self.dirty.append(slot)
-        return slot
+    def keys(self, account: int) -> list[int]:
+        """The keys of the account's positions."""
+        slots = self.of(account)
+        return self.table.columns[KEY][slots.start : slots.stop].tolist() if slots else []
 
-    def take(self, count: int) -> NDArray[np.int64]:
-        """So many free slots, for the caller to write; they count as changed."""
-        kept = max(0, len(self._free) - count)
-        reused, self._free = self._free[kept:], self._free[:kept]
-        used = self.used + count - len(reused)
-        self.table.reserve(used)
-        taken = np.array([*reused, *range(self.used, used)], np.int64)
-        self.used = used
-        self.dirty.frombytes(taken.tobytes())
-        return taken
+    def open(self, account: int, key: int, lots: int, value: int, entry: int, margin: int, adl_seq: int) -> int:
+        """A new position; returns its slot."""
+        self.reserve(1, 2 * self._accounts.columns[COUNT][account] + 2)
+        return open_slot(*self.cells(), account, key, lots, value, entry, margin, adl_seq)
 
-    def close(self, slot: int, market: Market) -> None:
-        """Gives a slot back; the caller sees to equity."""
-        columns, accounts = self.table.columns, self._accounts.columns
-        account, following, previous = columns[ACCOUNT][slot], columns[NEXT][slot], columns[PREVIOUS][slot]
-        if previous >= 0:
-            columns[NEXT][previous] = following
-        else:
-            accounts[FIRST][account] = following
-        if following >= 0:
-            columns[PREVIOUS][following] = previous
-        accounts[COUNT][account] -= 1
-        place = columns[PLACE][slot]
-        columns[PLACE][market.release(place)] = place
-        if account in self._index:
-            if accounts[COUNT][account] < INDEXED_FROM:
-                del self._index[account]
-            else:
-                del self._index[account][columns[KEY][slot]]
-        # `open` relies on a free slot holding nothing; the hash stays, for the digest still contains it.
-        columns[ACCOUNT][slot] = -1
-        columns[HELD_QUOTE][slot] = columns[SELL][slot] = columns[BUY][slot] = 0
-        self._free.append(slot)
-        self.dirty.append(slot)
+    def close(self, slot: int) -> None:
+        """Gives a slot back; the account's last position takes it."""
+        close_slot(*self.cells(), slot)

@@ -17,11 +17,11 @@ from worker.book.gather import gather
 from worker.book.market import Market
 from worker.book.marks import net_lots
 from worker.book.names import Names
+from worker.book.refresh import refresh_accounts
 from worker.book.slots import Slots
 from worker.book.table import (
     ACCOUNT,
     ACCOUNT_FIELDS,
-    ACCOUNT_HASH,
     ADL_SEQ,
     ADL_SHIFT,
     BALANCE,
@@ -39,7 +39,6 @@ from worker.book.table import (
     ROLE_BITS,
     SEQ,
     SLOT_ADL_SEQ,
-    SLOT_HASH,
     TERM_FIELDS,
     UNMARKED,
     VALUE,
@@ -170,8 +169,8 @@ class State:
         return sorted(views, key=lambda view: (view.symbol.encode(), SIDE_CODE[view.side]))
 
     def _view(self, slot: int) -> PositionView:
-        row = self._slots.table.cells[:SLOT_HASH, slot].tolist()
-        _, key, effective, value, entry, held_quote, margin, _, lots, _, _, adl_seq, sell, buy = row
+        row = self._slots.table.cells[:, slot].tolist()
+        _, key, effective, value, entry, held_quote, margin, lots, _, adl_seq, sell, buy = row
         market = self.markets[key >> 2]
         return PositionView(
             symbol=market.symbol, symbol_row=market.row, side=SIDES[key & 3], lots=lots, effective_lots=effective,
@@ -264,26 +263,20 @@ class State:
         return ((int(self._total[0]) << 64) + int(self._total[1]) + self._rare) % digest.MODULUS
 
     def _hash_dirty(self) -> None:
-        slots = self._slots
-        if slots.dirty:
-            dirty = np.frombuffer(slots.dirty, np.int64)
-            digest.refresh_slots(self._total, dirty, slots.table.cells, self.accounts.hashes(), self.symbols.hashes())
-            slots.dirty = array("q")
         if self._dirty:
-            dirty = np.frombuffer(self._dirty, np.int64)
-            digest.refresh_accounts(self._total, dirty, self._table.cells, self.accounts.hashes(), self.owners.hashes())
-            self._dirty = array("q")
+            rows, self._dirty = np.unique(np.frombuffer(self._dirty, np.int64)), array("q")
+            self._refresh(self._total, rows, anew=False)
+
+    def _refresh(self, total: NDArray[np.uint64], rows: NDArray[np.int64], anew: bool) -> None:
+        refresh_accounts(
+            total, anew, rows, self._table.cells, self._slots.table.cells, *self.accounts.cells(), *self.owners.cells(),
+            self.symbols.hashes(),
+        )  # fmt: skip
 
     def digest_full(self) -> int:
         """The digest made anew from every cell; equal to `digest()`, or our bookkeeping is wrong."""
         total = np.zeros(2, np.uint64)
-        accounts, slots = self._table.cells.copy(), self._slots.table.cells.copy()
-        accounts[ACCOUNT_HASH:] = 0
-        slots[SLOT_HASH:] = 0
-        used = np.arange(self._slots.used, dtype=np.int64)
-        digest.refresh_slots(total, used, slots, self.accounts.hashes(), self.symbols.hashes())
-        every = np.arange(self.accounts.used, dtype=np.int64)
-        digest.refresh_accounts(total, every, accounts, self.accounts.hashes(), self.owners.hashes())
+        self._refresh(total, np.arange(self.accounts.used, dtype=np.int64), anew=True)
         rare = sum(market.hash() for market in self.markets)
         rare += sum(digest.cell_hash("parked", *key, reason) for key, reason in self.parked.items())
         rare += sum(

@@ -14,7 +14,7 @@ _Kind = TypeVar("_Kind", bound=np.generic)
 
 # --- an account -------------------------------------------------------------------------------------------------------
 EQUITY = 0  # derived: balance + loose + sum over cross slots of value - entry + held quote
-FIRST = 1  # its first slot or -1
+FIRST = 1  # of its slots, which stand side by side, or -1
 FLAGS = 2  # role + 4 * adl class + 16 * parked
 OWNER = 3  # row of the beneficial owner or -1
 UNMARKED = 4  # derived: cross slots whose symbol never had a mark
@@ -26,7 +26,7 @@ SEQ = 9
 ADL_SEQ = 10  # newest leg contained in the balances
 FULL_ADL_SEQ = 11  # newest leg contained in every symbol
 MARGIN_REQUIRED = 12  # stated maintenance margin or -1
-ACCOUNT_HASH = 13  # and 14: what the digest holds of this row
+ACCOUNT_HASH = 13  # and 14: what the digest holds of this account and its positions
 ACCOUNT_FIELDS = 15
 
 NO_UPDATE = ((EPOCH, -1), (SEQ, -1), (ADL_SEQ, 0), (FULL_ADL_SEQ, 0), (MARGIN_REQUIRED, -1), (BALANCE, 0), (LOOSE, 0))
@@ -36,22 +36,22 @@ ADL_SHIFT = 2
 PARKED = 16
 
 # --- a slot: one position (account, symbol, side) ---------------------------------------------------------------------
-ACCOUNT = 0  # -1: free
+ACCOUNT = 0  # or NOBODY, or FREE
 KEY = 1  # 4 * symbol row + side
 EFFECTIVE = 2  # derived: lots less what open legs hold
 VALUE = 3  # derived: of the effective lots at the mark
 ENTRY = 4
 HELD_QUOTE = 5
 MARGIN = 6  # isolated margin, or -1 for cross
-NEXT = 7  # in the account's list, -1 at the end
-LOTS = 8
-PREVIOUS = 9
-PLACE = 10  # in the symbol's holders
-SLOT_ADL_SEQ = 11  # newest leg contained in this position
-SELL = 12  # lots that open legs sell
-BUY = 13
-SLOT_HASH = 14  # and 15
-SLOT_FIELDS = 16
+LOTS = 7
+PLACE = 8  # in the symbol's holders
+SLOT_ADL_SEQ = 9  # newest leg contained in this position
+SELL = 10  # lots that open legs sell
+BUY = 11
+SLOT_FIELDS = 12
+
+NOBODY = -1  # a slot of an account's block that holds nothing
+FREE = -2  # the first or the last slot of a free block
 
 # --- a symbol's terms: what reading and valuing its positions needs ---------------------------------------------------
 LOT_DECIMALS = 0
