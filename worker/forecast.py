@@ -23,9 +23,9 @@ PPM_DECIMALS = 6
 
 
 def shocks_ppm(text: str) -> list[int]:
-    """The moves of a setting, down and up, smallest first; of two of a size the fall comes first."""
-    sizes = sorted({scaled(part, PPM_DECIMALS) for part in text.split(",")})
-    return [sign * size for size in sizes for sign in (-1, 1)]
+    """The moves of a setting, down and up, in rising order."""
+    sizes = {scaled(part, PPM_DECIMALS) for part in text.split(",")}
+    return sorted(sizes | {-size for size in sizes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ def distance_ppm(struck: Iterable[Struck]) -> int | None:
 
 
 def factor_ppm(risk: Risk, symbols: list[str], ppm: Iterable[int]) -> Ints:
-    """How each symbol moves in shocks of the factor, int64[shocks, symbols]: no price falls below zero."""
-    moves = risk.factor_moves(symbols)
-    rows = [[min(max(round(move * size), MOVE_PPM_MIN), MOVE_PPM_MAX) for move in moves] for size in ppm]
-    return np.array(rows, np.int64).reshape(len(rows), len(symbols))
+    """How each symbol moves in shocks of the factor, int64[symbols, shocks]: no price falls below zero."""
+    moves, sizes = risk.factor_moves(symbols), list(ppm)
+    rows = [[min(max(round(move * size), MOVE_PPM_MIN), MOVE_PPM_MAX) for size in sizes] for move in moves]
+    return np.array(rows, np.int64).reshape(len(symbols), len(sizes))
 
 
 def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: list[int]) -> Forecast:
-    """The forecast of a book as it stands, for shocks of so many parts per million.
+    """The forecast of a book as it stands, for shocks of so many parts per million, in rising order.
 
     A unit's deficit falls to the fund of its first symbol by name, as that of a bankruptcy that names no fund.
     """
@@ -108,7 +108,7 @@ class _Crash:
         self.volume = np.zeros((count, 3, shocks), np.int64)
         self.factor_bankrupt = np.zeros(shocks + 1, np.int64)
         self.factor_deficit = np.zeros((shocks + 1, funds), np.int64)
-        self.factor_volume = np.zeros((shocks + 1, 2, count), np.int64)
+        self.factor_volume = np.zeros((count, 2, shocks + 1), np.int64)
 
     def strike(self, units: Units) -> None:
         """Adds the units of one block."""
@@ -120,32 +120,43 @@ class _Crash:
     def symbols(self, names: list[str], ppm: list[int]) -> dict[str, list[Struck]]:
         found = {}
         for row in np.flatnonzero(self.bankrupt.any(axis=1)).tolist():
-            deficit, accounts = self.deficit[row], self.bankrupt[row].tolist()
-            sums = np.zeros((2, len(ppm)), np.int64)
-            lacking(deficit[:-1], deficit[-1], self.factor_deficit[-1], self.available, sums)
+            sums = self._sums(self.deficit[row, :-1], self.deficit[row, -1])
             longs, shorts, elsewhere = self.volume[row]
-            columns = (*sums.tolist(), abs(longs - shorts).tolist(), elsewhere.tolist())
-            rows = zip(ppm, accounts, *columns, strict=True)
-            found[names[row]] = [Struck(*row) for row in rows if row[1]]
+            columns = self.bankrupt[row].tolist(), *sums, abs(longs - shorts).tolist(), elsewhere.tolist()
+            found[names[row]] = _struck(zip(ppm, *columns, strict=True))
         return found
 
     def factor(self, ppm: list[int]) -> list[Struck]:
-        sums = np.zeros((2, len(ppm)), np.int64)
-        before = self.factor_deficit[-1]
-        lacking(self.factor_deficit[:-1], before, before, self.available, sums)
-        volume = [sum(row) for row in self._net()[: len(ppm)]]
-        rows = zip(ppm, self.factor_bankrupt.tolist(), *sums.tolist(), volume, strict=False)
-        return [Struck(*row) for row in rows if row[1]]
+        sums = self._sums(self.factor_deficit[:-1], self.factor_deficit[-1])
+        volumes = map(sum, self._net().T.tolist())
+        return _struck(zip(ppm, self.factor_bankrupt[:-1].tolist(), *sums, volumes, strict=True))
 
     def factor_volumes(self, names: list[str], ppm: list[int]) -> dict[str, dict[int, int]]:
         found: dict[str, dict[int, int]] = {}
-        for size, volumes in zip(ppm, self._net(), strict=False):
-            for name, volume in zip(names, volumes, strict=True):
-                if volume:
-                    found.setdefault(name, {})[size] = volume
+        near_first = sorted(enumerate(ppm), key=lambda item: _near_first(item[1]))
+        for name, row in zip(names, self._net().tolist(), strict=True):
+            volumes = {size: row[at] for at, size in near_first if row[at]}
+            if volumes:
+                found[name] = volumes
         return found
 
-    def _net(self) -> list[list[int]]:
-        """Per shock and symbol what longs and shorts that are taken over together do not take of each other."""
-        net: list[list[int]] = abs(self.factor_volume[:, 0] - self.factor_volume[:, 1]).tolist()
+    def _sums(self, deficit: Ints, before: Ints) -> list[list[int]]:
+        """Deficits and shortfalls over all funds."""
+        sums = np.zeros((2, len(deficit)), np.int64)
+        lacking(np.ascontiguousarray(deficit), before, self.factor_deficit[-1], self.available, sums)
+        found: list[list[int]] = sums.tolist()
+        return found
+
+    def _net(self) -> Ints:
+        """Per symbol and shock what longs and shorts that are taken over together do not take of each other."""
+        net: Ints = abs(self.factor_volume[:, 0, :-1] - self.factor_volume[:, 1, :-1])
         return net
+
+
+def _struck(rows: Iterable[tuple[int, ...]]) -> list[Struck]:
+    """The shocks that bankrupt anybody, smallest first, of two of a size the fall."""
+    return sorted((Struck(*row) for row in rows if row[1]), key=lambda struck: _near_first(struck.ppm))
+
+
+def _near_first(ppm: int) -> tuple[int, int]:
+    return abs(ppm), ppm

@@ -28,6 +28,7 @@ from worker.sections import (
     Policy,
     Section,
     Settings,
+    StateSettings,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Policy",
     "SettingError",
     "Settings",
+    "StateSettings",
     "allowed",
     "from_values",
     "load",

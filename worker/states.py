@@ -19,7 +19,7 @@ from worker.book.book import Book
 from worker.cut import CutPoint
 from worker.forecast import PPM_DECIMALS, Forecast, Struck, distance_ppm, forecast, shocks_ppm
 from worker.risk import Risk
-from worker.sections import StateSettings
+from worker.settings import StateSettings
 
 POOL_KEY: Final = "*"  # of the pool's own record, beside the symbols'
 FUND_WINDOW_MS: Final = 8 * 3_600_000

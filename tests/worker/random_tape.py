@@ -17,8 +17,9 @@ from worker.record import END, Record
 
 
 def random_settings(*flags):
-    """Settings under which decisions are also held by a limit."""
-    return settings_of("decision.accounts_max=12", *flags)
+    """Settings under which decisions are also held by a limit, and states come and go."""
+    states = ("state.forecast_ms=3000", "state.warning_shock=0.05", "state.warning_fall=0.1", "state.quiet_ms=1000")
+    return settings_of("decision.accounts_max=12", *states, *flags)
 
 
 def random_log(seed, *, accounts=200, end_ms=24_000, poison=True, settings=None, said=None):

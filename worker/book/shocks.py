@@ -63,40 +63,42 @@ def shock_symbols(
     deficit: Cubes,
     volume: Cubes,
 ) -> None:
-    """Moves each symbol alone by each of ppm[K], and adds up over its holders that are bankrupt then.
+    """Moves each symbol alone by each of ppm[K], which rise, and adds up over its holders that are bankrupt then.
 
     Into bankrupt[M, K], deficit[M, K + 1, F] (the last of K: without a shock), volume[M, 3, K]: value of longs, of
     shorts, and what the same units hold of other symbols.
     """
     shocks = len(ppm)
-    most = 0
-    for shock in range(shocks):
-        most = max(most, abs(ppm[shock]))
+    most = max(abs(ppm[0]), abs(ppm[shocks - 1]))
     for unit in range(len(equity)):
+        begin, end, own = first[unit], first[unit + 1], equity[unit]
         gross = 0
-        for at in range(first[unit], first[unit + 1]):
+        for at in range(begin, end):
             gross += longs[at] - shorts[at]
-        own = equity[unit]
         if own > moved(gross, most) + 1:  # no move of one symbol costs more; + 1 for what floor takes of a short
             continue
-        fund_row = fund_of(symbol, first[unit], first[unit + 1], rank, fund)
-        for at in range(first[unit], first[unit + 1]):
-            row, value = symbol[at], longs[at] + shorts[at]
+        fund_row = fund_of(symbol, begin, end, rank, fund)
+        for at in range(begin, end):
+            row, long, short = symbol[at], longs[at], shorts[at]
             if own <= 0:
                 deficit[row, shocks, fund_row] = add(deficit[row, shocks, fund_row], -own)
+            value, elsewhere = long + short, gross - long + short
             whole = value // PPM
             rest = value - whole * PPM
-            for shock in range(shocks):
-                after = own + whole * ppm[shock] + rest * ppm[shock] // PPM
-                if after > 0:
-                    continue
+            for step in range(shocks):  # from the worst move on: once it is not bankrupt, it is so at none that follows
+                shock = step if value >= 0 else shocks - 1 - step
+                change = whole * ppm[shock] + rest * ppm[shock] // PPM
+                if own + change > 0:
+                    break
                 bankrupt[row, shock] += 1
-                deficit[row, shock, fund_row] = add(deficit[row, shock, fund_row], -after)
-                long = longs[at] + moved(longs[at], ppm[shock])
-                short = -(shorts[at] + moved(shorts[at], ppm[shock]))
-                volume[row, 0, shock] = add(volume[row, 0, shock], long)
-                volume[row, 1, shock] = add(volume[row, 1, shock], short)
-                volume[row, 2, shock] = add(volume[row, 2, shock], gross - longs[at] + shorts[at])
+                deficit[row, shock, fund_row] = add(deficit[row, shock, fund_row], -own - change)
+                if long != 0:
+                    fallen = change if short == 0 else moved(long, ppm[shock])
+                    volume[row, 0, shock] = add(volume[row, 0, shock], long + fallen)
+                if short != 0:
+                    fallen = change if long == 0 else moved(short, ppm[shock])
+                    volume[row, 1, shock] = add(volume[row, 1, shock], -short - fallen)
+                volume[row, 2, shock] = add(volume[row, 2, shock], elsewhere)
 
 
 @kernel(
@@ -116,15 +118,16 @@ def shock_all(
     deficit: Cells,
     volume: Cubes,
 ) -> None:
-    """Moves all symbols at once by each row of ppm[K, M]; adds up over all units that are bankrupt then.
+    """Moves all symbols at once by each column of ppm[M, K]; adds up over all units that are bankrupt then.
 
-    Into bankrupt[K], deficit[K, F] and volume[K, 2, M]: value of longs and of shorts.
+    Into bankrupt[K], deficit[K, F] and volume[M, 2, K]: value of longs and of shorts.
     """
-    shocks, symbols = ppm.shape
+    symbols, shocks = ppm.shape
     most = np.zeros(symbols, np.int64)
-    for shock in range(shocks):
-        for row in range(symbols):
-            most[row] = max(most[row], abs(ppm[shock, row]))
+    for row in range(symbols):
+        for shock in range(shocks):
+            most[row] = max(most[row], abs(ppm[row, shock]))
+    after = np.empty(shocks, np.int64)
     for unit in range(len(equity)):
         begin, end, own = first[unit], first[unit + 1], equity[unit]
         worst = 0
@@ -132,21 +135,26 @@ def shock_all(
             worst += moved(longs[at] - shorts[at], most[symbol[at]]) + 1
         if own > worst:
             continue
+        after[:] = own
+        for at in range(begin, end):
+            row, value = symbol[at], longs[at] + shorts[at]
+            whole = value // PPM
+            rest = value - whole * PPM
+            for shock in range(shocks):
+                after[shock] += whole * ppm[row, shock] + rest * ppm[row, shock] // PPM
         fund_row = fund_of(symbol, begin, end, rank, fund)
         for shock in range(shocks):
-            after = own
-            for at in range(begin, end):
-                after += moved(longs[at] + shorts[at], ppm[shock, symbol[at]])
-            if after > 0:
-                continue
-            bankrupt[shock] += 1
-            deficit[shock, fund_row] = add(deficit[shock, fund_row], -after)
-            for at in range(begin, end):
-                row = symbol[at]
-                long = longs[at] + moved(longs[at], ppm[shock, row])
-                short = -(shorts[at] + moved(shorts[at], ppm[shock, row]))
-                volume[shock, 0, row] = add(volume[shock, 0, row], long)
-                volume[shock, 1, row] = add(volume[shock, 1, row], short)
+            if after[shock] <= 0:
+                bankrupt[shock] += 1
+                deficit[shock, fund_row] = add(deficit[shock, fund_row], -after[shock])
+        for at in range(begin, end):
+            row, long, short = symbol[at], longs[at], shorts[at]
+            for shock in range(shocks):
+                if after[shock] <= 0:
+                    if long != 0:
+                        volume[row, 0, shock] = add(volume[row, 0, shock], long + moved(long, ppm[row, shock]))
+                    if short != 0:
+                        volume[row, 1, shock] = add(volume[row, 1, shock], -short - moved(short, ppm[row, shock]))
 
 
 @kernel("void(int64[:, ::1], int64[::1], int64[::1], int64[::1], int64[:, ::1])")

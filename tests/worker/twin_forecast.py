@@ -1,0 +1,105 @@
+"""The forecast said naively: every unit a list of positions, every shock a loop, whole numbers of any size."""
+
+from collections import Counter
+from fractions import Fraction
+from math import floor
+
+from worker.forecast import Struck
+
+MILLION = 1_000_000
+
+
+class Unit:
+    """A cross account or an isolated position: equity and (symbol, value) of what is not held by legs."""
+
+    def __init__(self, account, equity, positions):
+        self.account, self.equity = account, equity
+        self.values = Counter()
+        self.sides = Counter()
+        for symbol, value, lots in positions:
+            self.values[symbol] += value
+            self.sides[symbol, lots > 0] += value
+
+    def after(self, moves):
+        """Equity once symbols have moved by parts per million."""
+        return self.equity + sum(
+            floor(Fraction(value * moves.get(symbol, 0), MILLION)) for symbol, value in self.values.items()
+        )
+
+
+def units_of(book, names):
+    """All units that count, and a count of those that do not by reason."""
+    units, left_out = [], Counter()
+    for name in names:
+        views = [view for view in book.positions(name) if view.effective_lots]
+        groups = [(book.equity_minor(name), [view for view in views if not view.isolated], book.unmarked(name))]
+        groups += [
+            (book.isolated_equity_minor(name, view.symbol, view.side), [view], view.mark == 0)
+            for view in views
+            if view.isolated
+        ]
+        for equity, held, unmarked in groups:
+            if not held:
+                continue
+            if book.role(name) != "TRADER":
+                left_out["HOUSE"] += 1
+            elif {("AccountUpdate", name), ("Account", name)} & book.parked.keys():
+                left_out["PARKED"] += 1
+            elif unmarked:
+                left_out["UNMARKED"] += 1
+            else:
+                units.append(
+                    Unit(name, equity, [(view.symbol, view.value_minor, view.effective_lots) for view in held])
+                )
+    return units, dict(left_out)
+
+
+def volume(units, symbol, moves):
+    """What longs and shorts of these units in a symbol leave of each other at prices after the moves."""
+    totals = [
+        sum(
+            unit.sides[symbol, long] + floor(Fraction(unit.sides[symbol, long] * moves.get(symbol, 0), MILLION))
+            for unit in units
+        )
+        for long in (True, False)
+    ]
+    return abs(sum(totals))
+
+
+class TwinForecast:
+    def __init__(self, book, names, available):
+        self.book, self.available = book, available
+        self.units, self.left_out = units_of(book, names)
+
+    def fund(self, unit):
+        return self.book.instrument(min(unit.values, key=lambda symbol: symbol.encode())).fund_id
+
+    def strike(self, touched, moves):
+        """(bankrupt units, deficit, shortfall) of a shock that reaches these units."""
+        gone = [unit for unit in touched if unit.after(moves) <= 0]
+        own, other = Counter(), Counter()
+        for unit in gone:
+            own[self.fund(unit)] -= unit.after(moves)
+        for unit in self.units:
+            if unit not in touched and unit.equity < 0:
+                other[self.fund(unit)] -= unit.equity
+        left = {fund: max(0, self.available.get(fund, 0) - other[fund]) for fund in own}
+        return gone, sum(own.values()), sum(max(0, own[fund] - left[fund]) for fund in own)
+
+    def alone(self, symbol, ppm):
+        touched = [unit for unit in self.units if symbol in unit.values]
+        gone, deficit, shortfall = self.strike(touched, {symbol: ppm})
+        elsewhere = sum(abs(value) for unit in gone for (other, _), value in unit.sides.items() if other != symbol)
+        return Struck(ppm, len(gone), deficit, shortfall, volume(gone, symbol, {symbol: ppm}), elsewhere)
+
+    def together(self, ppm, moves):
+        gone, deficit, shortfall = self.strike(self.units, moves)
+        volumes = {symbol: volume(gone, symbol, moves) for symbol in moves}
+        return Struck(ppm, len(gone), deficit, shortfall, sum(volumes.values())), volumes
+
+    def insolvent(self):
+        found = Counter()
+        for unit in self.units:
+            if unit.equity <= 0:
+                found[unit.account] -= unit.equity
+        return dict(found)
