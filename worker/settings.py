@@ -26,6 +26,7 @@ from worker.sections import (
     HealthSettings,
     KafkaSettings,
     Policy,
+    RankSettings,
     Section,
     Settings,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "HealthSettings",
     "KafkaSettings",
     "Policy",
+    "RankSettings",
     "SettingError",
     "Settings",
     "allowed",
