@@ -203,9 +203,9 @@ class RankSettings(Section, frozen=True, kw_only=True):
     """Where every position stands in its line, told to whoever shows it to traders; advisory."""
 
     # Most records of `adl-ranks` in a second of log time, what is most urgent first; 0: none, and no ranking at all.
-    # Too small: places that changed are told late. Too large: each takes 5 us of the loop, and waits in the producer.
+    # Too small: places that changed are told late. Too large: each takes 3 us of the loop, and room in the producer.
     records_per_second: Annotated[int, Meta(ge=0, le=100_000, description="a whole number from 0 to 100,000")] = 0
-    # Milliseconds of log time between two rankings, at least. Too small: each takes 0.5 us of the loop a position.
+    # Milliseconds of log time between two rankings, at least. Too small: each takes 0.7 us of the loop a position.
     # Too large: places are of the past.
     interval_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="milliseconds from 1 to 3,600,000")] = 10_000
     # Part of itself by which a score must have moved to be told anew while its fifth is the same; null: never is.
