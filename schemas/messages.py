@@ -335,6 +335,26 @@ class AdlPoolState(Message, frozen=True, tag_field="type", tag=True):
     left_out: dict[str, int] = {}  # margin units that no forecast counts, by reason
 
 
+class AdlRank(Message, frozen=True, tag_field="type", tag=True):
+    """Where a position stands among those that would be reduced; the newest record of a key holds, null: nowhere.
+
+    The key is account, symbol and position side with a tab between, which no name can hold.
+    """
+
+    pool: str
+    account: str
+    symbol: str
+    position_side: PositionSide
+    side: Literal["LONG", "SHORT"]  # whose line it stands in
+    score: float | None  # the policy's own, the larger is first; null: no number, without equity or entry price
+    rank: int  # 1: first to be deleveraged
+    population: int  # how many stand in the line
+    percentile: float  # part of the line that stands here or behind, above 0; 1: first
+    quantile: int  # 0 to 4, the fifth of the line; 4: first
+    formula: str  # the policy and the version of its score
+    cut_time_ms: int
+
+
 class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
     pool: str
     sequence: int
@@ -359,4 +379,4 @@ InputMessage = (
     | ForcedTradeResult
     | Control
 )
-OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | AdlPoolState | DeadLetter
+OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | AdlPoolState | AdlRank | DeadLetter

@@ -175,9 +175,7 @@ class Sequencer:
         offsets, self._last_ms = self._committed
         self.offsets = dict(offsets)
 
-    def _by_rule(
-        self, complete_until_ms: Callable[[Partition], int], until_ms: int = END
-    ) -> Iterator[Step]:
+    def _by_rule(self, complete_until_ms: Callable[[Partition], int], until_ms: int = END) -> Iterator[Step]:
         for event in self.merge.take(complete_until_ms, until_ms=until_ms):
             if isinstance(event, Batch):
                 yield from self._pass(event)

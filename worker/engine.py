@@ -17,7 +17,8 @@ from worker.decide import Case, Decided, Rules, decide, symbols_of
 from worker.held import Legs
 from worker.ids import digest_of, digest_of_columns, short_hash
 from worker.legs import Orders, accounts_asked, lots_asked
-from worker.output import STATE
+from worker.output import RANKS, STATE
+from worker.ranks import Ranks
 from worker.record import Output
 from worker.refusals import replacement_of
 from worker.settings import DecisionSettings, Settings
@@ -52,6 +53,7 @@ class Engine(Writer):
         self._roots: dict[str, Case] = {}  # decision id -> its case, for legs that may still be refused
         self.states = States(settings.state, self.pool)
         self._marks_before: dict[str, int] = {}  # at the last cut
+        self.ranks = Ranks(settings)
 
     def cut(self, point: CutPoint, published: Published | None = None) -> list[Output]:
         """Takes a cut: applies what stands at it, decides whatever nothing holds; returns what must be written.
@@ -82,6 +84,9 @@ class Engine(Writer):
                 if decision.decision_id in by_id:
                     self._adopt(by_id[decision.decision_id], decision, legs_of_trades(self.book, trades))
         self._watch(point)
+        if not point.cutting and not replaying:  # what was advised is not said again
+            for key, rank in self.ranks.watch(self.book, self.policy, self.risk, point.log_time_ms):
+                self.outputs.put(RANKS, key, rank, point.log_time_ms)
         self.book.prepare()
         outputs = self.outputs.take()
         return [] if replaying else outputs

@@ -12,7 +12,7 @@ import msgspec
 from schemas import AdlDecision
 from worker.cut import CutPoint, RecordedCut
 from worker.engine import Engine, Start
-from worker.output import CUTS, DECISIONS, STATE, TRADES, read
+from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, TRADES, read
 from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
 from worker.record import Output, Partition, Sink, Source
@@ -56,6 +56,8 @@ def run(
     report = RunReport()
     if on_engine is not None:
         on_engine(engine)
+    if engine.ranks.on:
+        engine.ranks.resume(sink.advised(RANKS))
     rebuild = Rebuild(sink, settings.pool.name)
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
     for steps in reader.steps(stop):
@@ -75,9 +77,9 @@ def run(
             progress(reader.records)
         if last is not None:
             point, mark = last
-            chained = [output for output in outputs if output.topic != STATE]
+            chained = [output for output in outputs if output.topic not in ADVISORY]
             sink.commit(chained, after(point), msgspec.json.encode(mark).decode(), point.log_time_ms)
-            sink.advise([output for output in outputs if output.topic == STATE], point.log_time_ms)
+            sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
             _count(report, chained, on_decision)
         if not beyond and not reader.sequencer.replaying:
             break

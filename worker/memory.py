@@ -32,3 +32,7 @@ class MemorySink:
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:  # noqa: ARG002  the protocol's
         self.advice += outputs
+
+    def advised(self, topic: str) -> Iterator[Record]:
+        said = [output for output in self.advice if output.topic == topic]
+        return (Record(topic, 0, at, out.log_time_ms or 0, out.key, out.value) for at, out in enumerate(said))

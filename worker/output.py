@@ -13,16 +13,18 @@ import msgspec
 from schemas import Encoding, OutputMessage, decode_output, encode
 from worker.record import Output
 
-TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
+TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE, RANKS = (
     "forced-trades",
     "adl-decisions",
     "adl-cuts",
     "dead-letters",
     "adl-state",
+    "adl-ranks",
 )
 Message = TypeVar("Message", bound=OutputMessage)
 
 CHAINED = (TRADES, DECISIONS, CUTS, DEAD_LETTERS)
+ADVISORY = (STATE, RANKS)  # outside the transaction: the newest record of a key is all that counts
 
 
 def link(value: bytes) -> str:
@@ -52,11 +54,11 @@ class OutputLog:
         sequence, chain = self.heads[topic]
         return sequence + 1, chain
 
-    def put(self, topic: str, key: str, message: OutputMessage, log_time_ms: int) -> None:
-        """Appends a record; in a chained topic the message carries what `next` said."""
-        value = encode(message, self.encodings.get(topic, "json"))
+    def put(self, topic: str, key: str, message: OutputMessage | None, log_time_ms: int) -> None:
+        """Appends a record; in a chained topic the message carries what `next` said, in others None removes the key."""
+        value = None if message is None else encode(message, self.encodings.get(topic, "json"))
         if topic in self.heads:
-            self.heads[topic] = (self.heads[topic][0] + 1, link(value))
+            self.heads[topic] = (self.heads[topic][0] + 1, link(value or b""))
         self._pending.append(Output(topic, key.encode(), value, log_time_ms))
 
     def put_texts(self, topic: str, kind: str, keys: Iterable[str], texts: Iterable[str], log_time_ms: int) -> None:

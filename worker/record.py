@@ -28,13 +28,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 class Output(msgspec.Struct, frozen=True, gc=False):
     """One record to be written; `topic` is the logical name, the sink knows the configured one.
 
+    `value` None removes the key, in advisory topics only.
+
     `log_time_ms` is the time of its cut; None takes the commit's. With several cuts in one commit it must be given,
     or the bytes written would depend on where transactions end.
     """
 
     topic: str
     key: bytes
-    value: bytes
+    value: bytes | None
     log_time_ms: int | None = None
 
 
@@ -108,4 +110,8 @@ class Sink(Outputs, Protocol):
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """Writes advisory outputs, outside any commit; they may be lost or doubled."""
+        ...
+
+    def advised(self, topic: str) -> Iterator[Record]:
+        """What is kept of an advisory topic, oldest first; the newest record of a key counts."""
         ...

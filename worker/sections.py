@@ -107,6 +107,7 @@ class OutputSettings(Section, frozen=True, kw_only=True):
     adl_decisions: Topic = "adl-decisions"
     adl_cuts: Topic = "adl-cuts"
     adl_state: Topic = "adl-state"
+    adl_ranks: Topic = "adl-ranks"
     dead_letters: Topic = "dead-letters"
 
 
@@ -198,6 +199,20 @@ class StateSettings(Section, frozen=True, kw_only=True):
     quiet_ms: Annotated[int, Meta(ge=0, le=86_400_000, description="milliseconds from 0 to 86,400,000")] = 600_000
 
 
+class RankSettings(Section, frozen=True, kw_only=True):
+    """Where every position stands in its line, told to whoever shows it to traders; advisory."""
+
+    # Most records of `adl-ranks` in a second of log time, what is most urgent first; 0: none, and no ranking at all.
+    # Too small: places that changed are told late. Too large: each takes 3 us of the loop, and room in the producer.
+    records_per_second: Annotated[int, Meta(ge=0, le=100_000, description="a whole number from 0 to 100,000")] = 0
+    # Milliseconds of log time between two rankings, at least. Too small: each takes 0.7 us of the loop a position.
+    # Too large: places are of the past.
+    interval_ms: Annotated[int, Meta(ge=1, le=3_600_000, description="milliseconds from 1 to 3,600,000")] = 10_000
+    # Part of itself by which a score must have moved to be told anew while its fifth is the same; null: never is.
+    # Too small: every mark says everything anew. Too large: scores that are shown are of the past.
+    score_change: Fraction | None = Decimal("0.1")
+
+
 class KafkaSettings(Section, frozen=True, kw_only=True):
     """How the brokers are reached; never changes an output."""
 
@@ -251,6 +266,7 @@ class Settings(Section, frozen=True, kw_only=True):
     cut: CutSettings = CutSettings()
     decision: DecisionSettings = DecisionSettings()
     state: StateSettings = StateSettings()
+    ranks: RankSettings = RankSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

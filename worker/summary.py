@@ -10,8 +10,8 @@ from math import fsum
 
 import msgspec
 
-from schemas import AdlDecision, AdlPoolState, AdlState, Cut, DeadLetter, ForcedTrade, decode_output
-from worker.chains import Break, Chains
+from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, decode_output
+from worker.chains import Break, Chained, Chains
 from worker.record import Record
 
 DONE = ("DECIDED", "RESIDUAL")
@@ -104,7 +104,7 @@ def summarise(records: Iterable[Record]) -> Summary:
     for record in records:
         message = decode_output(record.value or b"")
         breaks += [step for step in chains.see(record, message) if isinstance(step, Break)]
-        seen += not isinstance(message, AdlState | AdlPoolState)
+        seen += isinstance(message, Chained)
         if isinstance(message, AdlDecision):
             decisions.append(message)
         elif isinstance(message, ForcedTrade):

@@ -57,7 +57,7 @@ def warm(turned: Callable[[], object] = lambda: None, decided: Callable[[], obje
 def _decide(policy: str) -> int:
     """A bankruptcy in one symbol, then two in both together; how many outputs there were."""
     outputs = 0
-    settings = load(flags=["worker.mode=live"])
+    settings = load(flags=["worker.mode=live", "ranks.records_per_second=1"])
     engine = Engine(settings)
     engine.policy = policy
     for message in _exchange(settings.pool.currency):
@@ -67,6 +67,7 @@ def _decide(policy: str) -> int:
         for event in others:
             engine.apply(event)
         outputs += len(engine.cut(CutPoint(1, {}, [last])))
+    outputs += len(engine.cut(CutPoint(2, {}, [])))
     # At the mark there are more roads, one of them where everything is asked for.
     for symbols, asked, price, share in (
         (1, 1, 80.0, 9), (1, 1, 79.0, 9), (2, 1, 80.0, 9), (2, 2, 79.0, 9), (2, 2, 80.0, 0),

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.kafka.topics import ROOT, adl
-from worker.output import CHAINED, STATE
+from worker.output import ADVISORY, CHAINED, STATE
 from worker.settings import KINDS, load, to_toml
 
 
@@ -20,7 +20,7 @@ class Pool:
         self.settings = load(
             flags=[
                 *(f"input.topics.{kind}={self.named(kind)}" for kind in KINDS),
-                *(f"output.{topic.replace('-', '_')}={self.named(topic)}" for topic in (*CHAINED, STATE)),
+                *(f"output.{topic.replace('-', '_')}={self.named(topic)}" for topic in (*CHAINED, *ADVISORY)),
                 f"pool.environment={self.prefix}",
                 f"kafka.bootstrap={broker.bootstrap}",
             ]
@@ -61,7 +61,7 @@ def test_what_create_makes_is_what_check_wants(pool):
     """All is missing, is made, and is in order; a second time nothing is made, and nothing is changed."""
     code, found = pool.findings()
     assert code == 1
-    assert found == [("STOPS", "MISSING", topic) for topic in (*sorted(KINDS), *sorted((*CHAINED, STATE)))]
+    assert found == [("STOPS", "MISSING", topic) for topic in (*sorted(KINDS), *sorted((*CHAINED, *ADVISORY)))]
     pool.broker.create_topics({pool.named("positions"): 2}, message_timestamp_type="LogAppendTime", retention_ms=-1)
     code, words = pool.adl("topics", "create", "--partitions", "positions=8,mark-prices=3")
     assert code == 0, words

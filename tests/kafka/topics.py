@@ -23,7 +23,7 @@ from worker.edge.recording import RecordingSource
 from worker.edge.topics import FOREVER
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, CUTS, STATE
+from worker.output import ADVISORY, CHAINED, CUTS
 from worker.record import Record
 from worker.settings import KINDS, load, to_toml
 
@@ -44,7 +44,7 @@ class Topics:
         broker.create_topics(counts, retention_ms=-1, **inputs)
         ahead = {"message_timestamp_after_max_ms": FOREVER}
         broker.create_topics({self.named(topic): output_partitions for topic in CHAINED}, retention_ms=-1, **ahead)
-        broker.create_topics({self.named(STATE): 1}, cleanup_policy="compact", **ahead)
+        broker.create_topics(dict.fromkeys(map(self.named, ADVISORY), 1), cleanup_policy="compact", **ahead)
 
     def named(self, topic):
         return f"{self.prefix}.{topic}"
@@ -54,7 +54,7 @@ class Topics:
         return load(
             flags=[
                 *(f"input.topics.{kind}={self.named(kind)}" for kind in KINDS),
-                *(f"output.{topic.replace('-', '_')}={self.named(topic)}" for topic in (*CHAINED, STATE)),
+                *(f"output.{topic.replace('-', '_')}={self.named(topic)}" for topic in (*CHAINED, *ADVISORY)),
                 f"pool.environment={self.prefix}",
                 f"kafka.bootstrap={self.broker.bootstrap}",
                 "worker.mode=live",

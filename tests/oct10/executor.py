@@ -157,3 +157,7 @@ class ExecutingSink:
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """As the sink behind."""
         self._sink.advise(outputs, log_time_ms)
+
+    def advised(self, topic: str) -> Iterator[Record]:
+        """As the sink behind."""
+        return self._sink.advised(topic)

@@ -73,6 +73,8 @@ def test_the_situations_of_a_message_are_all_shown():
         (messages.AdlDecision, "status"),
         (messages.AdlDecision, "mode"),
         (messages.AdlState, "state"),
+        (messages.AdlRank, "side"),
+        (messages.AdlRank, "position_side"),
         (messages.Control, "action"),
         (messages.ForcedTrade, "role"),
         (messages.ForcedTrade, "side"),

@@ -18,7 +18,7 @@ from worker.edge.jsonlines import read_records, write_records
 from worker.engine import Engine
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, DECISIONS, STATE, TRADES
+from worker.output import ADVISORY, CHAINED, DECISIONS, TRADES
 from worker.record import END
 
 
@@ -48,7 +48,7 @@ def test_a_log_that_grew_gives_what_was_said_while_it_grew(settings):
     run(source_of(records), sink, settings)
     for topic in CHAINED:
         assert [r.value for r in sink.outputs(topic)] == [o.value for o in said if o.topic == topic]
-    assert [output.value for output in sink.advice] == [output.value for output in said if output.topic == STATE]
+    assert [output.value for output in sink.advice] == [output.value for output in said if output.topic in ADVISORY]
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])

@@ -10,7 +10,7 @@ from worker.edge.recording import COMMITS_FILE, OUTPUTS_FILE, RecordingSink, Rec
 from worker.formats import adapted, adapter_of, decoders
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, link
+from worker.output import ADVISORY, CHAINED, link
 from worker.record import Record
 from worker.settings import KINDS, SettingError, load
 from worker.summary import summarise
@@ -18,7 +18,7 @@ from worker.verify import verify_replay
 
 IN = ("positions", "mark-prices", "bankruptcies", "forced-trade-results")
 PACKED_IN = tuple(f"format.topics.{topic}=msgpack" for topic in IN)
-PACKED_OUT = tuple(f"format.topics.{topic}=msgpack" for topic in (*CHAINED, "adl-state"))
+PACKED_OUT = tuple(f"format.topics.{topic}=msgpack" for topic in (*CHAINED, *ADVISORY))
 # Of the bytes, or of the settings, of which the format is one.
 ABOUT_BYTES = ("chain", "settings_digest", "payload")
 

@@ -199,7 +199,13 @@ def position(text: Bytes, at: int, out: Cells) -> int:
         elif stands(text, at, _MODE) and not seen & 32:
             at += len(_MODE)
             out[ISOLATED] = stands(text, at, _MODE_ISOLATED)
-            at = at + len(_MODE_ISOLATED) if out[ISOLATED] else at + len(_MODE_CROSS) if stands(text, at, _MODE_CROSS) else -1
+            at = (
+                at + len(_MODE_ISOLATED)
+                if out[ISOLATED]
+                else at + len(_MODE_CROSS)
+                if stands(text, at, _MODE_CROSS)
+                else -1
+            )
             seen |= 32
         elif stands(text, at, _ADL) and not seen & 64:
             at = integer(text, at + len(_ADL), out, POSITION_ADL_SEQ)

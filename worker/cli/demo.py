@@ -17,7 +17,7 @@ from worker.edge.log import log_decision
 from worker.edge.recording import ADVICE_FILE, COMMITS_FILE, OUTPUTS_FILE, committed_outputs
 from worker.edge.secrets import client_config
 from worker.edge.topics import wanted_topics
-from worker.output import CHAINED, STATE
+from worker.output import ADVISORY, CHAINED
 from worker.record import Record
 from worker.settings import KINDS, SettingError, Settings, to_toml
 from worker.summary import Check, Summary, summarise
@@ -85,7 +85,7 @@ def _live_settings(prefix: str, bootstrap: str) -> list[str]:
     """What a live demo sets whatever else is set: topics, and a pool, of its own."""
     return [
         *(f"input.topics.{kind}={prefix}.{kind}" for kind in KINDS),
-        *(f"output.{topic.replace('-', '_')}={prefix}.{topic}" for topic in (*CHAINED, STATE)),
+        *(f"output.{topic.replace('-', '_')}={prefix}.{topic}" for topic in (*CHAINED, *ADVISORY)),
         f"pool.environment={prefix}", f"kafka.bootstrap={bootstrap}", "worker.mode=live", "worker.start_at=beginning",
     ]  # fmt: skip
 

@@ -14,7 +14,9 @@ from worker.record import END, Committed, Output, Partition, Record, Sink
 
 def deliver(exchange: Exchange, outputs: Sequence[Output]) -> None:
     """Hands committed forced trades, and the fund draws of their decisions, to the exchange."""
-    said = [decode_output(output.value) for output in outputs if output.topic in ("forced-trades", "adl-decisions")]
+    said = [
+        decode_output(output.value or b"") for output in outputs if output.topic in ("forced-trades", "adl-decisions")
+    ]
     trades = [message for message in said if isinstance(message, ForcedTrade)]
     exchange.execute(trades, [message for message in said if isinstance(message, AdlDecision)])
 
@@ -89,3 +91,6 @@ class DemoSink:
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         self._inner.advise(outputs, log_time_ms)
+
+    def advised(self, topic: str) -> Iterator[Record]:
+        return self._inner.advised(topic)

@@ -9,11 +9,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.edge.topics import ADVISORY, READER_GROUP, identity, wanted_topics
+from worker.edge.topics import READER_GROUP, identity, wanted_topics
 from worker.settings import Settings
 
 Operation = Literal["Read", "Write", "Describe", "DescribeConfigs"]
-NEVER_READ_BACK: Final = (ADVISORY, "dead-letters")
+NEVER_READ_BACK: Final = ("adl-state", "dead-letters")
 _FLAGS: Final = {"topic": "--topic", "group": "--group", "transactional-id": "--transactional-id"}
 
 

@@ -8,6 +8,7 @@ The state needs no rolling back for that: it is a function of the inputs, and th
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -25,7 +26,7 @@ from worker.edge.kafka_commit import (
     Words,
     read_committed,
 )
-from worker.edge.kafka_log import own_records
+from worker.edge.kafka_log import own_records, records_of
 from worker.edge.kafka_producer import DEFAULTS, Again, PoolProducer, judged
 from worker.edge.kafka_words import ClientWords
 from worker.edge.watchdog import Watchdog
@@ -65,6 +66,7 @@ class KafkaSink:
             {**config, "group.id": identity, "isolation.level": "read_committed"}, logger=ClientWords().logger
         )
         self._advisor = Producer({**DEFAULTS, **config}, logger=ClientWords().logger)
+        self._advice: deque[tuple[Output, int]] = deque()  # with their commit's time; the client has no room for them
         self._last: tuple[dict[Partition, int], str] = ({}, "")  # what is committed: offsets and words
         self._at = time.monotonic()
         self._since = self._told = 0.0  # when the transaction was begun, and a delay of it last told
@@ -121,14 +123,23 @@ class KafkaSink:
         return own_records(self._config, self._cluster, self._topics[topic], self._pool)
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
-        """Sends advisory outputs without waiting for anything."""
-        for output in outputs:
-            time_ms = log_time_ms if output.log_time_ms is None else output.log_time_ms
+        """Sends advisory outputs without waiting for anything; what the client has no room for goes first next time."""
+        self._advice.extend((output, log_time_ms) for output in outputs)
+        while self._advice:
+            output, commit_ms = self._advice[0]
+            time_ms = commit_ms if output.log_time_ms is None else output.log_time_ms
             try:
                 self._advisor.produce(self._topics[output.topic], output.value, output.key, timestamp=max(time_ms, 1))
-            except (BufferError, KafkaException):
-                break  # they may be lost
+            except BufferError:
+                break
+            except KafkaException:
+                pass  # it may be lost
+            self._advice.popleft()
         self._advisor.poll(0)
+
+    def advised(self, topic: str) -> Iterator[Record]:
+        """What is kept of an advisory topic."""
+        return records_of(self._config, self._cluster, [self._topics[topic]])
 
     def beat(self) -> None:
         """Commits the same once more when nothing was said for a second: a second writer, and a broker that drops

@@ -163,6 +163,10 @@ class RecordingSink:
         """Appends advisory outputs; the file begins anew with every opening."""
         self._advice.write(b"".join(self._line(output, log_time_ms, self._advice_offsets) for output in outputs))
 
+    def advised(self, topic: str) -> Iterator[Record]:  # noqa: ARG002  the protocol's
+        """Nothing, because the file begins anew."""
+        return iter(())
+
     def close(self) -> None:
         """Closes the files; what was committed is in them already."""
         for file in (self._outputs, self._commits, self._advice):

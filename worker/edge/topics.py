@@ -14,7 +14,7 @@ READER_GROUP: Final = "adl-reader"  # named by whoever only reads; nobody joins 
 REPLICAS: Final = 3  # where there are so many brokers
 # What these say replaces what was said before of the same key; of the others history is part of the state.
 COMPACTED_KINDS: Final = ("instruments", "accounts", "insurance-fund")
-ADVISORY: Final = "adl-state"
+ADVISORY: Final = ("adl-state", "adl-ranks")
 FOREVER: Final = str(2**63 - 1)
 
 
@@ -28,7 +28,7 @@ class Wanted(msgspec.Struct, frozen=True):
     @property
     def advisory(self) -> bool:
         """Written outside the transaction; the newest record of a key is enough."""
-        return self.carries == (ADVISORY,)
+        return set(self.carries) <= set(ADVISORY)
 
     @property
     def history(self) -> bool:

@@ -93,7 +93,7 @@ def _cleaning(want: Wanted, settings: Mapping[str, str]) -> dict[TopicOdd, str]:
     policy = settings["cleanup.policy"]
     compact = "compact" in policy
     if want.advisory:
-        never = "only the newest record of a symbol is of use: set cleanup.policy=compact"
+        never = "only the newest record of a key is of use: set cleanup.policy=compact"
         return {} if compact else {TopicOdd.NOT_COMPACTED: never}
     found = {}
     if compact and want.history:

@@ -9,7 +9,8 @@ from worker.settings import KINDS, load
 
 WANTED = wanted_topics(load())
 INPUTS = sorted(KINDS)
-OUTPUTS = ["adl-cuts", "adl-decisions", "adl-state", "dead-letters", "forced-trades"]
+OUTPUTS = ["adl-cuts", "adl-decisions", "adl-ranks", "adl-state", "dead-letters", "forced-trades"]
+ADVISORY = ("adl-ranks", "adl-state")
 
 
 def facts(*, filled=False, replicas=1, partitions=1, **of_all):
@@ -42,7 +43,7 @@ def test_every_topic_of_the_settings_is_wanted_once():
     """Also where one topic carries all kinds: then its whole history counts."""
     assert sorted(WANTED) == sorted([*INPUTS, *OUTPUTS])
     assert sorted(topic for topic, want in WANTED.items() if not want.history) == [
-        "accounts", "adl-state", "instruments", "insurance-fund",
+        "accounts", "adl-ranks", "adl-state", "instruments", "insurance-fund",
     ]  # fmt: skip
     one = wanted_topics(load(flags=[f"input.topics.{kind}=all" for kind in KINDS]))["all"]
     assert (one.carries, one.history) == (tuple(KINDS), True)
@@ -79,9 +80,9 @@ def judge_of(facts_of_all):
 
 @pytest.mark.parametrize("topic", sorted(WANTED))
 def test_a_log_that_forgets_is_wrong(topic):
-    """By time or by size, both named in one sentence with what to set; the advisory topic may forget."""
+    """By time or by size, both named in one sentence with what to set; advisory topics may forget."""
     facts_of_all = changed(topic, retention_ms="604800000", retention_bytes="1000")
-    if topic == "adl-state":
+    if topic in ADVISORY:
         assert judge_of(facts_of_all) == []
         return
     sentence = (
@@ -146,9 +147,7 @@ def test_what_is_missing_hidden_or_too_small_is_named():
         (TopicOdd.MISSING, "bankruptcies"), (TopicOdd.UNKNOWN, "positions"),
     ]  # fmt: skip
     assert found(changed("adl-decisions", max_message_bytes="100000")) == [(TopicOdd.TOO_SMALL, "adl-decisions")]
-    assert found(facts(partitions=4)) == [
-        (TopicOdd.PARTITIONS, topic) for topic in OUTPUTS if topic != "adl-state"
-    ]  # fmt: skip
+    assert found(facts(partitions=4)) == [(TopicOdd.PARTITIONS, topic) for topic in OUTPUTS if topic not in ADVISORY]
 
 
 def test_rules_of_access_are_the_least():
