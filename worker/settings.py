@@ -28,6 +28,7 @@ from worker.sections import (
     Policy,
     Section,
     Settings,
+    Settlement,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Policy",
     "SettingError",
     "Settings",
+    "Settlement",
     "allowed",
     "from_values",
     "load",
