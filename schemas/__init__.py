@@ -36,6 +36,7 @@ from schemas.messages import (
     RiskModel,
     RiskSymbol,
     Shock,
+    SolventMark,
 )
 from schemas.rejections import Reason, Refused
 from schemas.units import Scale, amount_minor, fraction_of, scaled, text_of
@@ -79,6 +80,7 @@ __all__ = [
     "RiskSymbol",
     "Scale",
     "Shock",
+    "SolventMark",
     "amount_minor",
     "decode",
     "decode_output",

@@ -173,6 +173,15 @@ class ForcedTrade(Message, frozen=True, tag_field="type", tag=True):
     account_seq: int | None = None  # strict guard: fill only while the account is at this seq
 
 
+class SolventMark(Message, frozen=True):
+    """A mark at which a liquidated account was last solvent, and towards which the price of its position was moved."""
+
+    symbol: str
+    position_side: PositionSide
+    mark_price: str
+    loss_share: float  # part of the loss since then that the price undoes, 0 to 1
+
+
 class DecidedBankruptcy(Message, frozen=True):
     """One bankruptcy's waterfall: bad debt is what fund and haircuts leave of the deficit."""
 
@@ -188,6 +197,8 @@ class DecidedBankruptcy(Message, frozen=True):
     bad_debt: str
     fund_id: str | None = None
     disagreements: list[str] = []  # where the event differs from our book; the event wins
+    settlement: str | None = None  # rule of its prices, where it is not the decision's
+    solvent_marks: list[SolventMark] = []  # settlement `last_solvent_mark`
 
 
 class DecidedDemand(Message, frozen=True):

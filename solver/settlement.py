@@ -57,6 +57,28 @@ def isolated_factor(side, entry_value, margin, mark_value, collar=None):
     return clamp((Fraction(entry_value) - side * Fraction(margin)) / Fraction(mark_value), collar)
 
 
+def loss_since(side, mark, last):
+    """What a position lost per unit since its price was `last`; 0 where it gained."""
+    return max(Fraction(0), side * (Fraction(last) - Fraction(mark)))
+
+
+def last_solvent_share(deficit, losses):
+    """Part of the losses since the last solvent marks that is undone: as much as the deficit needs, at most all."""
+    if deficit < 0 or losses < 0:
+        raise ValueError("deficit and losses must not be negative")
+    return min(Fraction(1), Fraction(deficit) / losses) if losses else Fraction(0)
+
+
+def last_solvent_factor(side, mark, loss, share, collar=None):
+    """Price over the mark at which `share` of the loss per unit since the last solvent mark is undone.
+
+    What has not lost stands at the mark.
+    """
+    if mark <= 0:
+        raise ValueError("mark must be above 0")
+    return clamp(1 + side * share * loss / Fraction(mark), collar)
+
+
 def quote(side, mark_value, factor=1):
     """Exact cash for closing lots worth `mark_value` (a Fraction, unsigned) at `factor` times the mark."""
     return side * Fraction(mark_value) * factor

@@ -5,10 +5,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import decode
-from worker.batch import ORDER_BITS, Batch, Plain, Run
+from worker.batch import Batch, Plain, Run
 from worker.book.plain import (
-    COUNT,
     FIRST,
     KIND,
     MARK,

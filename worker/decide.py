@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import floor
 from typing import NamedTuple
 
-from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, limits, text_of
+from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, SolventMark, limits, text_of
 from solver.settlement import INT64_SAFE
 from worker.book.book import Book
 from worker.claims import Claim
@@ -19,7 +19,7 @@ from worker.risk import Risk
 from worker.rounds import Excluded, Key, Method, NotCertifiedError, Observe, run_rounds
 from worker.rows import few, report, unmet
 from worker.settings import DecisionSettings
-from worker.takeover import Estate, Line, estates_of
+from worker.takeover import Estate, Line, Unit, estates_of
 from worker.waterfall import pay_from_funds, price_lines
 
 DISAGREEMENTS_MAX = 20  # of one bankruptcy
@@ -33,6 +33,7 @@ class Rules(NamedTuple):
     risk: Risk
     clearing_account: str  # faces every leg, so it is never asked for one
     fits: Callable[[Orders], bool]  # whether the book can hold the legs beside those that are open
+    last_mark: Callable[[Unit, str], int]  # of a symbol when a margin unit was last solvent; 0: not known
     observe: Observe | None = None  # sees each round, changes nothing
 
 
@@ -96,7 +97,7 @@ def decide(book: Book, case: Case, rules: Rules, available_minor: dict[str, int]
     settings = rules.settings
     decided.fund_draws = pay_from_funds(estates, available_minor)
     collar = None if settings.collar is None else Fraction(settings.collar)
-    price_lines(estates, settings.settlement, collar)
+    price_lines(estates, settings.settlement, collar, rules.last_mark)
     names = {estate.account for estate in estates}
     crossed = cross(estates, {name: book.beneficial_owner(name) for name in names})
     decided.orders = in_columns(book, crossed)
@@ -117,7 +118,7 @@ def decide(book: Book, case: Case, rules: Rules, available_minor: dict[str, int]
     if not estates:
         decided.status = "NOTHING_TO_TAKE"
     if decided.status != "REFUSED":
-        _waterfall(book, decided, case, estates, disagreements)
+        _waterfall(book, decided, case, estates, disagreements, settings.settlement)
     return decided
 
 
@@ -236,7 +237,9 @@ def _refuse(decided: Decided, reason: str) -> None:
     decided.orders, decided.crossings, decided.demands, decided.fund_draws = no_orders(), [], [], {}
 
 
-def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate], disagreements: list[list[str]]) -> None:
+def _waterfall(
+    book: Book, decided: Decided, case: Case, estates: list[Estate], disagreements: list[list[str]], rule: str
+) -> None:
     """Who paid, per bankruptcy: deficit = fund + haircut + bad debt, to the rounding in the account's favour."""
     decimals = book.currency_decimals
     for claim, differs in zip(case.claims, disagreements, strict=True):
@@ -263,5 +266,19 @@ def _waterfall(book: Book, decided: Decided, case: Case, estates: list[Estate], 
                 bad_debt=text_of(bad_debt, decimals),
                 fund_id=",".join(fund_ids) or None,
                 disagreements=differs[:DISAGREEMENTS_MAX],
+                settlement=min({estate.settlement for estate in mine if estate.left_minor} - {rule}, default=None),
+                solvent_marks=[mark for estate in mine for mark in _solvent_marks(estate)],
             )
         )
+
+
+def _solvent_marks(estate: Estate) -> list[SolventMark]:
+    """The marks towards which an estate's prices were moved: of positions that lost since then."""
+    return [
+        SolventMark(
+            symbol=line.symbol, position_side=line.position_side, mark_price=line.scale.price_text(line.last_solvent),
+            loss_share=float(estate.loss_share),
+        )
+        for line in estate.lines
+        if line.last_solvent and line.loss_minor * estate.loss_share
+    ]  # fmt: skip

@@ -22,6 +22,7 @@ from worker.ranks import Ranks
 from worker.record import Output
 from worker.refusals import replacement_of
 from worker.settings import DecisionSettings, Settings
+from worker.solvent import SolventMarks
 from worker.states import Facts, States
 from worker.trades import legs_of_trades
 from worker.writer import Writer, named
@@ -54,6 +55,7 @@ class Engine(Writer):
         self.states = States(settings.state, self.pool)
         self._marks_before: dict[str, int] = {}  # at the last cut
         self.ranks = Ranks(settings)
+        self._solvent = SolventMarks(self._book)
 
     def cut(self, point: CutPoint, published: Published | None = None) -> list[Output]:
         """Takes a cut: applies what stands at it, decides whatever nothing holds; returns what must be written.
@@ -178,7 +180,8 @@ class Engine(Writer):
         self._adopt(case, decision, legs)
 
     def _rules(self) -> Rules:
-        return Rules(self.settings.decision, self.policy, self.risk, self.settings.pool.clearing_account, self._fits)
+        settings, last_mark = self.settings, self._solvent.mark
+        return Rules(settings.decision, self.policy, self.risk, settings.pool.clearing_account, self._fits, last_mark)
 
     def _fits(self, orders: Orders) -> bool:
         return self.held.fits(orders.account, orders.key, orders.lots, orders.quote_minor)
@@ -253,6 +256,8 @@ class Engine(Writer):
         for symbol in self._marks_moved:
             self._marks_before[symbol] = self.book.market(symbol).mark
         self._marks_moved.clear()
+        if self.settings.decision.settlement == "last_solvent_mark" and not point.cutting:
+            self._ledger_digest += self._solvent.watch()
         blocked = self.book.blocked_symbols()
         for case in self._cases:
             if case.held_reason is not None:

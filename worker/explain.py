@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from schemas import AdlDecision, DecidedBankruptcy, DecidedDemand, ForcedTrade, decode_output
+from schemas import AdlDecision, DecidedBankruptcy, DecidedDemand, ForcedTrade, SolventMark, decode_output
 from worker.explain_risk import risk_of_decision, risk_of_trade
-from worker.explain_words import PRICE, PRICE_AGAIN, REASON, STATUS, WHO
+from worker.explain_words import PRICE, PRICE_AGAIN, PRICE_OTHER, REASON, STATUS, WHO
 from worker.record import Record
 
 NAMES_MAX = 5  # of a burst's accounts in one sentence; all of them stand in the facts
@@ -101,12 +101,26 @@ def _bankrupt(decision: AdlDecision) -> list[str]:
     say = []
     for item in items[:BANKRUPT_MAX]:
         say.append(f"Bankrupt: {item.account} (event {item.id}), equity {item.equity} at the marks. {_who_paid(item)}")
+        say += _settled(item)
         say += [f"Our book differed from the event, which wins: {text}." for text in item.disagreements]
     if len(items) > BANKRUPT_MAX:
         rest = items[BANKRUPT_MAX:]
         left = sum((Decimal(item.deficit) for item in rest), Decimal(0))
         say.append(f"And {len(rest)} more, with deficits of {left} together; the facts (--json) name them.")
     return [text.rstrip() for text in say]
+
+
+def _settled(item: DecidedBankruptcy) -> list[str]:
+    """Where the prices of one bankruptcy lie, as far as the decision's rule alone does not say it."""
+    other = [] if item.settlement is None else [f"{PRICE_OTHER} {PRICE.get(item.settlement, '')}".rstrip()]
+    return other + [_looked_back(mark) for mark in item.solvent_marks]
+
+
+def _looked_back(mark: SolventMark) -> str:
+    return (
+        f"The price of {mark.symbol} {mark.position_side} undoes {mark.loss_share:.2%} of the loss since the mark was "
+        f"{mark.mark_price}, when the account was last solvent."
+    )
 
 
 def _who_paid(item: DecidedBankruptcy) -> str:
@@ -134,7 +148,7 @@ def explain_trade(trade: ForcedTrade, decision: AdlDecision, siblings: list[Forc
         say.append(f"Why this account: it is bankrupt, and its {closed.lower()} position is taken over.")
         say += [_who_paid(item) for item in decision.bankruptcies if item.account == trade.account]
         say.append(_amount_liquidated(trade))
-        say.append(_gained(trade, decision))
+        say += _gained(trade, decision)
     else:
         peers = [t for t in siblings if t.role == trade.role and _same_demand(t, trade)]
         say.append(_why_asked(trade, decision, siblings, closed.lower()))
@@ -216,13 +230,16 @@ def _amount_liquidated(trade: ForcedTrade) -> str:
     return f"Why this amount: for {trade.quantity} of it counterparties were found in round {trade.round}."
 
 
-def _gained(trade: ForcedTrade, decision: AdlDecision) -> str:
+def _gained(trade: ForcedTrade, decision: AdlDecision) -> list[str]:
     """What the price gives a bankrupt account against the mark; its haircut has the opposite sign."""
     gain = -Decimal(trade.haircut)
     if not gain:
-        return "It trades at the mark."
-    rule = PRICE.get(decision.settlement or "", "")
-    return f"Against the mark it {'gains' if gain > 0 else 'gives up'} {abs(gain)}. {rule}".rstrip()
+        return ["It trades at the mark."]
+    mine = [item for item in decision.bankruptcies if item.account == trade.account]
+    rule = next((item.settlement for item in mine if item.settlement), decision.settlement)
+    text = f"Against the mark it {'gains' if gain > 0 else 'gives up'} {abs(gain)}. {PRICE.get(rule or '', '')}"
+    marks, here = [mark for item in mine for mark in item.solvent_marks], (trade.symbol, trade.position_side)
+    return [text.rstrip(), *(_looked_back(mark) for mark in marks if (mark.symbol, mark.position_side) == here)]
 
 
 def _paid(trade: ForcedTrade, demand: DecidedDemand | None, decision: AdlDecision) -> str:

@@ -17,8 +17,11 @@ WHO: Final = {
 }
 PRICE: Final = {
     "bankruptcy": "The price is the bankruptcy price: winners carry what the fund did not pay of a deficit.",
+    "last_solvent_mark": "A position that lost since its account was last solvent trades between the mark and that of "
+    "then, so far from the mark as the deficit needs that the fund did not pay; any other trades at the mark.",
     "mark": "The price is the mark: no winner pays; what the fund did not pay of a deficit stays as bad debt.",
 }
+PRICE_OTHER: Final = "At no watch cut before was it seen solvent, so another rule holds for it."
 PRICE_AGAIN: Final = "The price is what those who refused would have paid, or the mark where nobody can pay it."
 STATUS: Final = {
     "DECIDED": "Everything that had to be taken over was taken over.",

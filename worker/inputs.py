@@ -22,10 +22,10 @@ from schemas import (
     amount_minor,
     limits,
 )
-from worker.book.book import Book
 from worker.batch import Batch
-from worker.event import Event
+from worker.book.book import Book
 from worker.decide import Case
+from worker.event import Event
 from worker.funds import Funds
 from worker.held import Held, Leg
 from worker.ids import digest_of

@@ -36,6 +36,7 @@ Policy = Literal[
     "pro_rata:profit",
     "min_max_haircut",
 ]
+Settlement = Literal["bankruptcy", "last_solvent_mark", "mark"]
 
 Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
@@ -144,8 +145,10 @@ class DecisionSettings(Section, frozen=True, kw_only=True):
     # profit; min_max_haircut: so that the largest share of profit given up is smallest. Whatever is neither risk nor
     # factor asks hedged accounts as if they were not.
     policy: Policy = "risk"
-    # The forced trades' price: the bankruptcy price (winners carry the deficit), or the mark (it stays as bad debt).
-    settlement: Literal["bankruptcy", "mark"] = "bankruptcy"
+    # The forced trades' price. bankruptcy: winners carry the deficit in every position taken over; last_solvent_mark:
+    # in those alone that lost since the account was last solvent at a watch cut, and never beyond that mark; a pass
+    # over all accounts at each watch cut. mark: no winner pays, and the deficit stays as bad debt.
+    settlement: Settlement = "bankruptcy"
     # What counterparties cannot pay for: taken at the mark with the rest as bad debt, or left open.
     residual: Literal["mark", "none"] = "mark"
     # True: nobody pays more than the profit of the position that is taken. Costs: larger residuals and bad debt.

@@ -29,6 +29,7 @@ from worker.sections import (
     RankSettings,
     Section,
     Settings,
+    Settlement,
     StateSettings,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "RankSettings",
     "SettingError",
     "Settings",
+    "Settlement",
     "StateSettings",
     "allowed",
     "from_values",

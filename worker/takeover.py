@@ -12,7 +12,7 @@ from math import lcm
 from typing import NamedTuple
 
 from schemas import PositionSide, Scale, text_of
-from solver.settlement import split_by_largest_remainder, takeover_value
+from solver.settlement import loss_since, split_by_largest_remainder, takeover_value
 from worker.book.book import Book
 from worker.claims import Claim, ClaimLine
 
@@ -33,10 +33,20 @@ class Line:
     price_minor: Fraction = Fraction(0)
     left: int = 0  # lots that no round has taken yet
     replaced: int = 0  # lots of a refused leg that have a new counterparty
+    last_solvent: int = 0  # mark when the account was last solvent, where the price rests on it; 0: there is none
 
     @property
     def mark_minor(self) -> Fraction:
-        return Fraction(self.mark * self.scale.value_num, self.scale.value_den)
+        return self.minor(self.mark)
+
+    @property
+    def loss_minor(self) -> Fraction:
+        """What a lot lost since the account was last solvent; 0 where it gained, or nothing is known of that time."""
+        return Fraction(loss_since(self.sign, self.mark_minor, self.minor(self.last_solvent or self.mark)))
+
+    def minor(self, price: int) -> Fraction:
+        """What a lot is worth at a scaled price."""
+        return Fraction(price * self.scale.value_num, self.scale.value_den)
 
 
 class Unit(NamedTuple):
@@ -52,7 +62,7 @@ class Estate:
     """What one claim takes of one margin unit, and what its waterfall paid."""
 
     claim: Claim
-    account: str
+    unit: Unit
     lines: list[Line]
     fund_id: str
     equity_minor: int = 0  # of the whole unit
@@ -61,6 +71,12 @@ class Estate:
     requirement_minor: Fraction = Fraction(0)  # the part of the unit's that goes with `claimed_minor`
     paid_minor: int = 0
     haircut_minor: int = 0
+    settlement: str = ""  # the rule by which its lines were priced
+    loss_share: Fraction = ZERO  # of its losses since it was last solvent, what its prices undo
+
+    @property
+    def account(self) -> str:
+        return self.unit.account
 
     @property
     def left_minor(self) -> int:
@@ -113,16 +129,16 @@ def estates_of(book: Book, claims: list[Claim]) -> tuple[list[Estate], list[list
             found = _whole(book, claim, listed)
         else:
             found = []
-        for unit, estate in found:
+        for estate in found:
             estates.append(estate)
-            units.setdefault(unit, []).append(estate)
+            units.setdefault(estate.unit, []).append(estate)
         disagreements.append(_disagreements(book, claim, listed) + _equity_differs(book, claim, found))
     for unit, group in units.items():
         _share_deficit(book, unit, group)
     return estates, disagreements
 
 
-def _whole(book: Book, claim: Claim, listed: _Listed) -> list[tuple[Unit, Estate]]:
+def _whole(book: Book, claim: Claim, listed: _Listed) -> list[Estate]:
     """The cross book, less lots that other claims list; a position that they list the other way round is theirs."""
     name = claim.message.account
     lines = []
@@ -132,27 +148,27 @@ def _whole(book: Book, claim: Claim, listed: _Listed) -> list[tuple[Unit, Estate
         lots -= min(others, lots, key=abs) if others * lots > 0 else lots * (others != 0)
         if lots and not view.isolated:
             lines.append(_line(book, view.symbol, view.side, lots, None))
-    return [(Unit(name), _estate(book, claim, lines))] if lines else []
+    return [_estate(book, claim, Unit(name), lines)] if lines else []
 
 
-def _listed(book: Book, claim: Claim, place: int, listed: _Listed) -> list[tuple[Unit, Estate]]:
+def _listed(book: Book, claim: Claim, place: int, listed: _Listed) -> list[Estate]:
     """The listed lines: each isolated position alone, the others together."""
     name = claim.message.account
     isolated = {(view.symbol, view.side): view.isolated for view in book.positions(name)}
     cross: list[Line] = []
-    found: list[tuple[Unit, Estate]] = []
+    found: list[Estate] = []
     for wanted in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)):
         lots = listed.take(name, wanted)
         if not lots:
             continue
         line = _line(book, wanted.symbol, wanted.position_side, lots, wanted.price)
         if isolated.get((wanted.symbol, wanted.position_side)):
-            found.append((Unit(name, (wanted.symbol, wanted.position_side)), _estate(book, claim, [line])))
+            found.append(_estate(book, claim, Unit(name, (wanted.symbol, wanted.position_side)), [line]))
         else:
             cross.append(line)
     if cross:
         known = not all(isolated.values())
-        found.append((Unit(name, stranger=-1 if known else place), _estate(book, claim, cross)))
+        found.append(_estate(book, claim, Unit(name, stranger=-1 if known else place), cross))
     return found
 
 
@@ -175,9 +191,9 @@ def _disagreements(book: Book, claim: Claim, listed: _Listed) -> list[str]:
     return texts
 
 
-def _equity_differs(book: Book, claim: Claim, found: list[tuple[Unit, Estate]]) -> list[str]:
+def _equity_differs(book: Book, claim: Claim, found: list[Estate]) -> list[str]:
     """An event's equity against that of the cross book, or where it takes none of it, of its isolated positions."""
-    units = [unit for unit, _ in found]
+    units = [estate.unit for estate in found]
     if claim.equity_minor is None or not units or units[-1].stranger >= 0:
         return []
     if units[-1].isolated is None:
@@ -244,10 +260,10 @@ def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | N
     scale = market.scale
     line = Line(symbol, side, 1 if lots > 0 else -1, abs(lots), scale, market.mark, price is not None, left=abs(lots))
     if price is not None:
-        line.price_minor = Fraction(price * scale.value_num, scale.value_den)
+        line.price_minor = line.minor(price)
     return line
 
 
-def _estate(book: Book, claim: Claim, lines: list[Line]) -> Estate:
+def _estate(book: Book, claim: Claim, unit: Unit, lines: list[Line]) -> Estate:
     fund_id = claim.message.fund_id or book.market(lines[0].symbol).instrument.fund_id
-    return Estate(claim, claim.message.account, lines, fund_id)
+    return Estate(claim, unit, lines, fund_id)

@@ -1,10 +1,11 @@
 """Who pays for a takeover, and at which prices: the fund first, then the forced trades. All amounts are exact."""
 
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
 
-from solver.settlement import bankruptcy_factor, fund_payment
-from worker.takeover import Estate
+from solver.settlement import bankruptcy_factor, fund_payment, last_solvent_factor, last_solvent_share
+from worker.settings import Settlement
+from worker.takeover import Estate, Line, Unit
 
 
 def pay_from_funds(estates: list[Estate], available_minor: dict[str, int]) -> dict[str, int]:
@@ -37,14 +38,39 @@ def _share(group: list[Estate], available: int) -> int:
     return sum(estate.paid_minor for estate in group)
 
 
-def price_lines(estates: list[Estate], rule: Literal["mark", "bankruptcy"], collar: Fraction | None) -> None:
-    """Freezes the price of every line that the event did not price."""
+def price_lines(
+    estates: list[Estate], rule: Settlement, collar: Fraction | None, last_mark: Callable[[Unit, str], int]
+) -> None:
+    """Freezes the price of every line that the event did not price, and notes the rule in its estate.
+
+    `last_mark`: the mark of a symbol when a unit was last solvent, 0 where there is none. An estate without any is
+    priced by the rule `bankruptcy`.
+    """
     for estate in estates:
-        for line in estate.lines:
-            if not line.priced:
-                factor = Fraction(1)
-                if rule == "bankruptcy":
-                    factor = bankruptcy_factor(
-                        line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor, collar
-                    )
-                line.price_minor = line.mark_minor * factor
+        lines = [line for line in estate.lines if not line.priced]
+        estate.settlement = rule
+        if rule == "last_solvent_mark":
+            _look_back(estate, lines, last_mark)
+        for line in lines:
+            line.price_minor = line.mark_minor * _factor(estate, line, collar)
+
+
+def _look_back(estate: Estate, lines: list[Line], last_mark: Callable[[Unit, str], int]) -> None:
+    """Finds the last solvent marks, and which part of the losses since then the deficit needs."""
+    for line in lines:
+        line.last_solvent = last_mark(estate.unit, line.symbol)
+    if any(line.last_solvent for line in lines):
+        losses = sum((line.lots * line.loss_minor for line in lines), Fraction(0))
+        estate.loss_share = last_solvent_share(-estate.left_minor, losses)
+    else:
+        estate.settlement = "bankruptcy"
+
+
+def _factor(estate: Estate, line: Line, collar: Fraction | None) -> Fraction:
+    """Price over the mark by the estate's rule."""
+    factor = Fraction(1)
+    if estate.settlement == "bankruptcy":
+        factor = bankruptcy_factor(line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor, collar)
+    elif estate.settlement == "last_solvent_mark":
+        factor = last_solvent_factor(line.sign, line.mark_minor, line.loss_minor, estate.loss_share, collar)
+    return factor

@@ -124,6 +124,25 @@ def test_isolated_bankruptcy_price():
     assert factor * mark == case["price"]
 
 
+@pytest.mark.parametrize("case", VENUES["last_solvent_mark"]["cases"], ids=lambda case: case["id"])
+def test_last_solvent_mark(case):
+    """Losers settle between the mark and the last solvent mark, winners at the mark; equity ends at zero (QFEX)."""
+    like = next(c for c in VENUES["last_solvent_mark"]["cases"] if c["id"] == case.get("like", case["id"]))
+    book, last, mark = like["liquidated"], like["last_solvent_mark"], like["mark"]
+    sizes = {name: size for name, size in book.items() if name != "usd"}
+    equities = [book["usd"] + sum(size * at[name] for name, size in sizes.items()) for at in (last, mark)]
+    assert equities == [like["equity_at_last_solvent"], like["equity_now"]]
+
+    [paid] = settlement.fund_payment([-equities[1]], case.get("insurance", 0))
+    sides = {name: 1 if size > 0 else -1 for name, size in sizes.items()}
+    losses = {name: settlement.loss_since(sides[name], mark[name], last[name]) for name in sizes}
+    share = settlement.last_solvent_share(-equities[1] - paid, sum(abs(sizes[name]) * losses[name] for name in sizes))
+    factor = {name: settlement.last_solvent_factor(sides[name], mark[name], losses[name], share) for name in sizes}
+    assert {name: mark[name] * factor[name] for name in sizes} == case["settle"]
+    cash = sum(settlement.quote(sides[name], abs(size) * mark[name], factor[name]) for name, size in sizes.items())
+    assert book["usd"] + paid + cash == case["equity_after"]
+
+
 def test_bitmex_documentation_example():
     """BM1: the two best longs give ten each, the second one only in part."""
     case = next(c for c in VENUES["queues"] if c["id"] == "BM1")

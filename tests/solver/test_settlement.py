@@ -82,6 +82,39 @@ def test_price_is_never_negative_and_stays_in_the_collar():
     assert settlement.isolated_factor(-1, 100, 20, 150) == Fraction(120, 150)
 
 
+POSITIONS = st.lists(
+    st.tuples(st.sampled_from([1, -1]), st.integers(1, 10**6), st.integers(1, 10**9), st.integers(1, 10**9)),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@given(POSITIONS, st.integers(0, 10**16))
+def test_no_more_is_undone_than_was_lost_and_no_more_than_is_needed(positions, deficit):
+    """The share is 0 to 1; below 1 it covers the deficit exactly, at 1 every loser stands at its last solvent mark."""
+    losses = [settlement.loss_since(side, mark, last) for side, _, mark, last in positions]
+    total = sum(lots * loss for (_, lots, _, _), loss in zip(positions, losses, strict=True))
+    share = settlement.last_solvent_share(deficit, total)
+    assert 0 <= share <= 1
+    regained = Fraction(0)
+    for (side, lots, mark, last), loss in zip(positions, losses, strict=True):
+        price = mark * settlement.last_solvent_factor(side, mark, loss, share)
+        assert min(mark, last) <= price <= max(mark, last)
+        assert price == mark or loss > 0
+        assert share < 1 or price == (last if loss else mark)
+        regained += settlement.quote(side, lots * price) - side * lots * mark
+    assert regained == min(deficit, total)
+
+
+def test_what_cannot_be_a_deficit_or_a_mark_is_refused():
+    """A price of nothing has no factor; without a loss nothing is undone."""
+    assert settlement.last_solvent_share(700, 0) == 0
+    assert settlement.last_solvent_factor(1, 100, 40, Fraction(1, 2), collar="0.1") == Fraction(11, 10)
+    with pytest.raises(ValueError, match="not be negative"):
+        settlement.last_solvent_share(-1, 10)
+    with pytest.raises(ValueError, match="above 0"):
+        settlement.last_solvent_factor(1, 0, 40, 1)
+
+
 def test_rounding_favours_the_liquidated_account():
     """It receives more, or pays less, by less than one unit."""
     assert settlement.rounded_up(Fraction(27751, 10)) == 2776

@@ -18,11 +18,14 @@ DONE = ("DECIDED", "RESIDUAL")
 class Auditor(Counterparties):
     """Every decision in turn, on the state it rests on."""
 
-    def audit(self, decisions, trades):
+    def audit(self, decisions, trades, cuts):
         mine = defaultdict(list)
+        watched = [cut for cut in cuts if not cut.after]
         for trade in trades:
             mine[trade.decision_id].append(trade)
         for decision in decisions:
+            while watched and watched[0].number < decision.cut_number:
+                self.watch(watched.pop(0))
             self.advance(decision)
             if decision.status in DONE and decision.mode == "live":
                 self.decision(decision, [self.leg(trade) for trade in mine.pop(decision.decision_id, [])])
@@ -120,6 +123,9 @@ class Auditor(Counterparties):
         self.check(self.minor(decision.bad_debt) == unpaid, decision, "bad debt", decision.bad_debt, "unpaid", unpaid)
 
 
-def audit(records, decisions, trades, **settings):
-    """Sentences about everything that is wrong with a run; empty where nothing is."""
-    return Auditor(records, **settings).audit(decisions, trades)
+def audit(records, decisions, trades, cuts=(), **settings):
+    """Sentences about everything that is wrong with a run; empty where nothing is.
+
+    `cuts`: those published, where prices rest on what was seen at them.
+    """
+    return Auditor(records, **settings).audit(decisions, trades, cuts)

@@ -28,7 +28,8 @@ class Cascade:
 
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
-        settlement, residual = rng.choice(["bankruptcy", "bankruptcy", "mark"]), rng.choice(["mark", "mark", "none"])
+        settlement = rng.choice(["bankruptcy", "mark", "last_solvent_mark"])
+        residual = rng.choice(["mark", "mark", "none"])
         policy = rng.choice([*["risk"] * 5, *["waterfill"] * 4, *OTHERS])
         collar = rng.choice([None, None, "0.05"])
         decided_by = {"settlement": settlement, "collar": collar, "residual": residual, "policy": policy}
@@ -241,6 +242,7 @@ class Cascade:
         for number in range(ROUNDS_MAX):
             tape = self.host.tape
             tape.at(tape.now_ms + 1000)
+            assert self.host.cut([], joint=False) == ([], [])
             self.re_mark(number)
             tape.at(tape.now_ms + 10)
             claims = self.bankruptcies()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from schemas import (
     AdlDecision,
+    Cut,
     DeadLetter,
     ForcedTrade,
     decode_output,
@@ -42,7 +43,7 @@ class Host:
 
     def __init__(self, *flags):
         self.engine, self.tape = Engine(settings_of(*flags)), Tape()
-        self.decisions, self.trades = [], []
+        self.decisions, self.trades, self.cuts = [], [], []
 
     def event(self, message):
         record = self.tape.say(message).records[-1]
@@ -53,7 +54,10 @@ class Host:
             self.engine.apply(self.event(message))
 
     def cut(self, messages, joint):
-        """A joint decision stands at its last bankruptcy; results of one log time stand at their cut together."""
+        """A joint decision stands at its last bankruptcy; results of one log time stand at their cut together.
+
+        Without a message it is a watch cut.
+        """
         if joint:
             self.say(*messages[:-1])
             messages = messages[-1:]
@@ -65,4 +69,5 @@ class Host:
         decisions = [message for message in said if isinstance(message, AdlDecision)]
         self.trades += trades
         self.decisions += decisions
+        self.cuts += [message for message in said if isinstance(message, Cut)]
         return decisions, trades

@@ -23,7 +23,7 @@ def run(tape, *flags):
     said = tape.run(*flags)
     given = dict(flag.removeprefix("decision.").split("=") for flag in flags)
     rules = {name: given[name] for name in ("settlement", "collar", "residual") if name in given}
-    assert audit(tape.records, said.decisions, said.trades, **rules) == []
+    assert audit(tape.records, said.decisions, said.trades, said.cuts, **rules) == []
     return said
 
 

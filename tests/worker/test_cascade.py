@@ -23,7 +23,7 @@ def test_cascades_end_flat_or_with_a_residual_that_nobody_could_take(block):
         end, rounds = cascade.run()
         assert end in ends, f"seed {seed} is {end} after {rounds} rounds"
         host = cascade.host
-        assert audit(host.tape.records, host.decisions, host.trades, **cascade.rules) == [], f"seed {seed}"
+        assert audit(host.tape.records, host.decisions, host.trades, host.cuts, **cascade.rules) == [], f"seed {seed}"
         assert {decision.status for decision in host.decisions} <= {"DECIDED", "RESIDUAL"}, f"seed {seed}"
         assert all(certificate.ok for decision in host.decisions for certificate in decision.certificates)
         ends[end] += 1

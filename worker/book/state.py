@@ -12,6 +12,7 @@ from schemas.messages import AccountRole, AdlClass, Instrument, PositionSide
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import Scale
 from worker.book import digest
+from worker.book.below import units_below_zero
 from worker.book.census import Units, census
 from worker.book.gather import gather
 from worker.book.market import Market
@@ -177,6 +178,18 @@ class State:
             isolated=margin >= 0, mark=market.mark, entry_minor=entry, value_minor=value, margin_minor=max(margin, 0),
             sell_lots=sell, buy_lots=buy, held_quote_minor=held_quote, adl_seq=adl_seq, slot=slot,
         )  # fmt: skip
+
+    # --- margin units -------------------------------------------------------------------------------------------------
+
+    def unit_key(self, isolated: tuple[str, PositionSide] | None) -> int:
+        """What tells a margin unit of an account from its others: 0 the cross book, else an isolated position."""
+        return 0 if isolated is None else 1 + self._market[isolated[0]].key + SIDE_CODE[isolated[1]]
+
+    def units_below_zero(self) -> list[tuple[str, int]]:
+        """Account and `unit_key` of all margin units whose equity is known and below zero, in no order."""
+        slots, terms = self._slots, self._terms.cells
+        units = units_below_zero(self._table.cells, self.accounts.used, slots.table.cells, slots.used, terms)
+        return list(zip(self.accounts.names(units[0]), units[1].tolist(), strict=True))
 
     # --- symbols ------------------------------------------------------------------------------------------------------
 

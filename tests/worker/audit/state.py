@@ -64,6 +64,8 @@ class State:
         self.run = {}  # decision id -> Refusal, of the results now being applied
         self.gone = defaultdict(dict)  # bankruptcy ids -> (symbol, side) -> [quantity, quote] not given up, not undone
         self.decided = {}  # decision id -> (bankruptcy ids, attempt, refused_by)
+        self.solvent_marks = {}  # margin unit below zero at the last watch cut -> symbol -> mark
+        self.watched_marks = {}  # symbol -> mark at the last watch cut
         self.faults = []
 
     def minor(self, text):
@@ -77,14 +79,31 @@ class State:
 
     # --- the state, from inputs -----------------------------------------------------------------------------------
 
-    def advance(self, decision):
-        """Applies every record below the decision's basis, and the results that stand at its cut."""
+    def advance_to(self, basis):
+        """Applies every record below a basis."""
         ready = []
-        for place, end in decision.basis.items():
+        for place, end in basis.items():
             for _, messages in self.inputs[place][self.next.get(place, 0) : end]:
                 ready += messages
             self.next[place] = max(end, self.next.get(place, 0))
         self.apply_all(ready)
+
+    def watch(self, cut):
+        """A watch cut: whoever has fallen below zero since the one before was last solvent at that one's marks."""
+        self.advance_to(cut.basis)
+        now = {}
+        for name, trader in self.traders.items():
+            isolated = [(name, key) for key, held in trader.holdings.items() if held.margin is not None]
+            for unit in [(name, None), *isolated]:
+                marked = all(self.markets[symbol].mark is not None for symbol, _ in self.members(unit))
+                if marked and self.equity(unit) < 0:
+                    now[unit] = self.solvent_marks.get(unit, self.watched_marks)
+        self.solvent_marks = now
+        self.watched_marks = {symbol: market.mark for symbol, market in self.markets.items() if market.mark is not None}
+
+    def advance(self, decision):
+        """Applies every record below the decision's basis, and the results that stand at its cut."""
+        self.advance_to(decision.basis)
         heads = [
             (log[at][0], min(map(order, log[at][1])), place)
             for place, log in self.inputs.items()

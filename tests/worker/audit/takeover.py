@@ -191,17 +191,34 @@ class Takeover(State):
         here = [x for x in taken if (x.key[0], x.sign, x.round) == (leg.key[0], leg.sign, leg.round)]
         return leg.round > 2 and abs(sum(x.haircut for x in here)) <= len(here) + 2 * len(decision.bankruptcies)
 
+    def lost(self, line, last):
+        """What a line lost since its account was last solvent; where it gained, or that is not known, nothing."""
+        symbol, _, quantity, _ = line
+        market = self.markets[symbol]
+        return max(Fraction(0), (last.get(symbol, market.mark) - market.mark) * quantity * market.unit)
+
     def prices(self, decision, estate, fund, legs, taken):
         """Liquidated legs stand at the event's price, the rule's price, or the mark (crossings and the last round)."""
         left = min(0, fund - estate.asked)
+        last = {} if len(estate.unit) == 1 else self.solvent_marks.get(estate.unit, self.watched_marks)
+        loose = [line for line in estate.lines if line[3] is None]
+        looks_back = self.settlement == "last_solvent_mark" and any(symbol in last for symbol, *_ in loose)
+        rule = "bankruptcy" if self.settlement == "last_solvent_mark" and not looks_back else self.settlement
+        lost = sum(self.lost(line, last) for line in loose) if looks_back else 0
+        undone = min(Fraction(1), -left / lost) if lost else Fraction(0)
+        said, other = decision.bankruptcies[estate.claim].settlement, rule if left and rule != self.settlement else None
+        self.check(said == other, decision, estate.account, "rule said is", said, "expected", other)
         for leg in legs:
             market = self.markets[leg.key[0]]
             price = next(p for s, side, _, p in estate.lines if (s, side) == leg.key)
             factor = Fraction(1)
             if price is not None:
                 factor = price / market.mark
-            elif self.settlement == "bankruptcy" and estate.requirement:
+            elif rule == "bankruptcy" and estate.requirement:
                 factor = 1 - leg.sign * market.mmf * left / estate.requirement
+            elif rule == "last_solvent_mark" and self.lost((leg.key[0], None, leg.sign, None), last):
+                factor = (market.mark + undone * (last[leg.key[0]] - market.mark)) / market.mark
+            if price is None:
                 if self.collar is not None:
                     factor = min(max(factor, 1 - self.collar), 1 + self.collar)
                 factor = max(Fraction(0), factor)
