@@ -13,16 +13,17 @@ import msgspec
 from schemas import Encoding, OutputMessage, decode_output, encode
 from worker.record import Output
 
-TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE = (
+TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS, STATE = (
     "forced-trades",
     "adl-decisions",
     "adl-cuts",
+    "margin-reductions",
     "dead-letters",
     "adl-state",
 )
 Message = TypeVar("Message", bound=OutputMessage)
 
-CHAINED = (TRADES, DECISIONS, CUTS, DEAD_LETTERS)
+CHAINED = (TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS)
 
 
 def link(value: bytes) -> str:

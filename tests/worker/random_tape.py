@@ -15,10 +15,12 @@ from worker.engine import Engine
 from worker.formats import decoders
 from worker.record import END, Record
 
+TIERS = "3:0.25, 2:0.5, 1.3:1"  # of accounts that are seldom in need
+
 
 def random_settings(*flags):
-    """Settings under which decisions are also held by a limit."""
-    return settings_of("decision.accounts_max=12", *flags)
+    """Settings under which decisions are also held by a limit, and margins reduced in stages."""
+    return settings_of("decision.accounts_max=12", f"reductions.tiers={TIERS}", *flags)
 
 
 def random_log(seed, *, accounts=200, end_ms=24_000, poison=True, settings=None, said=None):

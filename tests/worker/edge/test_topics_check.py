@@ -9,7 +9,7 @@ from worker.settings import KINDS, load
 
 WANTED = wanted_topics(load())
 INPUTS = sorted(KINDS)
-OUTPUTS = ["adl-cuts", "adl-decisions", "adl-state", "dead-letters", "forced-trades"]
+OUTPUTS = ["adl-cuts", "adl-decisions", "adl-state", "dead-letters", "forced-trades", "margin-reductions"]
 
 
 def facts(*, filled=False, replicas=1, partitions=1, **of_all):
