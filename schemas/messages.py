@@ -366,6 +366,32 @@ class AdlRank(Message, frozen=True, tag_field="type", tag=True):
     cut_time_ms: int
 
 
+class MarginReduction(Message, frozen=True, tag_field="type", tag=True):
+    """What an account should close of one position, at the market, before its margin is used up."""
+
+    pool: str
+    sequence: int
+    chain: str
+    reduction_id: str
+    cut_number: int
+    cut_time_ms: int
+    account: str
+    symbol: str
+    position_side: PositionSide
+    margin_mode: MarginMode  # isolated: the position's own margin is short, and nothing else of the account is meant
+    side: Literal["BUY", "SELL"]
+    quantity: str  # contracts, unsigned
+    place: int  # 1: to be closed first, of what is asked for together
+    places: int
+    tier: str  # margin ratio (equity over maintenance requirement) at or below which this is asked for
+    share: str  # of the maintenance requirement that the tier removes at least
+    ratio_before: str  # at the marks of the cut; ratios are rounded down
+    account_seq: int  # the account's seq that this rests on
+    again_above: dict[str, str]  # tiers that are used up -> the margin ratio above which each counts again
+    not_before_ms: int  # nothing more is asked for of this margin before this log time
+    ratio_after: str | None = None  # once everything asked for together is filled at the mark; null: nothing is left
+
+
 class DeadLetter(Message, frozen=True, tag_field="type", tag=True):
     pool: str
     sequence: int
@@ -390,4 +416,4 @@ InputMessage = (
     | ForcedTradeResult
     | Control
 )
-OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | AdlPoolState | AdlRank | DeadLetter
+OutputMessage = ForcedTrade | AdlDecision | Cut | AdlState | AdlPoolState | AdlRank | MarginReduction | DeadLetter

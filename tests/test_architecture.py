@@ -35,8 +35,9 @@ ARROWS = {
     },
     "worker.adapters": {"schemas", "worker.record"},
     "worker.record": set(),
-    "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings"},
+    "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings", "worker.tiers"},
     "worker.sections": set(),
+    "worker.tiers": set(),
     "worker.client_settings": set(),
     "worker.hints": set(),
     "worker.curves": set(),
@@ -56,7 +57,7 @@ ARROWS = {
         "worker.settings",
     },
     "worker.verify": {"schemas", "worker", "worker.loop", "worker.record", "worker.settings"},
-    "worker": {"schemas", "solver", "worker.book", "worker.curves", "worker.record", "worker.settings"},
+    "worker": {"schemas", "solver", "worker.book", "worker.curves", "worker.record", "worker.settings", "worker.tiers"},
 }
 # The composition root, one file per command, may import everything; it is not a room.
 ROOT_MODULE = "worker.cli"

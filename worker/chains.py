@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, OutputMessage
+from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, MarginReduction, OutputMessage
 from worker.output import CHAINED, link
 from worker.record import Record
 
-Chained = AdlDecision | ForcedTrade | Cut | DeadLetter
-_TYPES = (ForcedTrade, AdlDecision, Cut, DeadLetter)  # as CHAINED names their topics
+Chained = AdlDecision | ForcedTrade | Cut | MarginReduction | DeadLetter
+_TYPES = (ForcedTrade, AdlDecision, Cut, MarginReduction, DeadLetter)  # as CHAINED names their topics
 
 
 class Said(msgspec.Struct, frozen=True):

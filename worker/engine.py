@@ -4,13 +4,15 @@ Rule 1: outputs are a function of the inputs' sequence alone. Rule 2: what was p
 replayed, by the same routine that applies what was just decided; it is not decided again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
-from schemas import AdlDecision, Bankruptcy, ForcedTrade, Refused, scaled
+from schemas import AdlDecision, Bankruptcy, ForcedTrade, MarginReduction, Refused, scaled
+from worker.book.market import Market
 from worker.claims import Claim, claim_of, groups_of
 from worker.cut import BANKRUPTCY, CutPoint, Event
 from worker.decide import Case, Decided, Rules, decide, symbols_of
@@ -43,6 +45,11 @@ class Start:
         offset = (self.offsets or {}).get((record.topic, record.partition), 0)
         return event.log_time_ms < self.log_time_ms or record.offset < offset
 
+    def after(self, point: CutPoint) -> bool:
+        """Whether the cut stands before it: some record that is not ours is still to come."""
+        ours = all(point.basis.get(where, 0) >= offset for where, offset in (self.offsets or {}).items())
+        return point.log_time_ms < self.log_time_ms or not ours
+
 
 class Engine(Writer):
     """One pool's state and what it decides."""
@@ -57,10 +64,13 @@ class Engine(Writer):
         self.ranks = Ranks(settings)
         self._solvent = SolventMarks(self._book)
 
-    def cut(self, point: CutPoint, published: Published | None = None) -> list[Output]:
+    def cut(
+        self, point: CutPoint, published: Published | None = None, reduced: Sequence[MarginReduction] = ()
+    ) -> list[Output]:
         """Takes a cut: applies what stands at it, decides whatever nothing holds; returns what must be written.
 
-        `published` (replay of a log): the decisions that were written at this cut; they are applied, none is made.
+        `published` and `reduced` (replay of a log): the decisions and staged reductions that were written at this cut;
+        they are applied, none is made.
         """
         self.cut_number += 1
         for event in point.cutting:
@@ -78,6 +88,7 @@ class Engine(Writer):
             self._write_letters(point)
             for case in list(self._cases):
                 self._decide(case, point)
+            self._reduce(point)
             self._write_cut(point)
         else:
             self._letters.clear()
@@ -85,6 +96,7 @@ class Engine(Writer):
             for decision, trades in published:
                 if decision.decision_id in by_id:
                     self._adopt(by_id[decision.decision_id], decision, legs_of_trades(self.book, trades))
+            self._reduce(point, reduced)
         self._watch(point)
         if not point.cutting and not replaying:  # what was advised is not said again
             for key, rank in self.ranks.watch(self.book, self.policy, self.risk, point.log_time_ms):
@@ -250,6 +262,28 @@ class Engine(Writer):
             numbers = np.stack((legs.adl_seq, legs.lots, legs.quote_minor)).astype("<i8").tobytes()
             self._ledger_digest += digest_of_columns(b"ordered", "".join(legs.trade_id).encode(), numbers)
             self.held.add(case.decision_id, legs)
+
+    def _reduce(self, point: CutPoint, published: Sequence[MarginReduction] | None = None) -> None:
+        """Staged reductions, at watch cuts: what is due is written, or what was published is applied."""
+        if point.cutting or (self.reductions.idle and not published):
+            return
+        now_ms, age_ms_max = point.log_time_ms, self.settings.decision.mark_age_ms_max
+
+        def is_known(market: Market) -> bool:
+            return market.mark > 0 and not market.parked and now_ms - market.log_time_ms <= age_ms_max
+
+        self.reductions.recover(self.book, now_ms, is_known)
+        if published is None:
+            if not self.live or self._paused or self._start.after(point):
+                return
+            bankrupt = {message.account for _, message in self._waiting}
+            bankrupt |= {claim.message.account for case in self._cases for claim in case.claims}
+            due = self.reductions.due(
+                self.book, now_ms, is_known, bankrupt, lambda: self.risk.returns(self.book.markets)
+            )
+            published = self._write_reductions(point, due)
+        for reduction in published:
+            self.reductions.apply(reduction)
 
     def _watch(self, point: CutPoint) -> None:
         """History that is looked at in cuts only: marks for the jump limit, states of symbols."""

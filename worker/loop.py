@@ -12,7 +12,7 @@ import msgspec
 from schemas import AdlDecision
 from worker.cut import CutPoint, RecordedCut
 from worker.engine import Engine, Start
-from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, TRADES, read
+from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, REDUCTIONS, TRADES, read
 from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
 from worker.record import Output, Partition, Sink, Source
@@ -29,6 +29,7 @@ class RunReport:
     cuts: int = 0
     decisions: int = 0
     trades: int = 0
+    reductions: int = 0
     dead_letters: int = 0
     state_digest: str = ""
     counts: dict[str, int] = field(default_factory=dict)
@@ -67,7 +68,8 @@ def run(
             if not isinstance(step, CutPoint):
                 engine.apply(step)
             elif rebuild.open:
-                engine.cut(step, rebuild.published(engine.cut_number + 1))
+                number = engine.cut_number + 1
+                engine.cut(step, rebuild.published(number), rebuild.reduced(number))
                 rebuild.passed(engine, after(step))
             else:
                 outputs += engine.cut(step)
@@ -106,5 +108,7 @@ def _count(report: RunReport, outputs: list[Output], on_decision: Callable[[AdlD
                 on_decision(read(output.value, AdlDecision))
         elif output.topic == TRADES:
             report.trades += 1
+        elif output.topic == REDUCTIONS:
+            report.reductions += 1
         elif output.topic != CUTS:
             report.dead_letters += 1

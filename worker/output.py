@@ -13,17 +13,18 @@ import msgspec
 from schemas import Encoding, OutputMessage, decode_output, encode
 from worker.record import Output
 
-TRADES, DECISIONS, CUTS, DEAD_LETTERS, STATE, RANKS = (
+TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS, STATE, RANKS = (
     "forced-trades",
     "adl-decisions",
     "adl-cuts",
+    "margin-reductions",
     "dead-letters",
     "adl-state",
     "adl-ranks",
 )
 Message = TypeVar("Message", bound=OutputMessage)
 
-CHAINED = (TRADES, DECISIONS, CUTS, DEAD_LETTERS)
+CHAINED = (TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS)
 ADVISORY = (STATE, RANKS)  # outside the transaction: the newest record of a key is all that counts
 
 

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from schemas import AdlDecision, Cut, ForcedTrade
+from schemas import AdlDecision, Cut, ForcedTrade, MarginReduction
 from worker.cut import RecordedCut, recorded_cut
 from worker.engine import Engine, Published
-from worker.output import CHAINED, CUTS, DECISIONS, TRADES, link, read
+from worker.output import CHAINED, CUTS, DECISIONS, REDUCTIONS, TRADES, link, read
 from worker.record import Partition, Sink
 
-Written = TypeVar("Written", bound=Cut | AdlDecision | ForcedTrade)
+Written = TypeVar("Written", bound=Cut | AdlDecision | ForcedTrade | MarginReduction)
 
 
 class StateLostError(Exception):
@@ -37,7 +37,7 @@ class OwnLog(Generic[Written]):
     def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str) -> None:
         self._records = sink.outputs(topic)
         self.topic, self._kind, self._pool = topic, kind, pool
-        self.head = 0, link(f"{pool}/{topic}".encode())  # sequence and chain as a commit names them
+        self.head = self.empty = 0, link(f"{pool}/{topic}".encode())  # sequence and chain as a commit names them
 
     def __iter__(self) -> Iterator[Written]:
         return self
@@ -55,6 +55,9 @@ class OwnLog(Generic[Written]):
         raise StopIteration
 
 
+Logs = tuple[OwnLog[Cut], OwnLog[AdlDecision], OwnLog[ForcedTrade], OwnLog[MarginReduction]]
+
+
 class Rebuild:
     """Cuts and decisions up to the last commit; `open` until the committed cut has been passed."""
 
@@ -67,7 +70,9 @@ class Rebuild:
         self._cuts = OwnLog(sink, CUTS, Cut, pool)
         self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
         self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)
+        self._reductions = OwnLog(sink, REDUCTIONS, MarginReduction, pool)
         self._next: AdlDecision | None = None
+        self._next_reduction: MarginReduction | None = None
         if self._mark is None:
             self._check_ends({log.topic: log.head for log in self._logs()})
 
@@ -96,6 +101,17 @@ class Rebuild:
                 trades.append(trade)
             found.append((decision, trades))
 
+    def reduced(self, cut_number: int) -> list[MarginReduction]:
+        """The staged reductions of a cut; asked for one cut after the other."""
+        found: list[MarginReduction] = []
+        while True:
+            reduction = self._next_reduction or next(self._reductions, None)
+            self._next_reduction = reduction
+            if reduction is None or reduction.cut_number > cut_number:
+                return found
+            self._next_reduction = None
+            found.append(reduction)
+
     def passed(self, engine: Engine, offsets: dict[Partition, int]) -> None:
         """Closes at the committed cut, after checking that the state is the one that was committed."""
         mark = self._mark
@@ -109,16 +125,17 @@ class Rebuild:
                 f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}; what was committed "
                 "rests on other settings, other inputs or other code"
             )
-        engine.outputs.heads = {topic: mark.heads[topic] for topic in CHAINED}
+        # A commit that is older than a topic names no end of it, and nothing was said on it.
+        engine.outputs.heads |= {topic: mark.heads[topic] for topic in CHAINED if topic in mark.heads}
         self.open = False
 
-    def _logs(self) -> tuple["OwnLog[Cut]", "OwnLog[AdlDecision]", "OwnLog[ForcedTrade]"]:
-        return self._cuts, self._decisions, self._trades
+    def _logs(self) -> Logs:
+        return self._cuts, self._decisions, self._trades, self._reductions
 
     def _check_ends(self, heads: Mapping[str, tuple[int, str]]) -> None:
         """What was said must end where the commit says: a delayed end of a transaction can show a part of one."""
         for log in self._logs():
-            committed = heads[log.topic]
+            committed = heads.get(log.topic, log.empty)
             if log.head[0] <= committed[0]:
                 next(log, None)
             if log.head[0] > committed[0]:

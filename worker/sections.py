@@ -109,6 +109,7 @@ class OutputSettings(Section, frozen=True, kw_only=True):
     adl_cuts: Topic = "adl-cuts"
     adl_state: Topic = "adl-state"
     adl_ranks: Topic = "adl-ranks"
+    margin_reductions: Topic = "margin-reductions"
     dead_letters: Topic = "dead-letters"
 
 
@@ -216,6 +217,30 @@ class RankSettings(Section, frozen=True, kw_only=True):
     score_change: Fraction | None = Decimal("0.1")
 
 
+class ReductionSettings(Section, frozen=True, kw_only=True):
+    """Staged reductions: what accounts are told to close while their margin still suffices; nothing by default."""
+
+    # Margin ratio (equity over maintenance requirement) -> share of the requirement that is removed at or below it,
+    # largest ratio first; null: nothing is asked of anybody. Ratios at or below 1 are liquidations and not ours.
+    # Too high: healthy accounts are made to trade. Too low: what is left of the margin is gone before it is filled.
+    tiers: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^\s*[0-9.]{1,12}\s*:\s*[0-9.]{1,12}\s*(,\s*[0-9.]{1,12}\s*:\s*[0-9.]{1,12}\s*)*$",
+                description='ratio:share with commas between, such as "1.5:0.25, 1.25:0.5, 1.1:1", or null',
+            ),
+        ]
+        | None
+    ) = None
+    # By how much the ratio must rise above a tier before the tier counts again. Too small: an account at the edge of a
+    # tier is reduced again and again. Too large: one that recovered and falls again is left to the next tier.
+    hysteresis: Annotated[Decimal, Meta(description="a decimal above 0")] = Decimal("0.05")
+    # Milliseconds of log time in which nothing more is asked of the same margin. Too small: it is asked for again
+    # before the first fill is reported. Too large: one that falls on is left alone.
+    cool_down_ms: Annotated[int, Meta(ge=0, le=86_400_000, description="milliseconds from 0 to 86,400,000")] = 10_000
+
+
 class KafkaSettings(Section, frozen=True, kw_only=True):
     """How the brokers are reached; never changes an output."""
 
@@ -270,6 +295,7 @@ class Settings(Section, frozen=True, kw_only=True):
     decision: DecisionSettings = DecisionSettings()
     state: StateSettings = StateSettings()
     ranks: RankSettings = RankSettings()
+    reductions: ReductionSettings = ReductionSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

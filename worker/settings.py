@@ -27,11 +27,13 @@ from worker.sections import (
     KafkaSettings,
     Policy,
     RankSettings,
+    ReductionSettings,
     Section,
     Settings,
     Settlement,
     StateSettings,
 )
+from worker.tiers import tiers_of
 
 __all__ = [
     "KINDS",
@@ -41,6 +43,7 @@ __all__ = [
     "KafkaSettings",
     "Policy",
     "RankSettings",
+    "ReductionSettings",
     "SettingError",
     "Settings",
     "Settlement",
@@ -108,6 +111,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
         made[section] = cls(**fields)
     settings = Settings(**made)
     _check_formats(settings)
+    _check_tiers(settings)
     return settings
 
 
@@ -191,6 +195,13 @@ def _check_formats(settings: Settings) -> None:
             raise SettingError(f"format.topics.{topic} is not a topic{_near(topic, sorted(inputs | outputs))}")
         if topic not in inputs and ":" in form:
             raise SettingError(f'format.topics.{topic} must be "json" or "msgpack", for it is an output, was {form!r}')
+
+
+def _check_tiers(settings: Settings) -> None:
+    try:
+        tiers_of(settings.reductions.tiers)
+    except ValueError as error:
+        raise SettingError(f"reductions.tiers {error}") from None
 
 
 def _shown(setting: str, value: Any) -> str:

@@ -1,15 +1,18 @@
 """Every record that the engine writes in its transaction, made in one place from what was decided."""
 
-from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, text_of
+from collections.abc import Iterable
+
+from schemas import AdlDecision, Cut, DeadLetter, DecidedBankruptcy, MarginReduction, text_of
 from worker.claims import Claim
 from worker.cut import CutPoint
 from worker.decide import Case, Decided
 from worker.formats import encodings
 from worker.held import Legs
-from worker.ids import digest_of
+from worker.ids import digest_of, short_hash
 from worker.inputs import Inputs
 from worker.legs import Orders, accounts_asked, no_orders
-from worker.output import CUTS, DEAD_LETTERS, DECISIONS, TRADES, OutputLog
+from worker.output import CUTS, DEAD_LETTERS, DECISIONS, REDUCTIONS, TRADES, OutputLog
+from worker.reductions import Due, rounded_down
 from worker.risk import NEEDED_BY
 from worker.settings import Settings, settings_digest
 from worker.trades import Frame, legs_of_orders, trade_texts
@@ -31,7 +34,7 @@ class Writer(Inputs):
         """The state digest, 32 hex digits."""
         cases = [(case.decision_id, case.attempt, case.released, case.held_reason) for case in self._cases]
         orders = digest_of("orders", self._paused, self.policy, cases)
-        cells = self.book.digest() + self.funds.digest() + self.risk.digest
+        cells = self.book.digest() + self.funds.digest() + self.risk.digest + self.reductions.digest
         return f"{(cells + self._ledger_digest + orders) % 2**128:032x}"
 
     def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, Legs]:
@@ -95,6 +98,30 @@ class Writer(Inputs):
             self.counts[refused.reason] = self.counts.get(refused.reason, 0) + 1
             self.outputs.put(DEAD_LETTERS, record.topic, letter, point.log_time_ms)
         self._letters.clear()
+
+    def _write_reductions(self, point: CutPoint, every: Iterable[Due]) -> list[MarginReduction]:
+        written = []
+        not_before_ms = point.log_time_ms + self.reductions.cool_down_ms
+        for due in every:
+            account, after = due.name[0], due.plan.after
+            for place, (position, lots) in enumerate(due.plan.parts, start=1):
+                sequence, chain = self.outputs.next(REDUCTIONS)
+                name = short_hash(self.pool, REDUCTIONS, self.cut_number, account, position.symbol, position.side)
+                reduction = MarginReduction(
+                    pool=self.pool, sequence=sequence, chain=chain, reduction_id=name,
+                    cut_number=self.cut_number, cut_time_ms=point.log_time_ms, account=account,
+                    symbol=position.symbol, position_side=position.side,
+                    margin_mode="isolated" if position.isolated else "cross", side="SELL" if lots > 0 else "BUY",
+                    quantity=self.book.scale(position.symbol).quantity_text(abs(lots)),
+                    place=place, places=len(due.plan.parts), tier=due.tier.text, share=due.tier.share_text,
+                    ratio_before=rounded_down(due.plan.before),
+                    ratio_after=None if after is None else rounded_down(after),
+                    account_seq=self.book.account_seq(account), again_above=due.again_above,
+                    not_before_ms=not_before_ms,
+                )  # fmt: skip
+                self.outputs.put(REDUCTIONS, account, reduction, point.log_time_ms)
+                written.append(reduction)
+        return written
 
     def _write_cut(self, point: CutPoint) -> None:
         sequence, chain = self.outputs.next(CUTS)

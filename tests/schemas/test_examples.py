@@ -78,6 +78,8 @@ def test_the_situations_of_a_message_are_all_shown():
         (messages.Control, "action"),
         (messages.ForcedTrade, "role"),
         (messages.ForcedTrade, "side"),
+        (messages.MarginReduction, "side"),
+        (messages.MarginReduction, "margin_mode"),
         (messages.Account, "role"),
         (messages.Account, "adl"),
         (messages.Position, "position_side"),

@@ -15,11 +15,13 @@ from worker.engine import Engine
 from worker.formats import decoders
 from worker.record import END, Record
 
+TIERS = "3:0.25, 2:0.5, 1.3:1"  # of accounts that are seldom in need
+
 
 def random_settings(*flags):
-    """Settings under which decisions are also held by a limit, and states come and go."""
+    """Settings under which decisions are also held by a limit, states come and go, and margins are reduced in stages."""
     states = ("state.forecast_ms=3000", "state.warning_shock=0.05", "state.warning_fall=0.1", "state.quiet_ms=1000")
-    return settings_of("decision.accounts_max=12", *states, *flags)
+    return settings_of("decision.accounts_max=12", f"reductions.tiers={TIERS}", *states, *flags)
 
 
 def random_log(seed, *, accounts=200, end_ms=24_000, poison=True, settings=None, said=None):

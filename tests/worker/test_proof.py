@@ -120,7 +120,9 @@ def test_output_times_are_those_of_their_cuts(undisturbed):
     for record in committed_outputs(undisturbed[0]):
         message = decode_output(record.value)
         assert isinstance(record, Record)
-        if hasattr(message, "cut_time_ms"):
+        if hasattr(message, "reduction_id"):
+            assert record.log_time_ms == message.cut_time_ms
+        elif hasattr(message, "cut_time_ms"):
             at[message.decision_id] = message.cut_time_ms
             assert record.log_time_ms == message.cut_time_ms
         elif hasattr(message, "trade_id"):

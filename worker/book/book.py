@@ -13,6 +13,7 @@ from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import Scale
 from worker.book.ledger import Ledger
+from worker.book.margins import Margins
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
 from worker.book.names import joined
@@ -39,7 +40,7 @@ from worker.book.update import Staged, balance_minor, requirement_minor, staged_
 from worker.book.value import lots_limit
 
 
-class Book(Ledger):
+class Book(Ledger, Margins):
     """The book of one pool."""
 
     # --- symbols ------------------------------------------------------------------------------------------------------

@@ -193,9 +193,6 @@ class Ledger(State):
         else:
             self._flag_parked(name)
 
-    def _is_parked(self, name: str, *sources: str) -> bool:
-        return any((source, name) in self.parked for source in sources)
-
     def _flag_parked(self, name: str) -> None:
         row = self.accounts.row(name)
         if row >= 0:

@@ -131,6 +131,9 @@ class State:
                 required += abs(cells[VALUE][slot]) * self.markets[cells[KEY][slot] >> 2].scale.mmf
         return required
 
+    def _is_parked(self, name: str, *sources: str) -> bool:
+        return any((source, name) in self.parked for source in sources)
+
     # --- its positions ------------------------------------------------------------------------------------------------
 
     def _find(self, account: str, symbol: str, position_side: PositionSide) -> int:

@@ -1,4 +1,4 @@
-"""`adl tail`: decisions, forced trades and dead letters as lines, and loudly whatever is missing between them.
+"""`adl tail`: decisions, trades, reductions and dead letters as lines, and loudly whatever is missing between them.
 
 Everything is read from the beginning, because only then is it known that nothing is missing.
 """
@@ -12,20 +12,20 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from schemas import AdlDecision, DeadLetter, ForcedTrade, decode_output
+from schemas import AdlDecision, DeadLetter, ForcedTrade, MarginReduction, decode_output
 from worker.chains import Break, Chains, Said
 from worker.cli.common import Set, SettingsFile, fail, published_topics, read_settings
 from worker.edge.exits import Exit
 from worker.edge.kafka_source import KafkaSource
 from worker.edge.recording import committed_outputs
 from worker.edge.tail import line
-from worker.output import DEAD_LETTERS, DECISIONS, TRADES
+from worker.output import DEAD_LETTERS, DECISIONS, REDUCTIONS, TRADES
 from worker.record import Record
 from worker.settings import SettingError
 
 POLL_RECORDS: Final = 1000
 LATE_SECONDS: Final = 2.0  # a transaction shows in one partition after the other; what comes later than this is missing
-KINDS: Final = (AdlDecision, ForcedTrade, DeadLetter)  # that have a line; cuts say nothing to a person
+KINDS: Final = (AdlDecision, ForcedTrade, MarginReduction, DeadLetter)  # that have a line; cuts say nothing to a person
 Step = Said | Break | None  # None: all that was there when it began has been given
 
 
@@ -40,13 +40,13 @@ def tail(
     sets: Set = None,
     json: Annotated[bool, typer.Option("--json", help="Each line a JSON document.")] = False,
 ) -> None:
-    """Decisions, forced trades and dead letters, a line each; sequence and chain are verified on the way.
+    """Decisions, trades, staged reductions and dead letters, a line each; sequence and chain are verified on the way.
 
     Exit code 1 when they are broken. Of topics only what is committed is seen; nothing is joined or written.
     """
     settings = read_settings(settings_file, sets)
     if outputs is None:
-        source = published_topics(settings).said([DECISIONS, TRADES, DEAD_LETTERS], finite=not follow)
+        source = published_topics(settings).said([DECISIONS, TRADES, REDUCTIONS, DEAD_LETTERS], finite=not follow)
         steps = _of_topics(source, settings.pool.name, count)
     elif follow:
         raise SettingError("--follow must be of topics, a folder of outputs does not grow")

@@ -1,14 +1,14 @@
-"""Outputs as lines: one for each decision, forced trade and dead letter; cuts say nothing to a reader."""
+"""Outputs as lines: one for each decision, trade, staged reduction and dead letter; cuts say nothing to a reader."""
 
 from datetime import UTC, datetime
 
-from schemas import AdlDecision, DeadLetter, ForcedTrade, encode
+from schemas import AdlDecision, DeadLetter, ForcedTrade, MarginReduction, encode
 
 NAMED_MAX = 3  # bankruptcies and demands of one decision that a line names
 ID_CHARS = 12  # of an id; enough for `adl explain`
 
 
-Line = AdlDecision | ForcedTrade | DeadLetter
+Line = AdlDecision | ForcedTrade | MarginReduction | DeadLetter
 
 
 def line(message: Line, log_time_ms: int, *, json: bool = False) -> str:
@@ -21,6 +21,8 @@ def _words(message: Line) -> str:
         return _decision(message)
     if isinstance(message, ForcedTrade):
         return _trade(message)
+    if isinstance(message, MarginReduction):
+        return _reduction(message)
     return f"dead letter {message.reason} {message.topic}:{message.partition}@{message.offset}: {message.sentence}"
 
 
@@ -46,6 +48,16 @@ def _trade(trade: ForcedTrade) -> str:
         f"trade {trade.trade_id[:ID_CHARS]} of {trade.decision_id[:ID_CHARS]}: {trade.role} {trade.account} "
         f"{trade.side} {trade.quantity} {trade.symbol}{side} at {trade.price} for {trade.quote_amount}, "
         f"haircut {trade.haircut}{leverage}"
+    )
+
+
+def _reduction(reduction: MarginReduction) -> str:
+    side = "" if reduction.position_side == "NET" else f" ({reduction.position_side})"
+    after = "nothing left" if reduction.ratio_after is None else f"to {reduction.ratio_after}"
+    return (
+        f"reduction {reduction.reduction_id[:ID_CHARS]}: {reduction.account} {reduction.side} {reduction.quantity} "
+        f"{reduction.symbol}{side} {reduction.margin_mode}, {reduction.place} of {reduction.places}, tier "
+        f"{reduction.tier}, margin ratio {reduction.ratio_before} {after}"
     )
 
 

@@ -9,7 +9,15 @@ from worker.settings import KINDS, load
 
 WANTED = wanted_topics(load())
 INPUTS = sorted(KINDS)
-OUTPUTS = ["adl-cuts", "adl-decisions", "adl-ranks", "adl-state", "dead-letters", "forced-trades"]
+OUTPUTS = [
+    "adl-cuts",
+    "adl-decisions",
+    "adl-ranks",
+    "adl-state",
+    "dead-letters",
+    "forced-trades",
+    "margin-reductions",
+]
 ADVISORY = ("adl-ranks", "adl-state")
 
 

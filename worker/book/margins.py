@@ -1,0 +1,191 @@
+"""Equity over maintenance requirement of every margin: which are so thin that somebody must look exactly.
+
+A margin is a trader's cross account, or one isolated position of his. Rule: what is found here is a superset, by
+floats with room for their rounding; whoever acts on it compares exact numbers.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.messages import PositionSide
+from worker.book.kernel import kernel
+from worker.book.market import Market
+from worker.book.state import SIDES, State
+from worker.book.table import (
+    ENTRY,
+    EQUITY,
+    FIRST,
+    FLAGS,
+    HELD_QUOTE,
+    KEY,
+    MARGIN,
+    MARGIN_REQUIRED,
+    NEXT,
+    PARKED,
+    ROLE_BITS,
+    VALUE,
+)
+from worker.book.views import PositionView
+
+Cells = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bits = NDArray[np.uint8]
+IsKnown = Callable[[Market], bool]
+
+_CELLS = "int64[:, ::1]"
+CROSS = -1  # instead of an isolated position's slot
+# A requirement is a sum of at most 1,024 products, so its relative error stays below 2**-41.
+ROOM = 1e-9
+
+
+class Thin(NamedTuple):
+    """Margins that may be at or below a ratio, in no order that means anything."""
+
+    account: Cells  # row
+    slot: Cells  # of the isolated position, or CROSS
+    ratio: Floats  # to within ROOM
+
+
+@kernel(f"float64({_CELLS}, float64[::1], int64)")
+def requirement(slots: Cells, fraction: Floats, slot: int) -> float:
+    """Maintenance requirement of a position less what legs hold, in minor units."""
+    required: float = abs(slots[VALUE, slot]) * fraction[slots[KEY, slot] >> 2]
+    return required
+
+
+@kernel(
+    f"int64({_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64, float64, int64[::1], int64[::1], float64[::1], int64)"
+)
+def look(
+    accounts: Cells,
+    slots: Cells,
+    known: Bits,
+    fraction: Floats,
+    account: int,
+    limit: float,
+    found_account: Cells,
+    found_slot: Cells,
+    found_ratio: Floats,
+    found: int,
+) -> int:
+    """Appends those of an account's margins that are at or below the limit; returns how many there are now.
+
+    Left out are margins with nothing that could be reduced, and those with a position whose mark is not `known`.
+    """
+    required = 0.0
+    cross = True
+    slot = accounts[FIRST, account]
+    while slot >= 0:
+        own = requirement(slots, fraction, slot)
+        there = known[slots[KEY, slot] >> 2] != 0
+        if slots[MARGIN, slot] < 0:
+            required += own
+            cross = cross and there
+        elif there and own > 0.0:
+            equity = slots[MARGIN, slot] + slots[VALUE, slot] - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
+            if equity <= limit * own:
+                found_account[found], found_slot[found], found_ratio[found] = account, slot, equity / own
+                found += 1
+        slot = slots[NEXT, slot]
+    if cross and required > 0.0:
+        stated = accounts[MARGIN_REQUIRED, account]
+        if stated >= 0:
+            required = np.float64(stated)
+        equity = accounts[EQUITY, account]
+        if required > 0.0 and equity <= limit * required:
+            found_account[found], found_slot[found], found_ratio[found] = account, CROSS, equity / required
+            found += 1
+    return found
+
+
+@kernel(
+    f"int64({_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64[::1], float64, int64[::1], int64[::1], float64[::1])"
+)
+def look_all(
+    accounts: Cells,
+    slots: Cells,
+    known: Bits,
+    fraction: Floats,
+    rows: Cells,
+    limit: float,
+    found_account: Cells,
+    found_slot: Cells,
+    found_ratio: Floats,
+) -> int:
+    """`look` at those accounts that are traders and not parked; returns how many margins were found."""
+    found = 0
+    for account in rows:
+        if accounts[FIRST, account] >= 0 and accounts[FLAGS, account] & (ROLE_BITS | PARKED) == 0:
+            found = look(
+                accounts, slots, known, fraction, account, limit, found_account, found_slot, found_ratio, found
+            )
+    return found
+
+
+class Margin(NamedTuple):
+    """One margin exactly; `required` is what the exchange stated, where it did, else `own`."""
+
+    equity_minor: int
+    required: Fraction
+    own: Fraction  # the sum over `positions`
+    positions: list[PositionView]  # that need margin, in the order of (symbol, side)
+
+
+def requirement_minor(market: Market, value_minor: int) -> Fraction:
+    """Maintenance requirement of a position of this value, exactly."""
+    return abs(value_minor) * market.scale.mmf
+
+
+def _isolated_equity_minor(view: PositionView) -> int:
+    return view.margin_minor + view.value_minor - view.entry_minor + view.held_quote_minor
+
+
+class Margins(State):
+    """The book asked for thin margins, and for one margin exactly."""
+
+    def thin(self, ratio: float, is_known: IsKnown, rows: Cells | None = None) -> Thin:
+        """Every margin of these account rows (None: of all, a scan) that may be at or below a margin ratio.
+
+        `is_known`: whether a symbol's mark can be relied on; margins with a position where it cannot are left out, as
+        are accounts that are parked or no traders.
+        """
+        rows = np.arange(len(self.accounts), dtype=np.int64) if rows is None else rows
+        known = np.array([is_known(market) for market in self.markets], np.uint8)
+        fraction = np.array([float(market.scale.mmf) for market in self.markets], np.float64)
+        room = self._slots.used + len(rows)  # memory that is not written costs nothing
+        account, slot, found = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float64)
+        size = look_all(
+            self._table.cells, self._slots.table.cells, known, fraction, rows, ratio * (1.0 + ROOM), account, slot,
+            found,
+        )  # fmt: skip
+        return Thin(account[:size], slot[:size], found[:size])
+
+    def symbol_side(self, slot: int) -> tuple[str, PositionSide]:
+        """Symbol and side of a position."""
+        key = self._slots.table.columns[KEY][slot]
+        return self.markets[key >> 2].symbol, SIDES[key & 3]
+
+    def isolated_slot(self, account: str, symbol: str, position_side: PositionSide) -> int:
+        """The slot of an isolated position, CROSS where there is none."""
+        slot = self._find(account, symbol, position_side)
+        return slot if slot >= 0 and self._slots.table.columns[MARGIN][slot] >= 0 else CROSS
+
+    def margin(self, account: str, slot: int, is_known: IsKnown) -> Margin | None:
+        """A margin less what legs hold, given by its isolated position's slot or CROSS; None where it is not known."""
+        if self._is_parked(account, "AccountUpdate", "Account"):
+            return None
+        mine = [view for view in self.positions(account) if (view.slot == slot if slot >= 0 else not view.isolated)]
+        if not all(is_known(self.markets[view.symbol_row]) for view in mine):
+            return None
+        own = sum((self._requirement(view) for view in mine), Fraction(0))
+        stated = self.maintenance_margin(account) if slot < 0 else None
+        equity = sum(map(_isolated_equity_minor, mine)) if slot >= 0 else self.equity_minor(account)
+        needing = [view for view in mine if view.value_minor]
+        return Margin(equity, own if stated is None else Fraction(stated), own, needing)
+
+    def _requirement(self, view: PositionView) -> Fraction:
+        return requirement_minor(self.markets[view.symbol_row], view.value_minor)

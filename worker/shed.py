@@ -1,0 +1,79 @@
+"""How much of which position removes a share of a margin's maintenance requirement: whole lots, exactly.
+
+Rule 1: at least the share is removed, and not one lot more of the last position than that takes.
+Rule 2: the position whose closing lowers the variance of the account's own book most comes first; floats decide about
+the order alone.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from solver import RiskModel
+from solver.shedding import shedding_order
+from worker.book.margins import Margin, requirement_minor
+from worker.book.market import Market
+from worker.book.views import PositionView
+
+
+class Part(NamedTuple):
+    """So many lots of a position, signed as they are held."""
+
+    position: PositionView
+    lots: int
+
+
+class Plan(NamedTuple):
+    """What is to be closed, first things first, and the margin ratios; `after` is None where nothing is left."""
+
+    parts: list[Part]
+    before: Fraction
+    after: Fraction | None  # all filled at the marks
+
+
+def plan(margin: Margin, share: Fraction, markets: Sequence[Market], risk: RiskModel) -> Plan:
+    """The parts to close of a margin above 0 with positions; `risk` is of all markets, by row."""
+    wanted = share * margin.own
+    parts: list[Part] = []
+    removed = Fraction(0)
+    for position in _ordered(margin, float(wanted), markets, risk):
+        if removed >= wanted:
+            break
+        lots, freed = _part(markets[position.symbol_row], position, wanted - removed)
+        parts.append(Part(position, lots))
+        removed += freed
+    # A requirement that the exchange stated is taken to fall as our own sum does.
+    left = margin.required * (margin.own - removed) / margin.own
+    return Plan(parts, margin.equity_minor / margin.required, margin.equity_minor / left if left else None)
+
+
+def _part(market: Market, position: PositionView, wanted: Fraction) -> tuple[int, Fraction]:
+    """The fewest lots that free what is wanted, or all of them; and what they free."""
+    sign = 1 if position.effective_lots > 0 else -1
+    whole = requirement_minor(market, position.value_minor)
+
+    def freed(lots: int) -> Fraction:
+        left = (position.effective_lots - sign * lots) * market.mark_num // market.den
+        return whole - requirement_minor(market, left)
+
+    every = abs(position.effective_lots)
+    lots = every if whole <= wanted else 1 + bisect_left(range(1, every), wanted, key=freed)
+    return sign * lots, freed(lots)
+
+
+def _ordered(margin: Margin, wanted: float, markets: Sequence[Market], risk: RiskModel) -> list[PositionView]:
+    positions = margin.positions
+    if len(positions) == 1:
+        return positions
+    order = shedding_order(
+        np.array([position.value_minor for position in positions], np.float64),
+        np.array([position.symbol_row for position in positions], np.int64),
+        np.array(
+            [float(requirement_minor(markets[p.symbol_row], p.value_minor)) for p in positions], np.float64
+        ),
+        risk.loadings, risk.idiosyncratic, wanted,
+    )  # fmt: skip
+    return [positions[at] for at in order.tolist()]
