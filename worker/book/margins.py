@@ -16,6 +16,7 @@ from worker.book.kernel import kernel
 from worker.book.market import Market
 from worker.book.state import SIDES, State
 from worker.book.table import (
+    COUNT,
     ENTRY,
     EQUITY,
     FIRST,
@@ -24,7 +25,6 @@ from worker.book.table import (
     KEY,
     MARGIN,
     MARGIN_REQUIRED,
-    NEXT,
     PARKED,
     ROLE_BITS,
     VALUE,
@@ -78,8 +78,8 @@ def look(
     """
     required = 0.0
     cross = True
-    slot = accounts[FIRST, account]
-    while slot >= 0:
+    first = accounts[FIRST, account]
+    for slot in range(first, first + accounts[COUNT, account]):
         own = requirement(slots, fraction, slot)
         there = known[slots[KEY, slot] >> 2] != 0
         if slots[MARGIN, slot] < 0:
@@ -90,7 +90,6 @@ def look(
             if equity <= limit * own:
                 found_account[found], found_slot[found], found_ratio[found] = account, slot, equity / own
                 found += 1
-        slot = slots[NEXT, slot]
     if cross and required > 0.0:
         stated = accounts[MARGIN_REQUIRED, account]
         if stated >= 0:
