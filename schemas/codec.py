@@ -24,6 +24,7 @@ from schemas.messages import (
     InsuranceFund,
     MarkPrice,
     OutputMessage,
+    PositionBatch,
     RiskModel,
 )
 from schemas.rejections import Reason, Refused, shown
@@ -198,6 +199,18 @@ def _check_account_update(message: AccountUpdate) -> None:
             _integer(position.adl_seq, "adl_seq of a position")
 
 
+def _check_position_batch(message: PositionBatch) -> None:
+    """Names, and blocks of whole rows; what the rows say is judged update by update, by the book."""
+    for account in message.accounts:
+        _name(account, "account")
+    for symbol in message.symbols:
+        _name(symbol, "symbol")
+    blocks = ((message.updates, "updates", limits.UPDATE_ROW), (message.positions, "positions", limits.POSITION_ROW))
+    for block, field, row in blocks:
+        if len(block) % (8 * row):
+            raise Refused(Reason.FIELD, f"{field} must be rows of {row} int64, was {len(block)} bytes")
+
+
 def _check_mark_price(message: MarkPrice) -> None:
     _integer(message.event_time_ms, "event_time_ms", limits.TIME_MS_MAX)
 
@@ -244,6 +257,7 @@ _CHECKS: dict[type, Callable[..., None]] = {
     RiskModel: _check_risk_model,
     Account: _check_account,
     AccountUpdate: _check_account_update,
+    PositionBatch: _check_position_batch,
     MarkPrice: _check_mark_price,
     Bankruptcy: _check_bankruptcy,
     InsuranceFund: _check_insurance_fund,

@@ -53,6 +53,7 @@ REASON_BYTES_MAX = 1024  # an operator's or an exchange's free text
 BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
 DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
+UPDATE_ROW, POSITION_ROW = 7, 8  # numbers in a row of a PositionBatch
 
 RISK_SYMBOLS_MAX = SYMBOLS_MAX  # of a model; its record must still pass a broker's default of 1 MB
 RISK_FACTORS_MAX = 32

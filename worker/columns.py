@@ -5,8 +5,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.batch import Batch, Plain, Run
+from worker.batch import ORDER_BITS, Batch, Plain, Run
 from worker.book.plain import (
+    BEGIN,
+    END,
     FIRST,
     KIND,
     MARK,
@@ -53,6 +55,10 @@ class Columns:
         """Places of the updates."""
         return np.flatnonzero(self.records[:, KIND] == UPDATE)
 
+    def log_times(self, places: Cells) -> Cells:
+        """Of records, made non-decreasing inside their partition."""
+        return self._batch.orders[self.sequence[places]] >> ORDER_BITS
+
     def event(self, at: int) -> Event:
         """The record at a place, as an event."""
         place = int(self.sequence[at])
@@ -60,11 +66,16 @@ class Columns:
         return self._batch.runs[which].event(place - int(self._begins[which]))
 
 
+def spans(cells: Cells, field: int) -> tuple[Cells, Cells]:
+    """The columns `field` and the next: where texts begin and end."""
+    return np.ascontiguousarray(cells[:, field]), np.ascontiguousarray(cells[:, field + 1])
+
+
 def _moved(run: Run, text_base: int, position_base: int) -> Cells:
     records = run.plain.records[run.begin : run.end]
     if text_base or position_base:
         records = records.copy()
-        records[:, [NAME_BEGIN, NAME_END]] += text_base
+        records[:, [NAME_BEGIN, NAME_END, BEGIN, END]] += text_base
         records[:, FIRST] += position_base
     return records
 

@@ -23,6 +23,7 @@ from schemas import (
     Instrument,
     InsuranceFund,
     MarkPrice,
+    PositionBatch,
     RiskModel,
 )
 from worker.batch import Batch, Plain
@@ -38,6 +39,7 @@ KIND = {
     InsuranceFund: 4,
     MarkPrice: 5,
     AccountUpdate: 6,
+    PositionBatch: 6,
     ForcedTradeResult: 7,
     Bankruptcy: 8,
 }

@@ -4,7 +4,7 @@ Rule: no record is an object of its own before somebody asks for it; what is ref
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ Span = tuple[Partition, int, int]  # records [begin, end) are of this partition
 
 
 class Fetched:
-    """N records, those of a partition in offset order."""
+    """N records, those of a partition side by side and in offset order."""
 
     __slots__ = ("begins", "ends", "keys", "log_times", "offsets", "spans", "text")
 
@@ -77,16 +77,16 @@ def packed(
 
 
 def fetched_of(records: Sequence[Record]) -> Fetched:
-    """Columns of records."""
-    spans: list[Span] = []
-    end = 0
-    for partition, group in groupby(records, lambda record: (record.topic, record.partition)):
-        begin, end = end, end + sum(1 for _ in group)
-        spans.append((partition, begin, end))
+    """Columns of records, which may be in any interleaving of their partitions."""
+    by_partition: dict[Partition, list[Record]] = {}
+    for record in records:
+        by_partition.setdefault((record.topic, record.partition), []).append(record)
+    ends = list(accumulate(map(len, by_partition.values()), initial=0))
+    ordered = [record for group in by_partition.values() for record in group]
     return packed(
-        spans,
-        [record.offset for record in records],
-        [record.log_time_ms for record in records],
-        [record.key for record in records],
-        [record.value for record in records],
+        list(zip(by_partition, ends, ends[1:], strict=False)),
+        [record.offset for record in ordered],
+        [record.log_time_ms for record in ordered],
+        [record.key for record in ordered],
+        [record.value for record in ordered],
     )

@@ -24,12 +24,14 @@ from schemas import (
 )
 from worker.batch import Batch
 from worker.book.book import Book
+from worker.book.plain import SYMBOL_BEGIN
+from worker.columns import Columns, spans
 from worker.decide import Case
 from worker.event import Event
+from worker.folded import Folded
 from worker.funds import Funds
 from worker.held import Held, Leg
 from worker.ids import digest_of
-from worker.reductions import Reductions
 from worker.risk import Risk
 from worker.settings import Policy, Settings
 
@@ -48,10 +50,10 @@ class Inputs:
         self._book = Book(settings.pool.currency, settings.pool.currency_decimals)
         self._openings = self._book.openings()
         self._new: list[Event] = []  # the records of those
+        self._folded = Folded(self._book)
         self.held = Held(self._book)
         self.funds = Funds()
         self.risk = Risk()
-        self.reductions = Reductions(settings.reductions)
         self.counts: dict[str, int] = {}
         self._paused = False
         self._waiting: list[tuple[Event, Bankruptcy]] = []  # of a joint group that is not complete
@@ -83,10 +85,21 @@ class Inputs:
     def apply(self, step: Event | Batch) -> None:
         """Applies records in sequence order; what they get wrong is answered at the next cut."""
         if isinstance(step, Batch):
-            for event in step.events():
-                self._apply_event(event)
+            self._apply_batch(step)
         else:
+            self._settle_marks()
             self._apply_event(step)
+
+    def _apply_batch(self, batch: Batch) -> None:
+        columns = Columns(batch)
+        symbols = self._book.symbols.rows_of(columns.text, *spans(columns.positions, SYMBOL_BEGIN))
+        if not self._folded.add(columns, symbols):
+            self._settle_marks()
+            for event in batch.events():
+                self._apply_event(event)
+            return
+        for at in columns.updates.tolist():
+            self._apply_event(columns.event(at))
 
     def _apply_event(self, event: Event) -> None:
         messages = event.read()
@@ -96,9 +109,9 @@ class Inputs:
         if len(messages) == 1 and type(messages[0]) is AccountUpdate and self._openings.add(messages[0]):
             self._new.append(event)
             if len(self._new) >= NEW_MAX:
-                self.settle()
+                self._settle_openings()
             return
-        self.settle()
+        self._settle_openings()
         self._apply(event, messages)
 
     def _count_key(self, key: bytes | None, account: str) -> None:
@@ -119,7 +132,19 @@ class Inputs:
                 self._refuse(event, refused, message)
 
     def settle(self) -> None:
-        """Opens the accounts that wait for it; before anything else is applied, a cut is taken or the book is asked."""
+        """Applies what waits; before a cut is taken or the book is asked."""
+        self._settle_marks()
+        self._settle_openings()
+
+    def _settle_marks(self) -> None:
+        if self._folded:
+            self._settle_openings()
+            for message, log_time_ms in self._folded.take():
+                self._book.set_mark(message, log_time_ms)
+                self._marks_moved.add(message.symbol)
+
+    def _settle_openings(self) -> None:
+        """Opens the accounts that wait for it; before anything else is applied."""
         if not self._new:
             return
         events, self._new = self._new, []

@@ -68,7 +68,7 @@ class Reader:
             beyond=beyond,
         )
         self._kind_of_topic: dict[str, int] = {}
-        names = dict(zip(KINDS, KIND.values(), strict=True))
+        names = dict(zip(KINDS, sorted(set(KIND.values())), strict=True))
         for kind, topics in settings.input.topics.items():
             for topic in topics:
                 self._kind_of_topic[topic] = min(names[kind], self._kind_of_topic.get(topic, 99))

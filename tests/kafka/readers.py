@@ -54,16 +54,16 @@ def bare(task, clock):
 
 def in_order(task, clock):
     """The worker's reading alone: every record consumed, decoded and put in the one order, with the cuts in it."""
-    from worker.cut import Event
+    from worker.cut import CutPoint, Event
     from worker.reader import Reader
 
     settings, source = source_of(task, clock)
-    reader, cuts = Reader(source, settings), 0
+    reader, cuts = Reader(source, settings, batches=True), 0
     for steps in reader.steps():
         for step in steps:
             if isinstance(step, Event):
                 step.read()
-            else:
+            elif isinstance(step, CutPoint):
                 cuts += 1
     clock.stop()
     source.close()
@@ -96,16 +96,15 @@ def source_of(task, clock):
     gc.set_threshold(1_000_000, 50, 100)  # as the command line does
     settings = load(Path(task["settings"]).read_text())
     source = PublishedTopics(settings, {"bootstrap.servers": settings.kafka.bootstrap}).source()
-    poll = source.poll
+    fetch = source.fetch
 
-    def first_poll(max_records):
-        records = poll(max_records)
-        if records:
+    def timed(max_records):
+        fetched = fetch(max_records)
+        if len(fetched) and clock.seconds is None:
             clock.start()
-            source.poll = poll
-        return records
+        return fetched
 
-    source.poll = first_poll
+    source.fetch = timed
     return settings, source
 
 

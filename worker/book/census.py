@@ -24,7 +24,6 @@ from worker.book.table import (
     MARGIN,
     MARK_REST,
     MARK_WHOLE,
-    NEXT,
     PARKED,
     ROLE_BITS,
     UNMARKED,
@@ -82,8 +81,9 @@ def walk(
         if flags & ROLE_BITS:
             reason = _HOUSE
         first, gross, isolated = entries, 0, 0
-        slot = accounts[FIRST, account]
-        while slot >= 0:  # the cross account
+        begun = accounts[FIRST, account]
+        held = range(begun, begun + accounts[COUNT, account])
+        for slot in held:  # the cross account
             lots, symbol, value = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2, slots[VALUE, slot]
             if slots[MARGIN, slot] >= 0:
                 isolated += 1
@@ -94,7 +94,6 @@ def walk(
                     entries += 1
                 entry[1 if lots > 0 else 2, place[symbol]] += value
                 gross += abs(value)
-            slot = slots[NEXT, slot]
         if entries > first:
             equity, why = accounts[EQUITY, account], reason
             if why < 0 and accounts[UNMARKED, account] > 0:
@@ -109,8 +108,7 @@ def walk(
                 entries = first
         if isolated == 0:
             continue
-        slot = accounts[FIRST, account]
-        while slot >= 0:  # its isolated positions
+        for slot in held:  # its isolated positions
             lots, symbol, value = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2, slots[VALUE, slot]
             if slots[MARGIN, slot] >= 0 and lots != 0:
                 equity = slots[MARGIN, slot] + value - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
@@ -126,7 +124,6 @@ def walk(
                     entries += 1
                 else:
                     left_out[why] += 1
-            slot = slots[NEXT, slot]
     unit[2, units] = entries
     return units, entries
 

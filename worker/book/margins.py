@@ -118,7 +118,7 @@ def look_all(
     """`look` at those accounts that are traders and not parked; returns how many margins were found."""
     found = 0
     for account in rows:
-        if accounts[FIRST, account] >= 0 and accounts[FLAGS, account] & (ROLE_BITS | PARKED) == 0:
+        if accounts[COUNT, account] > 0 and accounts[FLAGS, account] & (ROLE_BITS | PARKED) == 0:
             found = look(
                 accounts, slots, known, fraction, account, limit, found_account, found_slot, found_ratio, found
             )

@@ -25,7 +25,8 @@ BALANCE, BALANCE_PLACES = 7, 8  # amount * 10**places; places -1: not said. Of a
 REQUIRED, REQUIRED_PLACES = 9, 10  # maintenance margin, the same
 FIRST, COUNT = 11, 12  # its positions
 KEY_DIFFERS = 13  # the record's key is there, and another than its account
-RECORD_FIELDS = 14
+BEGIN, END = 14, 15  # of the record
+RECORD_FIELDS = 16
 
 # --- a position -------------------------------------------------------------------------------------------------------
 SYMBOL_BEGIN, SYMBOL_END = 0, 1
@@ -240,7 +241,7 @@ def positions_of(text: Bytes, at: int, positions: Cells, used: int) -> tuple[int
 )
 def update(text: Bytes, at: int, currency: Bytes, out: Cells, positions: Cells, used: int) -> tuple[int, int]:
     """Reads an update's fields behind its type; returns as `positions_of`, the closing brace taken."""
-    out[EPOCH:RECORD_FIELDS] = 0
+    out[EPOCH:BEGIN] = 0
     out[BALANCE_PLACES] = out[REQUIRED_PLACES] = -1
     out[FIRST] = used
     seen = 0
@@ -285,7 +286,7 @@ def update(text: Bytes, at: int, currency: Bytes, out: Cells, positions: Cells, 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64, int64[::1])")
 def mark(text: Bytes, at: int, out: Cells) -> int:
     """Reads a mark's fields behind its type; returns what follows the closing brace, -1 where it is not plain."""
-    out[EPOCH:RECORD_FIELDS] = 0
+    out[EPOCH:BEGIN] = 0
     seen = 0
     while text[at] == _COMMA:
         at += 1
@@ -327,7 +328,7 @@ def read_plain(
     used = 0
     for at in range(len(begins)):
         out, begin, end, next_used = records[at], begins[at], ends[at], used
-        out[KIND] = NOT_PLAIN
+        out[KIND], out[BEGIN], out[END] = NOT_PLAIN, begin, end
         if stands(text, begin, _UPDATE_BEGINS):
             after, next_used = update(text, begin + len(_UPDATE_BEGINS), currency, out, positions, used)
             size = out[NAME_END] - out[NAME_BEGIN]

@@ -14,6 +14,7 @@ from worker.book.plain import (
     BALANCE_PLACES,
     COUNT,
     DIGITS_MAX,
+    EPOCH,
     FIRST,
     FULL,
     ISOLATED,
@@ -25,9 +26,11 @@ from worker.book.plain import (
     QUANTITY_PLACES,
     REQUIRED,
     REQUIRED_PLACES,
+    SEQ,
     SIDE,
     VALUE_PLACES,
 )
+from worker.book.plain import ADL_SEQ as RECORD_ADL_SEQ
 from worker.book.plain import MARGIN as ISOLATED_MARGIN
 from worker.book.plain import VALUE as ENTRY_VALUE
 from worker.book.table import DEN, LOT_DECIMALS, LOT_SCALED, LOTS_LIMIT, PRICE_DECIMALS, PRICE_MAX, VALUE_NUM
@@ -35,7 +38,6 @@ from worker.book.update import CROSS
 from worker.book.value import value_minor
 
 Cells = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 # --- a position as numbers --------------------------------------------------------------------------------------------
 KEY = 0  # 4 * symbol row + side
@@ -44,6 +46,15 @@ ENTRY = 2  # minor units
 MARGIN = 3  # isolated margin in minor units, or CROSS
 ADL_SEQ = 4
 STAGED_FIELDS = 5
+
+# --- an update as numbers ---------------------------------------------------------------------------------------------
+ROW = 0  # of the account, -1 unknown
+UPDATE_EPOCH, UPDATE_SEQ, UPDATE_ADL_SEQ = 1, 2, 3
+IS_FULL = 4
+BALANCE_MINOR, REQUIRED_MINOR = 5, 6  # UNSAID where they stay; a margin of -1 is none
+FIRST_STAGED, STAGED = 7, 8  # its positions
+GOOD = 9  # 0: left to others
+HEAD_FIELDS = 10
 
 NO_NUMBER = np.int64(-(2**63))
 UNSAID = np.int64(-(2**62))  # of a balance or requirement that a delta does not list
@@ -101,16 +112,14 @@ def stage_position(said: Cells, symbol: int, decimals: int, terms: Cells, out: C
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, ::1], int64[:, ::1], int64[:, ::1], boolean[::1])"
+    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, ::1], int64[:, ::1], int64[:, ::1])"
 )
 def stage_updates(
-    records: Cells, positions: Cells, symbols: Cells, decimals: int, terms: Cells, staged: Cells, sums: Cells,
-    good: Flags,
-) -> None:  # fmt: skip
-    """Writes N plain updates as numbers, and which of them are.
+    records: Cells, positions: Cells, symbols: Cells, decimals: int, terms: Cells, heads: Cells, staged: Cells
+) -> None:
+    """Writes N plain updates as numbers: heads [N, HEAD_FIELDS], but for ROW, and staged [P, STAGED_FIELDS].
 
-    symbols: [P] rows of the positions' symbols, -1 unknown. staged: [P, STAGED_FIELDS]; sums: [N, 2] balance and stated
-    margin in minor units, UNSAID where they stay; -1 is no stated margin.
+    symbols: [P] rows of the positions' symbols, -1 unknown.
     """
     for at in range(len(records)):
         record = records[at]
@@ -127,8 +136,10 @@ def stage_updates(
         fine &= required == UNSAID or -1 <= required <= limits.BALANCE_MINOR_MAX
         fine &= record[REQUIRED_PLACES] < 0 or required >= 0
         fine &= record[COUNT] <= POSITIONS_MAX
-        sums[at, 0], sums[at, 1] = balance, required
-        begin = record[FIRST]
+        head, begin = heads[at], record[FIRST]
+        head[UPDATE_EPOCH], head[UPDATE_SEQ], head[UPDATE_ADL_SEQ] = record[EPOCH], record[SEQ], record[RECORD_ADL_SEQ]
+        head[IS_FULL], head[BALANCE_MINOR], head[REQUIRED_MINOR] = record[FULL], balance, required
+        head[FIRST_STAGED], head[STAGED] = begin, record[COUNT]
         for place in range(begin, begin + record[COUNT] if fine else begin):
             fine = symbols[place] >= 0 and stage_position(
                 positions[place], symbols[place], decimals, terms, staged[place]
@@ -139,7 +150,7 @@ def stage_updates(
                 fine &= one >> 2 != two >> 2 or (one != two and one & 3 != 0 and two & 3 != 0)
             if not fine:
                 break
-        good[at] = fine
+        head[GOOD] = fine
 
 
 @kernel("boolean(int64[:, ::1], int64[::1], int64[:, ::1], int64[::1])")

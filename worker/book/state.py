@@ -202,6 +202,10 @@ class State:
     def instrument(self, symbol: str) -> Instrument:
         return self._market[symbol].instrument
 
+    def terms(self) -> NDArray[np.int64]:
+        """int64[TERM_FIELDS, symbols or more]: what reading and valuing positions needs, by symbol row."""
+        return self._terms.cells
+
     def mark(self, symbol_row: int) -> int:
         """The scaled mark, 0 where there never was one."""
         return self.markets[symbol_row].mark

@@ -5,15 +5,18 @@ Rule 2: offsets have gaps (control records, compaction), so a partition is at it
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from worker.edge.exits import ClientError, LogLostError, NotAllowedError
 from worker.edge.kafka_cluster import FORBIDDEN, GONE, REPORT_SECONDS, Cluster, is_away
 from worker.edge.kafka_words import ClientWords
+from worker.fetched import Fetched, packed
 from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
@@ -29,6 +32,19 @@ CONSUMER: Final[dict[str, Any]] = {
     "queued.max.messages.kbytes": 4096,  # of one partition
     "fetch.queue.backoff.ms": 5,  # its default waits a second when that is full: 100,000 records a second, not 530,000
 }
+
+
+@dataclass(slots=True)
+class Arrived:
+    """Messages of one partition in offset order, and the end that the client has reported behind them."""
+
+    messages: list[Message] = field(default_factory=list)
+    end: int = 0
+
+    def beyond(self, offset: int) -> list[Message]:
+        """The messages from an offset on."""
+        count = bisect_left(self.messages, offset, key=lambda message: message.offset())
+        return self.messages[count:]
 
 
 class KafkaSource:
@@ -56,7 +72,7 @@ class KafkaSource:
         self._newest_ms = dict.fromkeys(begins, -END)
         self._last_ms = dict.fromkeys(begins, -END)  # of the last record given, which may be older
         self._ids = cluster.ids({topic for topic, _ in begins})
-        self._waiting: list[tuple[Partition, int, Record | None]] = []  # fetched, behind the ends of the round
+        self._waiting: dict[Partition, Arrived] = {}  # fetched, behind the ends of the round
         self._held: set[Partition] = set()
         self._asked = 0
         self._came = time.monotonic()
@@ -90,15 +106,19 @@ class KafkaSource:
 
     def poll(self, max_records: int) -> list[Record]:
         """What is there, at most about `max_records`; waits a moment when nothing is."""
+        return list(self.fetch(max_records).records())
+
+    def fetch(self, max_records: int) -> Fetched:
+        """As `poll`, the records as columns."""
         self._on_poll()
-        records = self._given(self._waiting) if self._waiting else []
-        if not records:
-            records = self._given(self._waiting + self._fetch(max_records))
-        if records:
+        fetched = self._given(self._waiting)
+        if not len(fetched):
+            fetched = self._given(self._fetch(max_records))
+        if len(fetched):
             self._came, self._empty = time.monotonic(), 0
         elif self._behind:
             self._report()
-        return records
+        return fetched
 
     def hold(self, partitions: Collection[Partition]) -> None:
         """Pauses these and resumes the others.
@@ -144,42 +164,57 @@ class KafkaSource:
         """Leaves the cluster."""
         self._consumer.close()
 
-    def _fetch(self, max_records: int) -> list[tuple[Partition, int, Record | None]]:
+    def _fetch(self, max_records: int) -> "dict[Partition, Arrived]":
+        """What waits, and behind it what comes now."""
+        arrived, self._waiting = self._waiting, {}
         # `consume` waits until it has all it was asked for, so the first record comes by `poll`.
         first = self._consumer.poll(POLL_SECONDS)
         if first is None:
-            return []
-        fetched: list[tuple[Partition, int, Record | None]] = []
+            return arrived
         for message in (first, *self._consumer.consume(max_records - 1, 0)):
-            topic, number, offset, error = message.topic(), message.partition(), message.offset(), message.error()
+            topic, number, error = message.topic(), message.partition(), message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's name
                 self._judge(error, str(topic), f"{topic}:{number}")
-            elif topic is None or number is None or offset is None:
+                continue
+            if topic is None or number is None or message.offset() is None:
                 raise ClientError("a record came without its place")
-            elif error is not None:
-                fetched.append(((topic, number), offset, None))
+            of = arrived.get((topic, number))
+            if of is None:
+                of = arrived[topic, number] = Arrived()
+            if error is None:
+                of.messages.append(message)
             else:
-                record = Record(topic, number, offset, message.timestamp()[1], message.key(), message.value())
-                fetched.append(((topic, number), offset + 1, record))
-        return fetched
+                of.end = int(message.offset() or 0)
+        return arrived
 
-    def _given(self, fetched: list[tuple[Partition, int, Record | None]]) -> list[Record]:
+    def _given(self, arrived: "dict[Partition, Arrived]") -> Fetched:
         """Sorts out what may be given now; the rest waits."""
         in_round = bool(self._behind)
-        self._waiting, waiting, records = [], set(), []
-        for item in fetched:
-            where, after, record = item
-            if where in waiting or (in_round and record is not None and record.offset >= self._ends[where]):
-                self._waiting.append(item)
-                waiting.add(where)
-                continue
-            self._next[where] = max(after, self._next[where])
-            if record is not None:
-                records.append(record)
-                self._last_ms[where] = record.log_time_ms
-                self._newest_ms[where] = max(record.log_time_ms, self._newest_ms[where])
-        self._behind = {p for p in self._behind if self._next[p] < self._ends[p] and p not in waiting}
-        return records
+        self._waiting, spans, given = {}, [], []
+        for where, of in arrived.items():
+            messages, waiting = of.messages, of.beyond(self._ends[where]) if in_round else []
+            if waiting:
+                self._waiting[where] = Arrived(waiting, of.end)
+                messages = messages[: len(messages) - len(waiting)]
+            elif of.end > self._next[where]:
+                self._next[where] = of.end
+            if messages:
+                spans.append((where, len(given), len(given) + len(messages)))
+                given += messages
+        fetched = packed(
+            spans,
+            [message.offset() for message in given],
+            [message.timestamp()[1] for message in given],
+            [message.key() for message in given],
+            [message.value() for message in given],
+        )
+        for where, begin, end in spans:
+            self._next[where] = max(int(fetched.offsets[end - 1]) + 1, self._next[where])
+            self._last_ms[where] = int(fetched.log_times[end - 1])
+            self._newest_ms[where] = max(int(fetched.log_times[begin:end].max()), self._newest_ms[where])
+        waits = self._waiting.keys()
+        self._behind = {p for p in self._behind if self._next[p] < self._ends[p] and p not in waits}
+        return fetched
 
     def _report(self) -> None:
         # By polls, not by the clock: what the caller did with the last records since they came is no silence.
