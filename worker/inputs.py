@@ -32,6 +32,7 @@ from worker.folded import Folded
 from worker.funds import Funds
 from worker.held import Held, Leg
 from worker.ids import digest_of
+from worker.reductions import Reductions
 from worker.risk import Risk
 from worker.settings import Policy, Settings
 
@@ -54,6 +55,7 @@ class Inputs:
         self.held = Held(self._book)
         self.funds = Funds()
         self.risk = Risk()
+        self.reductions = Reductions(settings.reductions)
         self.counts: dict[str, int] = {}
         self._paused = False
         self._waiting: list[tuple[Event, Bankruptcy]] = []  # of a joint group that is not complete
