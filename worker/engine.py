@@ -21,8 +21,8 @@ from worker.output import STATE
 from worker.record import Output
 from worker.refusals import replacement_of
 from worker.settings import DecisionSettings, Settings
-from worker.states import Facts, States
 from worker.solvent import SolventMarks
+from worker.states import Facts, States
 from worker.trades import legs_of_trades
 from worker.writer import Writer, named
 
