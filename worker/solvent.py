@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.book import Book
+from worker.book.update import SIDE_CODE
 from worker.ids import digest_of
 from worker.takeover import Unit
 
@@ -34,7 +35,7 @@ class SolventMarks:
         """The symbol's mark when the unit was last solvent, scaled; 0 where there is none."""
         if unit.stranger >= 0:
             return 0
-        marks, _ = self._kept.get((unit.account, self._book.unit_key(unit.isolated)), (self._last, 0))
+        marks, _ = self._kept.get((unit.account, self._key(unit)), (self._last, 0))
         row = self._book.market(symbol).row
         return int(marks.scaled[row]) if row < len(marks.scaled) else 0
 
@@ -50,6 +51,12 @@ class SolventMarks:
                 changed += self._kept[unit][1]
         before, self._last = self._last, self._marks()
         return changed + self._last.digest - before.digest
+
+    def _key(self, unit: Unit) -> int:
+        if unit.isolated is None:
+            return 0
+        symbol, side = unit.isolated
+        return 1 + self._book.market(symbol).key + SIDE_CODE[side]
 
     def _digest_of(self, account: str, key: int) -> int:
         isolated = (self._book.markets[key - 1 >> 2].symbol, key - 1 & 3) if key else None

@@ -182,18 +182,6 @@ class State:
             sell_lots=sell, buy_lots=buy, held_quote_minor=held_quote, adl_seq=adl_seq, slot=slot,
         )  # fmt: skip
 
-    # --- margin units -------------------------------------------------------------------------------------------------
-
-    def unit_key(self, isolated: tuple[str, PositionSide] | None) -> int:
-        """What tells a margin unit of an account from its others: 0 the cross book, else an isolated position."""
-        return 0 if isolated is None else 1 + self._market[isolated[0]].key + SIDE_CODE[isolated[1]]
-
-    def units_below_zero(self) -> list[tuple[str, int]]:
-        """Account and `unit_key` of all margin units whose equity is known and below zero, in no order."""
-        slots, terms = self._slots, self._terms.cells
-        units = units_below_zero(self._table.cells, self.accounts.used, slots.table.cells, slots.used, terms)
-        return list(zip(self.accounts.names(units[0]), units[1].tolist(), strict=True))
-
     # --- symbols ------------------------------------------------------------------------------------------------------
 
     def scale(self, symbol: str) -> Scale:
@@ -248,6 +236,12 @@ class State:
         """Every margin unit with its equity and exposures, in blocks; adds to `left_out`, one of `census.REASONS`."""
         slots, terms = self._slots.table.cells, self._terms.cells
         return census(self._table.cells, slots, terms, len(self.accounts), len(self.markets), left_out)
+
+    def units_below_zero(self) -> list[tuple[str, int]]:
+        """Account, and 0 or 1 + the key of an isolated position, of all units whose equity is known and below zero."""
+        slots, terms = self._slots, self._terms.cells
+        units = units_below_zero(self._table.cells, self.accounts.used, slots.table.cells, slots.used, terms)
+        return list(zip(self.accounts.names(units[0]), units[1].tolist(), strict=True))
 
     # --- a decision ---------------------------------------------------------------------------------------------------
 
