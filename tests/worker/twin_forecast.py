@@ -1,8 +1,6 @@
 """The forecast said naively: every unit a list of positions, every shock a loop, whole numbers of any size."""
 
 from collections import Counter
-from fractions import Fraction
-from math import floor
 
 from worker.forecast import Struck
 
@@ -22,9 +20,7 @@ class Unit:
 
     def after(self, moves):
         """Equity once symbols have moved by parts per million."""
-        return self.equity + sum(
-            floor(Fraction(value * moves.get(symbol, 0), MILLION)) for symbol, value in self.values.items()
-        )
+        return self.equity + sum(value * moves.get(symbol, 0) // MILLION for symbol, value in self.values.items())
 
 
 def units_of(book, names):
@@ -57,10 +53,7 @@ def units_of(book, names):
 def volume(units, symbol, moves):
     """What longs and shorts of these units in a symbol leave of each other at prices after the moves."""
     totals = [
-        sum(
-            unit.sides[symbol, long] + floor(Fraction(unit.sides[symbol, long] * moves.get(symbol, 0), MILLION))
-            for unit in units
-        )
+        sum(unit.sides[symbol, long] + unit.sides[symbol, long] * moves.get(symbol, 0) // MILLION for unit in units)
         for long in (True, False)
     ]
     return abs(sum(totals))
@@ -77,11 +70,11 @@ class TwinForecast:
     def strike(self, touched, moves):
         """(bankrupt units, deficit, shortfall) of a shock that reaches these units."""
         gone = [unit for unit in touched if unit.after(moves) <= 0]
-        own, other = Counter(), Counter()
+        own, other, reached = Counter(), Counter(), set(map(id, touched))
         for unit in gone:
             own[self.fund(unit)] -= unit.after(moves)
         for unit in self.units:
-            if unit not in touched and unit.equity < 0:
+            if id(unit) not in reached and unit.equity < 0:
                 other[self.fund(unit)] -= unit.equity
         left = {fund: max(0, self.available.get(fund, 0) - other[fund]) for fund in own}
         return gone, sum(own.values()), sum(max(0, own[fund] - left[fund]) for fund in own)

@@ -8,16 +8,17 @@ from typing import IO, TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from schemas import AdlDecision, AdlPoolState, decode_output
 from worker.cli.common import Json, Set, SettingsFile, finish, folder_sink, published_topics, read_settings
 from worker.cli.topics import make
 from worker.edge import terminal
 from worker.edge.code import code_digest
-from worker.edge.jsonlines import line_of, open_for_write
+from worker.edge.jsonlines import line_of, open_for_write, read_records
 from worker.edge.log import log_decision
 from worker.edge.recording import ADVICE_FILE, COMMITS_FILE, OUTPUTS_FILE, committed_outputs
 from worker.edge.secrets import client_config
 from worker.edge.topics import wanted_topics
-from worker.output import ADVISORY, CHAINED
+from worker.output import ADVISORY, CHAINED, DECISIONS, STATE, read
 from worker.record import Record
 from worker.settings import KINDS, SettingError, Settings, to_toml
 from worker.summary import Check, Summary, summarise
@@ -48,8 +49,8 @@ def demo(
     from worker.demo.exchange import Exchange
 
     if kafka is None:
-        # In shadow mode no trade is written and the exchange would wait for ever.
-        settings = read_settings(settings_file, ["worker.mode=live", *(sets or [])])
+        # In shadow mode no trade is written and the exchange would wait for ever. Its crash lasts a minute.
+        settings = read_settings(settings_file, ["worker.mode=live", "state.forecast_ms=1000", *(sets or [])])
         _recorded(Exchange(seed, accounts=accounts, symbols=symbols), out, settings, json=json)
         return
     if not 0 < speed < 1e9:
@@ -77,8 +78,20 @@ def _recorded(exchange: "Exchange", out: Path, settings: Settings, *, json: bool
             )
     exchange.check()
     summary = summarise(committed_outputs(out))
-    facts = {"Exchange's own books": exchange.report(), "Files": f"{recording}, {out / 'outputs.jsonl'}"}
+    facts = {
+        "Forecast": _foretold(out), "Exchange's own books": exchange.report(),
+        "Files": f"{recording}, {out / 'outputs.jsonl'}",
+    }  # fmt: skip
     finish(summary, facts, json=json)
+
+
+def _foretold(out: Path) -> str:
+    from worker.demo.foretold import foretold
+
+    decisions = [read(record.value, AdlDecision) for record in committed_outputs(out) if record.topic == DECISIONS]
+    advice = (record for block in read_records(out / ADVICE_FILE) for record in block if record.topic == STATE)
+    said = [decode_output(record.value or b"") for record in advice]
+    return foretold(decisions, [state for state in said if isinstance(state, AdlPoolState)])
 
 
 def _live_settings(prefix: str, bootstrap: str) -> list[str]:
