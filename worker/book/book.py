@@ -56,6 +56,7 @@ class Book(Ledger, Margins):
         scale = Scale.of(message, self.currency_decimals)
         market = self._market.get(message.symbol)
         if market is None:
+            self._refuse_beyond(self.symbols, "symbols")
             market = Market(self.symbols.add(message.symbol), message, scale, self._slots.holders)
             market.parked = self._is_parked(message.symbol, "MarkPrice", "Instrument")
             self.markets.append(market)
@@ -107,8 +108,12 @@ class Book(Ledger, Margins):
     def set_account(self, message: Account) -> None:
         """Role, class and owner of an account."""
         flags = ROLES.index(message.role) | CLASSES.index(message.adl) << ADL_SHIFT
-        owner = -1 if message.beneficial_owner is None else self.owners.add(message.beneficial_owner)
-        self._set_role(self._account_row(message.account), flags, owner)
+        row, owner = self._account_row(message.account), -1
+        if message.beneficial_owner is not None:
+            if message.beneficial_owner not in self.owners:
+                self._refuse_beyond(self.owners, "beneficial owners")
+            owner = self.owners.add(message.beneficial_owner)
+        self._set_role(row, flags, owner)
         self._unpark("Account", message.account)
 
     def clear_account(self, name: str) -> None:
@@ -157,6 +162,9 @@ class Book(Ledger, Margins):
             self._refuse_mixed_modes(row if kept else -1, staged)
         if len(staged) + (accounts[COUNT][row] if kept else 0) > limits.POSITIONS_PER_ACCOUNT_MAX:
             self._check_count(row, full, staged)
+        self._refuse_positions_beyond(row, staged)
+        if row < 0:
+            self._refuse_beyond(self.accounts, "accounts")
         # What a delta does not list stays; what a full update does not list is gone.
         balance = required = None
         if full or update.balances:
@@ -218,6 +226,8 @@ class Book(Ledger, Margins):
         prices = numbers(new.prices, terms[PRICE_DECIMALS, keys >> 2])
         worth, good = np.empty((3, len(keys)), np.int64), np.empty(len(heads), np.bool_)
         placed = judge(heads, amounts, required, keys, quantities, prices, terms, worth, good)
+        if not (self.accounts.has_room(len(heads)) and self._slots.has_room(placed)):
+            return [False] * len(heads)
 
         # From here on nothing can fail.
         opened = good.tolist()

@@ -12,6 +12,7 @@ from schemas.rejections import Reason, Refused
 from worker.book.digest import DIRTY_MAX, cell_hash
 from worker.book.hold import BEYOND, FITS, LEG_ACCOUNT, NOTHING, hold, number
 from worker.book.market import Market
+from worker.book.names import Names
 from worker.book.state import State
 from worker.book.table import (
     ACCOUNT,
@@ -45,6 +46,7 @@ class Ledger(State):
         """The account's row, made if it is new."""
         row = self.accounts.row(name)
         if row < 0:
+            self._refuse_beyond(self.accounts, "accounts")
             row = self.accounts.add(name)
             self._table.reserve(row + 1)
             columns = self._table.columns
@@ -54,6 +56,18 @@ class Ledger(State):
             if self.parked:
                 self._flag_parked(name)
         return row
+
+    def _refuse_beyond(self, names: Names, what: str) -> None:
+        if not names.has_room(1):
+            raise Refused(Reason.RANGE, f"a pool must have at most {names.most} {what}, would be one more")
+
+    def _refuse_positions_beyond(self, row: int, staged: list[Staged]) -> None:
+        """Refuses an update that opens positions for which a pool has no room; `row`: -1 for a new account."""
+        if not self._slots.has_room(len(staged)):
+            opened = sum(lots != 0 and (row < 0 or self._slots.find(row, key) < 0) for _, key, lots, *_ in staged)
+            if opened and not self._slots.has_room(opened):
+                most = limits.POSITIONS_MAX
+                raise Refused(Reason.RANGE, f"a pool must have at most {most} positions, would be {opened} more")
 
     def _touch(self, row: int) -> None:
         """Notes that the digest has to look at the account, and looks when enough wait."""

@@ -23,6 +23,7 @@ from worker.book.name_cells import (
     STATE_FIELDS,
     WORD,
     WORDS_MAX,
+    WORDS_USED,
     add_row,
     add_rows,
     copy_names,
@@ -82,8 +83,14 @@ class Names:
         """Rows ever taken: those of all names are below it."""
         return self._counts[ROWS_USED]
 
-    def reserve(self, rows: int) -> None:
-        """Room for so many rows, with names of any length."""
+    def has_room(self, count: int) -> bool:
+        """Whether so many names more are within the limit."""
+        return len(self) + count <= self.most and self._counts[WORDS_USED] + WORDS_MAX * count <= WORDS_MAX * self.most
+
+    def reserve(self, count: int) -> None:
+        """Room for so many names more, of any length."""
+        words = self._counts[WORDS_USED] + WORDS_MAX * count
+        rows = max(min(self.used + count, self.most), -(-words // WORDS_MAX))
         if rows > self.capacity:
             capacity = larger(self.capacity, rows, self.most)
             self.spans = grown(self.spans, capacity)
@@ -130,7 +137,7 @@ class Names:
         row = self.row(name)
         if row < 0:
             text = name.encode()
-            self.reserve(self.used + 1)
+            self.reserve(1)
             self._asked_bytes[: len(text)] = text
             row = add_row(self._asked, 0, len(text), self.words, self.spans, self.table, self.state)
             self._remember(name, row)
@@ -144,7 +151,7 @@ class Names:
 
     def extend(self, text: Bytes, begins: Cells, ends: Cells) -> Cells:
         """The rows of many names of 1 to NAME_BYTES_MAX bytes, new or not."""
-        self.reserve(min(self.used + len(begins), self.most))
+        self.reserve(len(begins))
         rows = np.empty(len(begins), np.int64)
         add_rows(text, begins, ends, self.words, self.spans, self.table, self.state, rows)
         return rows

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from schemas.messages import AccountUpdate, Balance, Instrument, MarkPrice, Position
+from schemas import limits
+from schemas.messages import Account, AccountUpdate, Balance, Instrument, MarkPrice, Position
 from schemas.rejections import Refused
 from worker.book.book import Book
 
@@ -160,3 +161,32 @@ def test_what_legs_hold_is_bounded() -> None:
     refused("RANGE", lambda: book.set_held("a", "S0", "NET", 0, 0, 2**51 + 1), book)
     refused("RANGE", lambda: book.set_held("a", "S0", "NET", -1, 0, 0), book)
     refused("RANGE", lambda: book.set_loose_quote("a", -(2**59) - 1), book)
+
+
+def test_a_pool_takes_no_more_than_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One position, account, owner or symbol more is refused; what is there goes on, and room that was given back is
+    room."""
+    book = made(3)
+    monkeypatch.setattr(limits, "POSITIONS_MAX", 2)
+    book.apply_update(update(1, [position("S0"), position("S1")]))
+    three = update(2, [position("S0", "5"), position("S1"), position("S2")])
+    assert "at most 2 positions, would be 1 more" in refused("RANGE", partial(book.apply_update, three), book)
+    book.apply_update(update(2, [position("S0", "5"), position("S1")]))
+    assert [view.lots for view in book.positions("a")] == [5, 1]
+    book.apply_update(update(3, [position("S1", "0")], full=False))
+    book.apply_update(update(4, [position("S2")], full=False))
+
+    book.accounts.most = book.owners.most = 1
+    book.symbols.most = 3
+    second = AccountUpdate(account="b", epoch=0, seq=1, full=True)
+    assert "at most 1 accounts" in refused("RANGE", partial(book.apply_update, second), book)
+    assert "at most 1 accounts" in refused("RANGE", partial(book.set_account, Account(account="b")), book)
+    book.set_account(Account(account="a", beneficial_owner="one"))
+    book.set_account(Account(account="a", beneficial_owner="one"))
+    other = Account(account="a", beneficial_owner="two")
+    assert "at most 1 beneficial owners" in refused("RANGE", partial(book.set_account, other), book)
+    instrument = Instrument(
+        symbol="S3", tick_size="1", lot_size="1", settlement_currency="USDT", maintenance_margin_fraction="0.01"
+    )
+    assert "at most 3 symbols" in refused("RANGE", partial(book.set_instrument, instrument), book)
+    assert book.digest() == book.digest_full()
