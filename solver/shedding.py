@@ -20,18 +20,22 @@ from numba import njit
 def shedding_order(value, asset, required, loadings, idiosyncratic, wanted):
     """Return every position's index int64[P], first to be closed first; ties fall to the smaller index.
 
-    value float[P] signed, asset int[P] row of loadings float[M, K] and idiosyncratic float[M], required float[P] > 0
-    what closing all of a position frees, wanted > 0 what is to be freed. The last one before it is reached is judged
-    by the part that is still wanted; those behind it follow as if all were closed.
+    value float[P] signed, asset int[P] row of loadings float[M, K] and idiosyncratic float[M], the positions of one
+    asset side by side, required float[P] > 0 what closing all of a position frees, wanted > 0 what is to be freed. The
+    last one before it is reached is judged by the part that is still wanted, those behind it as if all were closed.
     """
     size, factors = len(value), loadings.shape[1]
     exposure, own = np.zeros(factors), np.zeros(len(idiosyncratic))
     for at in range(size):
         own[asset[at]] += value[at]
-        for k in range(factors):
-            exposure[k] += loadings[asset[at], k] * value[at]
     order, taken = np.empty(size, np.int64), np.zeros(size, np.bool_)
     for place in range(size):
+        # Made anew each time: what subtracting would leave of a hedge decides between positions that are alike.
+        exposure[:] = 0.0
+        for at in range(size):
+            if at == 0 or asset[at] != asset[at - 1]:
+                for k in range(factors):
+                    exposure[k] += loadings[asset[at], k] * own[asset[at]]
         best, least, best_part = -1, np.inf, 0.0
         for at in range(size):
             if taken[at]:
@@ -45,10 +49,7 @@ def shedding_order(value, asset, required, loadings, idiosyncratic, wanted):
             change = part * (part * bend - 2.0 * slope)
             if best < 0 or change < least:
                 best, least, best_part = at, change, part
-        a = asset[best]
         order[place], taken[best] = best, True
         wanted -= required[best]
-        own[a] -= best_part
-        for k in range(factors):
-            exposure[k] -= loadings[a, k] * best_part
+        own[asset[best]] -= best_part
     return order

@@ -24,7 +24,6 @@ from worker.tiers import Tier, plain, tiers_of
 RATIO_DECIMALS = 6
 Name = tuple[str, str, PositionSide]  # account, and of an isolated position its symbol and side, else NO_SYMBOL and NET
 NO_SYMBOL = ""
-NOTHING = Margin(0, Fraction(0), Fraction(0), [])  # is left of an isolated position that is gone
 
 
 class Used(NamedTuple):
@@ -32,8 +31,8 @@ class Used(NamedTuple):
 
     again_above: dict[str, str]  # tier -> the ratio above which it counts again, deepest tier last
     not_before_ms: int
-    deepest: Fraction  # smallest tier, 0 where none is used up
-    lowest: Fraction  # smallest ratio at which a tier counts again
+    counting: list[Tier]  # deeper than every one that is used up
+    lowest: float  # smallest ratio above which a tier counts again
 
 
 class Due(NamedTuple):
@@ -70,14 +69,14 @@ class Reductions:
         found = zip(thin.account.tolist(), thin.slot.tolist(), strict=True)
         ratios = dict(zip(found, thin.ratio.tolist(), strict=True))
         for name, used in list(self._used.items()):
-            low = used.again_above and ratios.get(places[name], np.inf) <= float(used.lowest) * (1.0 - ROOM)
-            margin = None if low else _margin(book, name, is_known)
+            low = used.again_above and ratios.get(places[name], np.inf) <= used.lowest * (1.0 - ROOM)
+            margin = None if low else book.margin(name[0], places[name][1], is_known)
             again_above = used.again_above
             if margin is not None:
                 again_above = {t: again for t, again in again_above.items() if not _above(margin, Fraction(again))}
             if len(again_above) < len(used.again_above) or not again_above:
                 over = not again_above and log_time_ms >= used.not_before_ms
-                self._put(name, None if over else _used(again_above, used.not_before_ms))
+                self._put(name, None if over else self._use(again_above, used.not_before_ms))
 
     def due(
         self, book: Book, log_time_ms: int, is_known: IsKnown, excluded: Collection[str], risk: Callable[[], RiskModel]
@@ -100,17 +99,18 @@ class Reductions:
         self, book: Book, log_time_ms: int, is_known: IsKnown, excluded: Collection[str]
     ) -> Iterator[tuple[Name, Tier, Margin]]:
         """In no order that means anything."""
-        thin = book.thin(float(self.tiers[0].ratio), is_known)
+        thin = book.thin(self.tiers[0].about, is_known)
         near = np.flatnonzero(thin.ratio > 1.0 - ROOM)
         columns = (column[near].tolist() for column in thin)
         for row, slot, ratio in zip(*columns, strict=True):
             name = _name(book, row, slot)
             used = self._used.get(name)
-            counting = self._counting(used)
+            counting = self.tiers if used is None else used.counting
             if (
                 name[0] in excluded
                 or (used is not None and log_time_ms < used.not_before_ms)
-                or not any(ratio <= float(tier.ratio) * (1.0 + ROOM) for tier in counting)
+                or not counting
+                or ratio > counting[0].about * (1.0 + ROOM)
             ):
                 continue
             margin = book.margin(name[0], slot, is_known)
@@ -124,11 +124,12 @@ class Reductions:
         """What was just asked for, or was published: its tiers are used up."""
         isolated = said.margin_mode == "isolated"
         name = (said.account, said.symbol, said.position_side) if isolated else (said.account, NO_SYMBOL, "NET")
-        self._put(name, _used(said.again_above, said.not_before_ms))
+        self._put(name, self._use(said.again_above, said.not_before_ms))
 
-    def _counting(self, used: Used | None) -> list[Tier]:
-        """Tiers deeper than every one that is used up."""
-        return [tier for tier in self.tiers if used is None or not used.again_above or tier.ratio < used.deepest]
+    def _use(self, again_above: dict[str, str], not_before_ms: int) -> Used:
+        deepest = min(map(Fraction, again_above), default=None)
+        counting = [tier for tier in self.tiers if deepest is None or tier.ratio < deepest]
+        return Used(again_above, not_before_ms, counting, min(map(float, again_above.values()), default=0.0))
 
     def _again_above(self, name: Name, tier: Tier) -> dict[str, str]:
         """All that is used up once this tier is: it, and what it passed on its way."""
@@ -145,11 +146,6 @@ class Reductions:
             self._used[name] = used
 
 
-def _used(again_above: dict[str, str], not_before_ms: int) -> Used:
-    deepest = min(map(Fraction, again_above), default=Fraction(0))
-    return Used(again_above, not_before_ms, deepest, min(map(Fraction, again_above.values()), default=Fraction(0)))
-
-
 def _above(margin: Margin, ratio: Fraction) -> bool:
     """Whether the margin ratio is above; a margin of which nothing is required is above every ratio."""
     return not margin.required or margin.equity_minor > ratio * margin.required
@@ -162,11 +158,6 @@ def _name(book: Book, row: int, slot: int) -> Name:
 
 def _slot(book: Book, name: Name) -> int:
     return CROSS if name[1] == NO_SYMBOL else book.isolated_slot(*name)
-
-
-def _margin(book: Book, name: Name, is_known: IsKnown) -> Margin | None:
-    slot = _slot(book, name)
-    return NOTHING if slot == CROSS and name[1] != NO_SYMBOL else book.margin(name[0], slot, is_known)
 
 
 def rounded_down(ratio: Fraction) -> str:

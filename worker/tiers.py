@@ -18,6 +18,7 @@ class Tier(NamedTuple):
     share_text: str
     ratio: Fraction
     share: Fraction
+    about: float  # the ratio, nearly
 
 
 def tiers_of(text: str | None) -> list[Tier]:
@@ -27,7 +28,7 @@ def tiers_of(text: str | None) -> list[Tier]:
         ratio, _, share = (word.strip() for word in part.partition(":"))
         if not (_DECIMAL(ratio) and _DECIMAL(share)):
             raise ValueError(f"must be decimals, ratio:share, was {part.strip()!r}")
-        tier = Tier(plain(Decimal(ratio)), plain(Decimal(share)), Fraction(ratio), Fraction(share))
+        tier = Tier(plain(Decimal(ratio)), plain(Decimal(share)), Fraction(ratio), Fraction(share), float(ratio))
         if tier.ratio <= 1:
             raise ValueError(f"ratios must be above 1, where liquidation begins, was {ratio}")
         if not 0 < tier.share <= 1:

@@ -37,7 +37,7 @@ Bits = NDArray[np.uint8]
 IsKnown = Callable[[Market], bool]
 
 _CELLS = "int64[:, ::1]"
-CROSS = -1  # instead of an isolated position's slot
+CROSS, GONE = -1, -2  # instead of an isolated position's slot
 # A requirement is a sum of at most 1,024 products, so its relative error stays below 2**-41.
 ROOM = 1e-9
 
@@ -169,20 +169,21 @@ class Margins(State):
         return self.markets[key >> 2].symbol, SIDES[key & 3]
 
     def isolated_slot(self, account: str, symbol: str, position_side: PositionSide) -> int:
-        """The slot of an isolated position, CROSS where there is none."""
+        """The slot of an isolated position, GONE where there is none."""
         slot = self._find(account, symbol, position_side)
-        return slot if slot >= 0 and self._slots.table.columns[MARGIN][slot] >= 0 else CROSS
+        return slot if slot >= 0 and self._slots.table.columns[MARGIN][slot] >= 0 else GONE
 
     def margin(self, account: str, slot: int, is_known: IsKnown) -> Margin | None:
-        """A margin less what legs hold, given by its isolated position's slot or CROSS; None where it is not known."""
+        """A margin less what legs hold, by its isolated position's slot, CROSS or GONE; None where it is not known."""
         if self._is_parked(account, "AccountUpdate", "Account"):
             return None
-        mine = [view for view in self.positions(account) if (view.slot == slot if slot >= 0 else not view.isolated)]
+        views = self.positions(account) if slot != GONE else []
+        mine = [view for view in views if (view.slot == slot if slot >= 0 else not view.isolated)]
         if not all(is_known(self.markets[view.symbol_row]) for view in mine):
             return None
         own = sum((self._requirement(view) for view in mine), Fraction(0))
-        stated = self.maintenance_margin(account) if slot < 0 else None
-        equity = sum(map(_isolated_equity_minor, mine)) if slot >= 0 else self.equity_minor(account)
+        stated = self.maintenance_margin(account) if slot == CROSS else None
+        equity = self.equity_minor(account) if slot == CROSS else sum(map(_isolated_equity_minor, mine))
         needing = [view for view in mine if view.value_minor]
         return Margin(equity, own if stated is None else Fraction(stated), own, needing)
 
