@@ -2,7 +2,7 @@
 
 A book of 1,000,000 accounts with three cross positions each in 200 symbols, one of them held by 300,000, and the same
 once a third of the accounts has closed all it had and opened anew, so that neighbours in memory have nothing to do with
-each other. Every line says size, processor time, and a digest of all ladders; "without" is the kernel with every account
+each other. Every line says size, processor time, and a digest of all ladders; "no ladders" is with every account
 lifted out, so that values and equities move but no ladder does.
 """
 

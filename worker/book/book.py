@@ -15,7 +15,7 @@ from schemas.units import Scale
 from worker.book.ledger import Ledger
 from worker.book.margins import Margins
 from worker.book.market import Market
-from worker.book.marks import largest_lots, move_mark, sort_holders
+from worker.book.marks import largest_lots, move_mark
 from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
 from worker.book.state import CLASSES, ROLES, SIDES
@@ -96,7 +96,7 @@ class Book(Ledger, Margins):
                 self._lift_many(slots[ACCOUNT, holders])
             falls = move_mark(self._table.cells, slots, self._rungs, holders, whole, rest, market.den, first)
             if falls > len(holders) >> FALLS_SHIFT:
-                sort_holders(slots, holders)
+                self._slots.holders.sort(market.row, slots)
             market.mark, market.mark_num, market.lots_limit = mark, mark_num, limit
         market.event_time_ms = message.event_time_ms
         market.log_time_ms = log_time_ms

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from worker.book.kernel import kernel
 from worker.book.ladders import COUNT, LOTS_HIGH, LOTS_LOW, LOW_BITS, may_be_taken
 from worker.book.levels import LEVELS, bankruptcy_value, isolated_key, key_from, number_of, ordered
-from worker.book.table import EFFECTIVE, ENTRY, FIRST, FLAGS, HELD_QUOTE, KEY, MARGIN
 from worker.book.table import COUNT as POSITIONS
+from worker.book.table import EFFECTIVE, ENTRY, FIRST, FLAGS, HELD_QUOTE, KEY, MARGIN
 
 Cells = NDArray[np.int64]
 

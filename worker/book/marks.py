@@ -15,7 +15,6 @@ from worker.book.table import (
     LEVEL,
     LOTS,
     MARGIN,
-    PLACE,
     UNMARKED,
     VALUE,
 )
@@ -62,14 +61,6 @@ def move_mark(
                 move(accounts, slots, rungs, account, level - 1, new - 1)
                 accounts[LEVEL, account] = new
     return falls
-
-
-@kernel("void(int64[:, ::1], int32[::1])")
-def sort_holders(slots: NDArray[np.int64], holders: NDArray[np.int32]) -> None:
-    """Puts holders in the order of their slots, in which a mark goes through memory from one end to the other."""
-    holders.sort()
-    for place in range(len(holders)):
-        slots[PLACE, holders[place]] = place
 
 
 @kernel("int64(int64[:, ::1], int32[::1])")
