@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
-from worker.book.table import ACCOUNT, ENTRY, EQUITY, HELD_QUOTE, KEY, MARGIN, MARK_REST, MARK_WHOLE, UNMARKED, VALUE
+from worker.book.table import ACCOUNT, ENTRY, EQUITY, HELD_QUOTE, KEY, MARGIN, MARK_REST, MARK_WHOLE, UNMARKED
+from worker.book.value import slot_value
 
 Cells = NDArray[np.int64]
 
@@ -27,7 +28,7 @@ def find_units_below_zero(accounts: Cells, rows: int, slots: Cells, used: int, t
     for slot in range(used):
         if slots[MARGIN, slot] < 0 or slots[ACCOUNT, slot] < 0:
             continue
-        equity = slots[MARGIN, slot] + slots[VALUE, slot] - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
+        equity = slots[MARGIN, slot] + slot_value(slots, terms, slot) - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
         symbol = slots[KEY, slot] >> 2
         if equity < 0 and (terms[MARK_WHOLE, symbol] != 0 or terms[MARK_REST, symbol] != 0):
             if count < room:

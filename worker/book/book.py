@@ -20,6 +20,7 @@ from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
 from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
+    ACCOUNT,
     ADL_SEQ,
     ADL_SHIFT,
     BALANCE,
@@ -38,6 +39,8 @@ from worker.book.table import (
 )
 from worker.book.update import Staged, balance_minor, requirement_minor, staged_positions
 from worker.book.value import lots_limit
+
+FALLS_SHIFT = 4  # holders are sorted once one in 16 stands behind the next
 
 
 class Book(Ledger, Margins):
@@ -61,6 +64,7 @@ class Book(Ledger, Margins):
             market.parked = self._is_parked(message.symbol, "MarkPrice", "Instrument")
             self.markets.append(market)
             self._market[message.symbol] = market
+            self._reserve_rungs()
         elif not market.scale.same_units(scale):
             raise Refused(Reason.SCALE, f"the scales of {shown(message.symbol)} must stay what they were first")
         market.set_instrument(message, scale)
@@ -88,7 +92,12 @@ class Book(Ledger, Margins):
                         f"{shown(message.mark_price)} with one of {market.scale.quantity_text(market.lots_high)}",
                     )
             whole, rest = divmod(mark_num, market.den)
-            move_mark(self._table.cells, slots, market.slots(), whole, rest, market.den, market.mark == 0)
+            holders, first = market.slots(), market.mark == 0
+            if first:
+                self._lift_many(slots[ACCOUNT, holders])
+            falls = move_mark(self._table.cells, slots, self._rungs, holders, whole, rest, market.den, first)
+            if falls > len(holders) >> FALLS_SHIFT:
+                self._slots.holders.sort(market.row, slots)
             market.mark, market.mark_num, market.lots_limit = mark, mark_num, limit
         market.event_time_ms = message.event_time_ms
         market.log_time_ms = log_time_ms
@@ -124,6 +133,7 @@ class Book(Ledger, Margins):
         self._unpark("Account", name)
 
     def _set_role(self, row: int, flags: int, owner: int) -> None:
+        self._lift(row)
         accounts = self._table.columns
         accounts[FLAGS][row] = flags | accounts[FLAGS][row] & PARKED
         accounts[OWNER][row] = owner
@@ -133,6 +143,7 @@ class Book(Ledger, Margins):
         """A null value on the positions topic: balances and positions go, and with them what its legs held."""
         row = self.accounts.row(name)
         if row >= 0:
+            self._lift(row)
             for slot in reversed(self._slots.of(row)):
                 self._close(row, slot, 0)
             self._forget_all_closed(row)
@@ -176,6 +187,7 @@ class Book(Ledger, Margins):
         if row < 0:
             row = self._account_row(update.account)
             accounts = self._table.columns
+        self._lift(row)
         if renewed:
             accounts[EPOCH][row] = update.epoch
         accounts[SEQ][row] = update.seq
@@ -233,6 +245,7 @@ class Book(Ledger, Margins):
         opened = good.tolist()
         rows = self.accounts.extend(*joined(compress(new.accounts, opened)))
         self._table.reserve(self.accounts.used)
+        self._lift_many(rows)
         self._slots.reserve(placed, 2 * placed)
         write(*self._slots.cells(), rows, heads, amounts, required, keys, worth, terms, good)
         self._touch_many(rows)

@@ -29,6 +29,7 @@ from worker.book.table import (
     UNMARKED,
     VALUE,
 )
+from worker.book.value import slot_value
 
 Cells = NDArray[np.int64]
 
@@ -109,8 +110,9 @@ def walk(
         if isolated == 0:
             continue
         for slot in held:  # its isolated positions
-            lots, symbol, value = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2, slots[VALUE, slot]
+            lots, symbol = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2
             if slots[MARGIN, slot] >= 0 and lots != 0:
+                value = slot_value(slots, terms, slot)
                 equity = slots[MARGIN, slot] + value - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
                 why = reason
                 if why < 0 and terms[MARK_WHOLE, symbol] == 0 and terms[MARK_REST, symbol] == 0:

@@ -7,17 +7,21 @@ from worker.book.kernel import kernel
 from worker.book.table import (
     ADL_SHIFT,
     BALANCE,
+    DEN,
     EFFECTIVE,
     ENTRY,
     EQUITY,
     FLAGS,
     HELD_QUOTE,
+    KEY,
     LOOSE,
     LOTS,
     MARGIN,
     MARGIN_REQUIRED,
-    VALUE,
+    MARK_REST,
+    MARK_WHOLE,
 )
+from worker.book.value import value_minor
 
 Cells = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,10 +30,12 @@ _CELLS = "int64[:, ::1]"
 
 
 @kernel(
-    f"void({_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], float64, int64[::1], float64[::1], float64[::1])"
+    f"void({_CELLS}, {_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], float64, int64[::1], float64[::1], "
+    "float64[::1])"
 )
 def fill_entries(
     slots: Cells,
+    terms: Cells,
     entry_slot: Cells,
     entry_row: Cells,
     entry_rank: Cells,
@@ -39,21 +45,28 @@ def fill_entries(
     price: Floats,
     required: Floats,
 ) -> None:
-    """Lots and entry price of each entry, and each row's sum of |value| * mmf (by symbol rank), in entry order."""
+    """Lots and entry price of each entry, and each row's sum of |value| * mmf, in entry order.
+
+    `terms` of symbols and `mmf` are by symbol rank. Values are made anew, for those of isolated slots are not kept.
+    """
     for at in range(len(entry_slot)):
         slot = entry_slot[at]
         lots[at] = slots[EFFECTIVE, slot]
         price[at] = slots[ENTRY, slot] / slots[LOTS, slot] / unit
     for at in range(len(entry_slot)):
-        required[entry_row[at]] += abs(slots[VALUE, entry_slot[at]]) * mmf[entry_rank[at]]
+        rank = entry_rank[at]
+        value = value_minor(lots[at], terms[MARK_WHOLE, rank], terms[MARK_REST, rank], terms[DEN, rank])
+        required[entry_row[at]] += abs(value) * mmf[rank]
 
 
 @kernel(
-    f"void({_CELLS}, {_CELLS}, int64[::1], int64[::1], float64, float64[::1], float64[::1], float64[::1], int8[::1])"
+    f"void({_CELLS}, {_CELLS}, {_CELLS}, int64[::1], int64[::1], float64, float64[::1], float64[::1], float64[::1], "
+    "int8[::1])"
 )
 def fill_rows(
     accounts: Cells,
     slots: Cells,
+    terms: Cells,
     row_account: Cells,
     row_slot: Cells,
     unit: float,
@@ -62,7 +75,10 @@ def fill_rows(
     required: Floats,
     adl_class: NDArray[np.int8],
 ) -> None:
-    """Amounts of each row in quote currency, and its class; a stated maintenance margin wins over the summed one."""
+    """Amounts of each row in quote currency, and its class; a stated maintenance margin wins over the summed one.
+
+    `terms` are by symbol row.
+    """
     size = len(row_account)
     for at in range(size):
         adl_class[at] = accounts[FLAGS, row_account[at]] >> ADL_SHIFT
@@ -74,6 +90,9 @@ def fill_rows(
         slot, stated = row_slot[at], accounts[MARGIN_REQUIRED, row_account[at]]
         required[at] = (required[at] if stated < 0 or slot >= 0 else stated) / unit
         if slot >= 0:
-            margin = slots[MARGIN, slot]
-            equity[at] = (margin + slots[VALUE, slot] - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]) / unit
+            margin, symbol = slots[MARGIN, slot], slots[KEY, slot] >> 2
+            value = value_minor(
+                slots[EFFECTIVE, slot], terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol], terms[DEN, symbol]
+            )
+            equity[at] = (margin + value - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]) / unit
             balance[at] = margin / unit

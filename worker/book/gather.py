@@ -196,6 +196,7 @@ def _touched(
 def gather(
     accounts: Cells,
     slots: Cells,
+    terms: Cells,
     names: Names,
     symbols: Names,
     markets: Sequence[Market],
@@ -233,8 +234,9 @@ def gather(
     lots, price = np.empty(entries, np.int64), np.empty(entries, np.float64)
     equity, balance, required = np.empty(rows, np.float64), np.empty(rows, np.float64), np.zeros(rows, np.float64)
     adl_class = np.empty(rows, np.int8)
-    fill_entries(slots, slot, row, by_rank, mmf_of, unit, lots, price, required)
-    fill_rows(accounts, slots, row_account, row_slot, unit, equity, balance, required, adl_class)
+    terms_of = np.ascontiguousarray(terms[:, symbol_order])
+    fill_entries(slots, terms_of, slot, row, by_rank, mmf_of, unit, lots, price, required)
+    fill_rows(accounts, slots, terms, row_account, row_slot, unit, equity, balance, required, adl_class)
     return Gathered(
         account=row,
         asset=asset_of.take(by_rank),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.kernel import kernel
-from worker.book.table import Table, grown, larger
+from worker.book.table import PLACE, Table, grown, larger
 
 Cells = NDArray[np.int64]
 Seats = NDArray[np.int32]
@@ -87,6 +87,18 @@ def list_slots(seats: Seats, page: int, slots: Seats) -> None:
         page = int(seats[PAGE * page + _BEHIND])
 
 
+@kernel(f"void({_SEATS}, int64, {_SEATS}, {_CELLS})")
+def reseat(seats: Seats, page: int, ordered: Seats, slots: Cells) -> None:
+    """Seats the slots of a symbol, given its first page, in another order."""
+    for done in range(len(ordered)):
+        at = done % _ROOM
+        if done > 0 and at == 0:
+            page = int(seats[PAGE * page + _BEHIND])
+        place = PAGE * page + 2 + at
+        seats[place] = ordered[done]
+        slots[PLACE, ordered[done]] = place
+
+
 class Holders:
     """The slots of every symbol."""
 
@@ -107,3 +119,7 @@ class Holders:
         slots = np.empty(columns[HELD][symbol], np.int32)
         list_slots(self.seats, columns[FIRST_PAGE][symbol], slots)
         return slots
+
+    def sort(self, symbol: int, slots: Cells) -> None:
+        """Seats a symbol's slots in their own order, in which a mark goes through memory from one end to the other."""
+        reseat(self.seats, self.table.columns[FIRST_PAGE][symbol], np.sort(self.of(symbol)), slots)

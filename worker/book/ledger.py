@@ -13,7 +13,7 @@ from worker.book.digest import DIRTY_MAX, cell_hash
 from worker.book.hold import BEYOND, FITS, LEG_ACCOUNT, NOTHING, hold, number
 from worker.book.market import Market
 from worker.book.names import Names
-from worker.book.state import State
+from worker.book.queues import Queues
 from worker.book.table import (
     ACCOUNT,
     BUY,
@@ -39,7 +39,7 @@ from worker.book.table import (
 from worker.book.update import Staged
 
 
-class Ledger(State):
+class Ledger(Queues):
     """The book's writing hand; callers have checked everything."""
 
     def _account_row(self, name: str) -> int:
@@ -81,6 +81,7 @@ class Ledger(State):
     def _hash_when_many(self) -> None:
         if len(self._dirty) >= DIRTY_MAX:
             self._hash_dirty()
+        self._place_when_many()
 
     def _write_positions(self, row: int, staged: list[Staged], full: bool, renewed: bool, full_adl_seq: int) -> None:
         """Opens, changes and closes slots. A position contains at least what the last full update contains."""
@@ -210,6 +211,7 @@ class Ledger(State):
     def _flag_parked(self, name: str) -> None:
         row = self.accounts.row(name)
         if row >= 0:
+            self._lift(row)
             flags = self._table.columns[FLAGS]
             parked = self._is_parked(name, "AccountUpdate", "Account")
             flags[row] = flags[row] & ~PARKED | (PARKED if parked else 0)
@@ -230,6 +232,7 @@ class Ledger(State):
         cells = self._slots.table.columns
         if (cells[SELL][slot], cells[BUY][slot], cells[HELD_QUOTE][slot]) == (sell_lots, buy_lots, quote_minor):
             return True
+        self._lift(cells[ACCOUNT][slot])
         market = self._market[symbol]
         lots = cells[LOTS][slot]
         effective = max(0, lots - sell_lots) if lots > 0 else min(0, lots + buy_lots)
@@ -259,6 +262,7 @@ class Ledger(State):
 
     def add_held(self, legs: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Adds what new legs hold, given as columns of hold.py and rows of them; not of accounts without an update."""
+        self._lift_many(legs[LEG_ACCOUNT, rows])
         marks = np.array([(*divmod(market.mark_num, market.den), market.den) for market in self.markets], np.int64)
         marks = np.ascontiguousarray(marks.reshape(-1, 3).T)
         touched = np.empty(len(rows), np.int64)
@@ -274,6 +278,7 @@ class Ledger(State):
         if quote_minor == self.loose_quote_minor(account):
             return
         row = self._account_row(account)
+        self._lift(row)
         accounts = self._table.columns
         accounts[EQUITY][row] += quote_minor - accounts[LOOSE][row]
         accounts[LOOSE][row] = quote_minor

@@ -27,8 +27,8 @@ from worker.book.table import (
     MARGIN_REQUIRED,
     PARKED,
     ROLE_BITS,
-    VALUE,
 )
+from worker.book.value import slot_value
 from worker.book.views import PositionView
 
 Cells = NDArray[np.int64]
@@ -50,19 +50,14 @@ class Thin(NamedTuple):
     ratio: Floats  # to within ROOM
 
 
-@kernel(f"float64({_CELLS}, float64[::1], int64)")
-def requirement(slots: Cells, fraction: Floats, slot: int) -> float:
-    """Maintenance requirement of a position less what legs hold, in minor units."""
-    required: float = abs(slots[VALUE, slot]) * fraction[slots[KEY, slot] >> 2]
-    return required
-
-
 @kernel(
-    f"int64({_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64, float64, int64[::1], int64[::1], float64[::1], int64)"
+    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64, float64, int64[::1], int64[::1], "
+    "float64[::1], int64)"
 )
 def look(
     accounts: Cells,
     slots: Cells,
+    terms: Cells,
     known: Bits,
     fraction: Floats,
     account: int,
@@ -80,13 +75,14 @@ def look(
     cross = True
     first = accounts[FIRST, account]
     for slot in range(first, first + accounts[COUNT, account]):
-        own = requirement(slots, fraction, slot)
+        value = slot_value(slots, terms, slot)
+        own = abs(value) * fraction[slots[KEY, slot] >> 2]
         there = known[slots[KEY, slot] >> 2] != 0
         if slots[MARGIN, slot] < 0:
             required += own
             cross = cross and there
         elif there and own > 0.0:
-            equity = slots[MARGIN, slot] + slots[VALUE, slot] - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
+            equity = slots[MARGIN, slot] + value - slots[ENTRY, slot] + slots[HELD_QUOTE, slot]
             if equity <= limit * own:
                 found_account[found], found_slot[found], found_ratio[found] = account, slot, equity / own
                 found += 1
@@ -102,11 +98,13 @@ def look(
 
 
 @kernel(
-    f"int64({_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64[::1], float64, int64[::1], int64[::1], float64[::1])"
+    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64[::1], float64, int64[::1], int64[::1], "
+    "float64[::1])"
 )
 def look_all(
     accounts: Cells,
     slots: Cells,
+    terms: Cells,
     known: Bits,
     fraction: Floats,
     rows: Cells,
@@ -120,7 +118,7 @@ def look_all(
     for account in rows:
         if accounts[COUNT, account] > 0 and accounts[FLAGS, account] & (ROLE_BITS | PARKED) == 0:
             found = look(
-                accounts, slots, known, fraction, account, limit, found_account, found_slot, found_ratio, found
+                accounts, slots, terms, known, fraction, account, limit, found_account, found_slot, found_ratio, found
             )
     return found
 
@@ -158,8 +156,8 @@ class Margins(State):
         room = self._slots.used + len(rows)  # memory that is not written costs nothing
         account, slot, found = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float64)
         size = look_all(
-            self._table.cells, self._slots.table.cells, known, fraction, rows, ratio * (1.0 + ROOM), account, slot,
-            found,
+            self._table.cells, self._slots.table.cells, self._terms.cells, known, fraction, rows, ratio * (1.0 + ROOM),
+            account, slot, found,
         )  # fmt: skip
         return Thin(account[:size], slot[:size], found[:size])
 

@@ -1,35 +1,66 @@
-"""What a new mark does to the equities of its holders."""
+"""What a new mark does to the equities of its holders, and to where they stand in the ladders of all they hold."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
-from worker.book.table import ACCOUNT, EFFECTIVE, EQUITY, LOTS, MARGIN, UNMARKED, VALUE
+from worker.book.ladders import COLLATERAL, move
+from worker.book.levels import cross_key, level_of
+from worker.book.table import (
+    ACCOUNT,
+    EFFECTIVE,
+    EQUITY,
+    GROSS,
+    KEY,
+    LEVEL,
+    LOTS,
+    MARGIN,
+    UNMARKED,
+    VALUE,
+)
 from worker.book.value import value_minor
 
 
-@kernel("void(int64[:, ::1], int64[:, ::1], int32[::1], int64, int64, int64, boolean)")
+@kernel("int64(int64[:, ::1], int64[:, ::1], int64[:, :, ::1], int32[::1], int64, int64, int64, boolean)")
 def move_mark(
     accounts: NDArray[np.int64],
     slots: NDArray[np.int64],
+    rungs: NDArray[np.int64],
     holders: NDArray[np.int32],
     whole: int,
     rest: int,
     den: int,
     first: bool,
-) -> None:
-    """Writes each holder's value at the new mark and moves the equity of cross accounts by the difference.
+) -> int:
+    """Moves values, equities and levels of cross holders to the new mark; isolated ones do not move.
 
-    `first`: the symbol had no mark before, so each cross account has one unmarked slot less.
+    `first`: the symbol had no mark before, so each cross account, lifted, has one unmarked slot less. Returns how
+    often a holder stands behind the one that follows it in memory.
     """
+    falls, previous = 0, -1
     for slot in holders:
-        value = value_minor(slots[EFFECTIVE, slot], whole, rest, den)
-        if slots[MARGIN, slot] < 0:
-            account = slots[ACCOUNT, slot]
-            accounts[EQUITY, account] += value - slots[VALUE, slot]
-            if first:
-                accounts[UNMARKED, account] -= 1
+        falls += slot < previous
+        previous = slot
+        if slots[MARGIN, slot] >= 0:
+            continue
+        value, before = value_minor(slots[EFFECTIVE, slot], whole, rest, den), slots[VALUE, slot]
+        account = slots[ACCOUNT, slot]
+        equity = accounts[EQUITY, account] + value - before
+        accounts[EQUITY, account] = equity
         slots[VALUE, slot] = value
+        if first:
+            accounts[UNMARKED, account] -= 1
+        if slots[KEY, slot] & 3 == COLLATERAL:
+            before = value
+        gross = accounts[GROSS, account] + abs(value) - abs(before)
+        accounts[GROSS, account] = gross
+        level = accounts[LEVEL, account]
+        if level > 0:
+            new = level_of(cross_key(equity, gross)) + 1
+            if new != level:
+                move(accounts, slots, rungs, account, level - 1, new - 1)
+                accounts[LEVEL, account] = new
+    return falls
 
 
 @kernel("int64(int64[:, ::1], int32[::1])")

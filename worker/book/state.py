@@ -160,7 +160,7 @@ class State:
         if slot < 0 or self._slots.table.columns[MARGIN][slot] < 0:
             raise KeyError(f"no isolated position of {account!r} in {symbol!r} {position_side}")
         cells = self._slots.table.columns
-        return cells[MARGIN][slot] + cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
+        return cells[MARGIN][slot] + self._view(slot).value_minor - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
 
     def position(self, account: str, symbol: str, position_side: PositionSide) -> PositionView | None:
         slot = self._find(account, symbol, position_side)
@@ -176,6 +176,8 @@ class State:
         row = self._slots.table.cells[:, slot].tolist()
         _, key, effective, value, entry, held_quote, margin, lots, _, adl_seq, sell, buy = row
         market = self.markets[key >> 2]
+        if margin >= 0:  # a mark does not move these
+            value = effective * market.mark_num // market.den
         return PositionView(
             symbol=market.symbol, symbol_row=market.row, side=SIDES[key & 3], lots=lots, effective_lots=effective,
             isolated=margin >= 0, mark=market.mark, entry_minor=entry, value_minor=value, margin_minor=max(margin, 0),
@@ -265,8 +267,8 @@ class State:
         owner_excluded = np.zeros(len(self.owners), np.uint8)
         owner_excluded[[owner for owner in map(self.owners.row, excluded_owners) if owner >= 0]] = 1
         return gather(
-            self._table.cells, self._slots.table.cells, self.accounts, self.symbols, self.markets,
-            self._slots.used, symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
+            self._table.cells, self._slots.table.cells, self._terms.cells, self.accounts, self.symbols,
+            self.markets, self._slots.used, symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
         )  # fmt: skip
 
     # --- the digest ---------------------------------------------------------------------------------------------------

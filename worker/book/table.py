@@ -27,7 +27,9 @@ ADL_SEQ = 10  # newest leg contained in the balances
 FULL_ADL_SEQ = 11  # newest leg contained in every symbol
 MARGIN_REQUIRED = 12  # stated maintenance margin or -1
 ACCOUNT_HASH = 13  # and 14: what the digest holds of this account and its positions
-ACCOUNT_FIELDS = 15
+GROSS = 15  # derived, by the ladders: sum of |value| over cross slots; not kept while the account is lifted
+LEVEL = 16  # derived, by the ladders: its level + 1, LIFTED or OUT
+ACCOUNT_FIELDS = 17
 
 NO_UPDATE = ((EPOCH, -1), (SEQ, -1), (ADL_SEQ, 0), (FULL_ADL_SEQ, 0), (MARGIN_REQUIRED, -1), (BALANCE, 0), (LOOSE, 0))
 
@@ -39,7 +41,7 @@ PARKED = 16
 ACCOUNT = 0  # or NOBODY, or FREE
 KEY = 1  # 4 * symbol row + side
 EFFECTIVE = 2  # derived: lots less what open legs hold
-VALUE = 3  # derived: of the effective lots at the mark
+VALUE = 3  # derived: of a cross slot's effective lots at the mark; of an isolated one as of its last change
 ENTRY = 4
 HELD_QUOTE = 5
 MARGIN = 6  # isolated margin, or -1 for cross

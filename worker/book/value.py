@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.kernel import kernel
+from worker.book.table import DEN, EFFECTIVE, KEY, MARK_REST, MARK_WHOLE
 
 _DIGIT_BITS = 31
 _DIGIT_MASK = 2**31 - 1
@@ -21,6 +22,13 @@ def value_minor(lots: int, whole: int, rest: int, den: int) -> int:
     quotient = high // den
     low = (lots & _DIGIT_MASK) * rest + (high - quotient * den) * (_DIGIT_MASK + 1)
     return lots * whole + quotient * (_DIGIT_MASK + 1) + low // den
+
+
+@kernel("int64(int64[:, ::1], int64[:, ::1], int64)")
+def slot_value(slots: NDArray[np.int64], terms: NDArray[np.int64], slot: int) -> int:
+    """The value of any slot's effective lots at the mark: VALUE for a cross one, which alone keeps it."""
+    symbol = slots[KEY, slot] >> 2
+    return value_minor(slots[EFFECTIVE, slot], terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol], terms[DEN, symbol])
 
 
 @kernel("int64[::1](int64[::1], int64, int64, int64)")
