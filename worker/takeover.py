@@ -25,7 +25,7 @@ class Line:
 
     symbol: str
     position_side: PositionSide
-    sign: int  # +1 the bankrupt account is long
+    sign: int  # +1 the bankrupt account is long, as booked (schemas/units.py)
     lots: int
     scale: Scale
     mark: int
@@ -46,7 +46,7 @@ class Line:
 
     def minor(self, price: int) -> Fraction:
         """What a lot is worth at a scaled price."""
-        return Fraction(price * self.scale.value_num, self.scale.value_den)
+        return self.scale.per_lot(price)
 
 
 class Unit(NamedTuple):
@@ -184,10 +184,9 @@ def _disagreements(book: Book, claim: Claim, listed: _Listed) -> list[str]:
         )
         if said != ours:
             scale = book.scale(wanted.symbol)
-            event = (
-                f"event {scale.quantity_text(said)}" if said == wanted.lots else f"events {scale.quantity_text(said)}"
-            )
-            texts.append(f"{wanted.symbol} {wanted.position_side}: {event}, book {scale.quantity_text(ours)}")
+            event, held_text = (scale.quantity_text(scale.sign * lots) for lots in (said, ours))
+            event = f"event {event}" if said == wanted.lots else f"events {event}"
+            texts.append(f"{wanted.symbol} {wanted.position_side}: {event}, book {held_text}")
     return texts
 
 

@@ -153,7 +153,7 @@ def test_the_examples_instruments_have_scales():
         "instrument": 7,
         "instrument_multiplier": 12,
         "instrument_delisted": 10,
-        "instrument_inverse": Reason.UNSUPPORTED,
+        "instrument_inverse": 7,
         "instrument_tiers": Reason.UNSUPPORTED,
     }
 

@@ -180,13 +180,17 @@ def test_the_scale_of_a_perpetual():
         price_scaled_max=limits.PRICE_SCALED_MAX,
         lot_decimals=3,
         lot_scaled=1,
+        den=10_000,
     )
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"contract_type": "inverse"}, Reason.UNSUPPORTED),
+        (
+            {"contract_type": "inverse", "lot_size": "0.000000001", "multiplier": "0.000001", "price_decimals": 1},
+            Reason.SCALE,
+        ),
         ({"margin_tiers": [MarginTier(notional_max="1", maintenance_margin_fraction="0.1")]}, Reason.UNSUPPORTED),
         ({"tick_size": "0"}, Reason.FIELD),
         ({"lot_size": "-1"}, Reason.FIELD),
@@ -203,8 +207,56 @@ def test_the_scale_of_a_perpetual():
     ],
 )
 def test_a_scale_we_cannot_calculate_with_is_refused(fields, reason):
-    """Inverse contracts, tiers, nonsense and scales beyond the limits have each their reason."""
+    """Tiers, nonsense and scales beyond the limits have each their reason."""
     assert refusal(Scale.of, an_instrument(**fields), 6).reason == reason
+
+
+@given(
+    st.sampled_from(["1", "100", "0.5", "12.5"]),
+    st.sampled_from(["1", "10", "0.3"]),
+    st.integers(0, 9),
+    st.integers(0, 8),
+    st.integers(-(2**53), 2**53),
+    st.integers(1, 2**61),
+)
+def test_an_inverse_contract_is_worth_its_reciprocal(lot, multiplier, decimals, currency_decimals, lots, price):
+    """A booked lot is worth K / price, off by at most half of 10**-9 minor unit, or its price is refused."""
+    fields = {"contract_type": "inverse", "tick_size": text_of(1, decimals), "price_decimals": decimals}
+    scale = Scale.of(an_instrument(lot_size=lot, multiplier=multiplier, **fields), currency_decimals)
+    assert scale.sign == -1
+    exact = Fraction(lot) * Fraction(multiplier) * 10**currency_decimals / Fraction(price, 10**decimals)
+    if not 10**6 <= exact * 10**9 <= 2**63 - 2:
+        assert refusal(scale.price, scale.price_text(price)).reason == Reason.RANGE
+        return
+    assert scale.price(scale.price_text(price)) == price
+    num = scale.per_lot_num(price)
+    assert limits.RECIPROCAL_NUM_MIN <= num <= limits.INT64_MAX - 1
+    assert scale.per_lot(price) == Fraction(num, scale.den)
+    assert abs(scale.per_lot(price) - exact) <= Fraction(1, 2 * 10**9)
+    value = scale.value_minor(lots, price)
+    assert value == lots * num // 10**9
+    assert -Fraction(abs(lots), 2 * 10**9) - 1 <= value - lots * exact <= Fraction(abs(lots), 2 * 10**9)
+    assert scale.price_float(price) == float(scale.per_lot(price) / 10**currency_decimals)
+
+
+def test_a_price_is_found_again_in_what_it_costs():
+    """1,000,000 contracts of one dollar at 7735.37 are 129.28 coins; nothing for them is price 0, not a division."""
+    inverse = Scale.of(an_instrument(contract_type="inverse", lot_size="1", price_decimals=2), 8)
+    quote = inverse.value_minor(-1_000_000, inverse.price("7735.37"))
+    assert quote == -12_927_629_836  # rounded down
+    assert inverse.price_text(inverse.nearest_price(quote, 1_000_000)) == "7735.37"
+    assert inverse.nearest_price(0, 1_000_000) == 0
+    linear = Scale.of(an_instrument(), 6)
+    assert linear.nearest_price(linear.value_minor(-3, linear.price("7735.37")), 3) == linear.price("7735.37")
+
+
+def test_the_bounds_of_inverse_prices_are_said():
+    """Below and above, a lot's value would not fit, or not be exact enough."""
+    scale = Scale.of(an_instrument(contract_type="inverse", lot_size="1", price_decimals=2), 8)
+    sentence = "price must be at least 0.02 and at most 100000000000, was '0.01'"
+    assert refusal(scale.price, "0.01").sentence == sentence
+    assert refusal(scale.price, "100000000000.01").reason == Reason.RANGE
+    assert not scale.same_units(Scale.of(an_instrument(lot_size="1", price_decimals=2), 8))
 
 
 def test_only_the_margin_fraction_may_change():

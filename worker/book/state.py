@@ -229,8 +229,9 @@ class State:
         return sorted(self.accounts.name(cells[ACCOUNT][slot]) for slot in self._market[symbol].slots().tolist())
 
     def longs_minus_shorts(self, symbol: str) -> int:
-        """Net lots over all positions of a symbol, before what legs hold: 0 on a complete book."""
-        return int(net_lots(self._slots.table.cells, self._market[symbol].slots()))
+        """Net lots over all positions of a symbol, signed as on the wire, before what legs hold: 0 if all are there."""
+        market = self._market[symbol]
+        return market.scale.sign * int(net_lots(self._slots.table.cells, market.slots()))
 
     def units(self, left_out: NDArray[np.int64]) -> Iterator[Units]:
         """Every margin unit with its equity and exposures, in blocks; adds to `left_out`, one of `census.REASONS`."""

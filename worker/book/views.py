@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PositionView:
-    """One position, in lots, scaled prices and minor units."""
+    """One position, in lots, scaled prices and minor units; signs as booked (schemas/units.py)."""
 
     symbol: str
     symbol_row: int

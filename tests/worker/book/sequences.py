@@ -12,10 +12,11 @@ INSTRUMENTS = {
     "ETH-PERP": {"tick_size": "0.01", "lot_size": "0.03", "maintenance_margin_fraction": "0.0123", "multiplier": "0.7"},
     "PEPE": {"tick_size": "0.0000001", "lot_size": "1000", "maintenance_margin_fraction": "0.1"},
     "ÅXS": {"tick_size": "0.5", "lot_size": "1", "maintenance_margin_fraction": "0.02", "multiplier": "0.000001"},
+    "INV": {"tick_size": "0.01", "lot_size": "10", "maintenance_margin_fraction": "0.02", "contract_type": "inverse"},
     "Z0": {"tick_size": "1", "lot_size": "7", "maintenance_margin_fraction": "1", "price_decimals": 0},
 }
-PRICES = {"BTC-PERP": 60000.0, "ETH-PERP": 2500.0, "PEPE": 0.00001, "ÅXS": 5.0, "Z0": 12.0}
-SIZES = {"BTC-PERP": 1000, "ETH-PERP": 2000, "PEPE": 10**6, "ÅXS": 10**6, "Z0": 3000}
+PRICES = {"BTC-PERP": 60000.0, "ETH-PERP": 2500.0, "PEPE": 0.00001, "ÅXS": 5.0, "INV": 5.4, "Z0": 12.0}
+SIZES = {"BTC-PERP": 1000, "ETH-PERP": 2000, "PEPE": 10**6, "ÅXS": 10**6, "INV": 5000, "Z0": 3000}
 ACCOUNTS = ["a", "aa", "b", "Zoë", "0x9", "0x10", "account-with-a-rather-long-name-of-its-own", "é"]
 OWNERS = [None, None, "owner 1", "owner 2"]
 
@@ -94,7 +95,7 @@ class History:
         epoch = self.epoch.get(account, 0) + self.random.choices([0, 1, -1], weights=[90, 6, 4])[0]
         self.seq[account], self.epoch[account] = max(seq, 0), max(epoch, 0)
         symbols = self.random.choices(
-            list(INSTRUMENTS), weights=[8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4])
+            list(INSTRUMENTS), weights=[8, 8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4])
         )
         balances = [Balance(currency="USDT", amount=f"{self.random.gauss(1e4, 2e4):.6f}")]
         if self.random.random() < 0.03:
@@ -118,7 +119,7 @@ class History:
 
     def mark(self) -> Step:
         self.clock += 1
-        symbol = self.random.choices([*INSTRUMENTS, "NOPE"], weights=[8, 8, 8, 4, 4, 1])[0]
+        symbol = self.random.choices([*INSTRUMENTS, "NOPE"], weights=[8, 8, 8, 4, 8, 4, 1])[0]
         price = self.price(symbol if symbol != "NOPE" else "Z0")
         return "set_mark", (MarkPrice(symbol=symbol, mark_price=price, event_time_ms=self.clock), self.clock + 3)
 

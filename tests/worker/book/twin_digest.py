@@ -19,7 +19,8 @@ def digest(twin: Twin) -> int:
         fractions = [instrument.tick_size, instrument.lot_size, instrument.multiplier]
         fractions.append(instrument.maintenance_margin_fraction)
         total += rare("symbol", symbol, *(str(Fraction(text)) for text in fractions), twin.price_scale(symbol),
-                      instrument.fund_id, instrument.status, *price[1:])  # fmt: skip
+                      instrument.fund_id, instrument.status,
+                      *(["inverse"] if instrument.contract_type == "inverse" else []), *price[1:])  # fmt: skip
     for key, reason in twin.parked.items():
         total += rare("parked", *key, reason)
     for name, account in twin.accounts.items():
