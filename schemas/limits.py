@@ -63,6 +63,8 @@ DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by d
 MESSAGES_PER_RECORD_MAX = 65536
 UPDATE_ROW, POSITION_ROW = 7, 8  # numbers in a row of a PositionBatch
 
+MARGIN_TIERS_MAX = 100  # of an instrument
+
 RISK_SYMBOLS_MAX = SYMBOLS_MAX  # of a model; its record must still pass a broker's default of 1 MB
 RISK_FACTORS_MAX = 32
 RISK_SCALE_MIN = 1e-9  # of a symbol's return over the horizon: less is no risk to speak of, and squares must not vanish

@@ -10,7 +10,7 @@ from fractions import Fraction
 import msgspec
 
 from schemas import limits
-from schemas.messages import Instrument
+from schemas.messages import Instrument, MarginTier
 from schemas.rejections import Reason, Refused, shown
 
 _INT64_MAX = limits.INT64_MAX
@@ -112,20 +112,16 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     den: int  # minor units per lot are `per_lot_num(price) / den`
     price_scaled_min: int = 1
     sign: int = 1  # -1: inverse, booked lots are those of the wire with the other sign
+    tiers: tuple[tuple[int, Fraction], ...] = ()  # from (minor units of value) on, the fraction changes by (step)
 
     @classmethod
     def of(cls, instrument: Instrument, currency_decimals: int) -> "Scale":
         """The scale of an instrument; Refused UNSUPPORTED, FIELD, NUMBER, SCALE or RANGE."""
         symbol = shown(instrument.symbol)
-        if instrument.margin_tiers:
-            raise Refused(Reason.UNSUPPORTED, f"margin_tiers of {symbol} must be absent, they are not supported yet")
         tick = _positive(instrument.tick_size, "tick_size")
         lot = _positive(instrument.lot_size, "lot_size")
         multiplier = _positive(instrument.multiplier, "multiplier")
-        mmf = _positive(instrument.maintenance_margin_fraction, "maintenance_margin_fraction")
-        if mmf > 1:
-            was = shown(instrument.maintenance_margin_fraction)
-            raise Refused(Reason.FIELD, f"maintenance_margin_fraction of {symbol} must be at most 1, was {was}")
+        mmf = _margin_fraction(instrument.maintenance_margin_fraction, symbol)
         tick_decimals, lot_decimals = _decimals(tick), _decimals(lot)
         price_decimals = instrument.price_decimals
         if price_decimals is None:
@@ -164,11 +160,12 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
             lot_scaled=int(lot * 10**lot_decimals),
             den=ratio.denominator if sign > 0 else limits.RECIPROCAL_DEN,
             sign=sign,
+            tiers=_tiers(instrument.margin_tiers or [], mmf, currency_decimals, symbol),
         )
 
     def same_units(self, other: "Scale") -> bool:
-        """Whether numbers of both mean the same; the margin fraction alone may change in the life of a symbol."""
-        return msgspec.structs.replace(other, mmf=self.mmf) == self
+        """Whether numbers of both mean the same; margin fraction and tiers may change in the life of a symbol."""
+        return msgspec.structs.replace(other, mmf=self.mmf, tiers=self.tiers) == self
 
     def lots(self, text: str, name: str = "quantity") -> int:
         """Whole lots of a quantity in contracts, signed as on the wire; Refused LOT, NUMBER or RANGE."""
@@ -223,6 +220,18 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         """Settlement currency per booked lot: the float nearest to the exact quotient, the same on every machine."""
         return self.per_lot_num(price) / (self.den * _POWERS[self.currency_decimals])
 
+    def requirement(self, value_minor: int | Fraction) -> Fraction:
+        """Maintenance requirement of one position by its value at the mark: each part of it by its own tier, exactly.
+
+        The last tier has no end: a price may carry a position beyond what its exchange lets anybody open.
+        """
+        value = abs(Fraction(value_minor))
+        required = value * self.mmf
+        for begin, step in self.tiers:
+            if value > begin:
+                required += step * (value - begin)
+        return required
+
     def price_of(self, quote_minor: int, lots: int) -> tuple[int, int]:
         """The scaled price at which so many lots are worth an amount, as a fraction; 0 where the amount is 0."""
         amount, size = abs(quote_minor) * self.value_den, lots * self.value_num
@@ -246,6 +255,33 @@ def _refuse_large(ratio: Fraction, symbol: str, price_decimals: int) -> None:
             f"lot_size * multiplier * 10**(currency decimals - price_decimals) of {symbol} must be a fraction of "
             f"two numbers below 2**31, was {ratio}; another price_decimals than {price_decimals} may help",
         )
+
+
+def _margin_fraction(text: str, symbol: str) -> Fraction:
+    fraction = _positive(text, "maintenance_margin_fraction")
+    if fraction > 1:
+        raise Refused(Reason.FIELD, f"maintenance_margin_fraction of {symbol} must be at most 1, was {shown(text)}")
+    return fraction
+
+
+def _tiers(tiers: list[MarginTier], mmf: Fraction, decimals: int, symbol: str) -> tuple[tuple[int, Fraction], ...]:
+    """Where the fraction changes and by how much; Refused FIELD, NUMBER or RANGE."""
+    if len(tiers) > limits.MARGIN_TIERS_MAX:
+        raise Refused(Reason.RANGE, f"margin_tiers of {symbol} must be at most {limits.MARGIN_TIERS_MAX}")
+    steps: list[tuple[int, Fraction]] = []
+    end, before = 0, mmf
+    for tier in tiers:
+        fraction = _margin_fraction(tier.maintenance_margin_fraction, symbol)
+        if end == 0 and fraction != mmf:
+            raise Refused(Reason.FIELD, f"maintenance_margin_fraction of {symbol} must be its first tier's, was not")
+        if fraction != before:
+            steps.append((end, fraction - before))
+        begin, before = end, fraction
+        end = amount_minor(tier.notional_max, decimals, "notional_max")
+        if end <= begin:
+            was = shown(tier.notional_max)
+            raise Refused(Reason.FIELD, f"notional_max of {symbol} must ascend from tier to tier, above 0, was {was}")
+    return tuple(steps)
 
 
 def _positive(text: str, name: str) -> Fraction:

@@ -70,7 +70,7 @@ def _factor(estate: Estate, line: Line, collar: Fraction | None) -> Fraction:
     """Price over the mark by the estate's rule."""
     factor = Fraction(1)
     if estate.settlement == "bankruptcy":
-        factor = bankruptcy_factor(line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor)
+        factor = bankruptcy_factor(line.sign, line.mmf, estate.left_minor, estate.requirement_minor)
     elif estate.settlement == "last_solvent_mark":
         factor = last_solvent_factor(line.sign, line.mark_minor, line.loss_minor, estate.loss_share)
     return within_collar(factor, line.scale.sign, collar)

@@ -26,6 +26,10 @@ def an_instrument(**fields: object) -> Instrument:
     return Instrument(**{**given_fields, **fields})
 
 
+def tiers(*rows: tuple[str, str]) -> list[MarginTier]:
+    return [MarginTier(notional_max=end, maintenance_margin_fraction=fraction) for end, fraction in rows]
+
+
 def refusal(call, *args) -> Refused:
     with pytest.raises(Refused) as caught:
         call(*args)
@@ -191,7 +195,15 @@ def test_the_scale_of_a_perpetual():
             {"contract_type": "inverse", "lot_size": "0.000000001", "multiplier": "0.000001", "price_decimals": 1},
             Reason.SCALE,
         ),
-        ({"margin_tiers": [MarginTier(notional_max="1", maintenance_margin_fraction="0.1")]}, Reason.UNSUPPORTED),
+        ({"margin_tiers": tiers(("1", "0.1"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("1", "0.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("2", "0.005"), ("1", "0.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("0", "0.005"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("2", "1.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("2", "0"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1.0000001", "0.005"))}, Reason.NUMBER),
+        ({"margin_tiers": tiers(("1152921504607", "0.005"))}, Reason.RANGE),
+        ({"margin_tiers": tiers(*((str(n + 1), "0.005") for n in range(101)))}, Reason.RANGE),
         ({"tick_size": "0"}, Reason.FIELD),
         ({"lot_size": "-1"}, Reason.FIELD),
         ({"multiplier": "0.0"}, Reason.FIELD),
@@ -207,7 +219,7 @@ def test_the_scale_of_a_perpetual():
     ],
 )
 def test_a_scale_we_cannot_calculate_with_is_refused(fields, reason):
-    """Tiers, nonsense and scales beyond the limits have each their reason."""
+    """Malformed tiers, nonsense and scales beyond the limits have each their reason."""
     assert refusal(Scale.of, an_instrument(**fields), 6).reason == reason
 
 
@@ -259,9 +271,22 @@ def test_the_bounds_of_inverse_prices_are_said():
     assert not scale.same_units(Scale.of(an_instrument(lot_size="1", price_decimals=2), 8))
 
 
+def test_each_part_of_a_position_is_in_its_own_tier():
+    """Half a percent up to 100, then two up to 300, then ten without end; no jump where a tier begins."""
+    scale = Scale.of(an_instrument(margin_tiers=tiers(("100", "0.005"), ("300", "0.02"), ("500", "0.1"))), 2)
+    required = {value: scale.requirement(value * 100) / 100 for value in (0, 100, 200, 300, 400, 5000)}
+    half = Fraction(1, 2)
+    assert required == {0: 0, 100: half, 200: half + 2, 300: half + 4, 400: half + 14, 5000: half + 4 + 470}
+    assert scale.requirement(-40_000) == scale.requirement(40_000)
+    assert scale.requirement(10_001) - scale.requirement(10_000) == Fraction(2, 100)
+    flat = Scale.of(an_instrument(margin_tiers=tiers(("100", "0.005"), ("300", "0.005"))), 2)
+    assert (flat.tiers, flat.requirement(10**6)) == ((), 5000)
+
+
 def test_only_the_margin_fraction_may_change():
-    """`same_units` looks past the margin fraction and at everything else."""
+    """`same_units` looks past margin fraction and tiers, and at everything else."""
     scale = Scale.of(an_instrument(), 6)
+    assert scale.same_units(Scale.of(an_instrument(margin_tiers=tiers(("1", "0.005"), ("2", "0.1"))), 6))
     assert scale.same_units(Scale.of(an_instrument(maintenance_margin_fraction="0.5"), 6))
     assert not scale.same_units(Scale.of(an_instrument(lot_size="0.01"), 6))
     assert not scale.same_units(Scale.of(an_instrument(price_decimals=6), 6))

@@ -18,6 +18,7 @@ from worker.book.table import (
     MARGIN_REQUIRED,
     VALUE,
 )
+from worker.book.tiers import requirement
 
 Cells = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,26 +27,31 @@ _CELLS = "int64[:, ::1]"
 
 
 @kernel(
-    f"void({_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], float64, int64[::1], float64[::1], float64[::1])"
+    f"void({_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1], float64, "
+    "int64[::1], float64[::1], float64[::1])"
 )
 def fill_entries(
     slots: Cells,
     entry_slot: Cells,
     entry_row: Cells,
     entry_rank: Cells,
-    mmf: Floats,
+    fraction: Floats,
+    first: Cells,
+    begin: Cells,
+    step: Floats,
     unit: float,
     lots: Cells,
     price: Floats,
     required: Floats,
 ) -> None:
-    """Lots and entry price of each entry, and each row's sum of |value| * mmf (by symbol rank), in entry order."""
+    """Lots and entry price of each entry, and what each row requires, summed in entry order; tiers by symbol rank."""
     for at in range(len(entry_slot)):
         slot = entry_slot[at]
         lots[at] = slots[EFFECTIVE, slot]
         price[at] = slots[ENTRY, slot] / slots[LOTS, slot] / unit
     for at in range(len(entry_slot)):
-        required[entry_row[at]] += abs(slots[VALUE, entry_slot[at]]) * mmf[entry_rank[at]]
+        value = slots[VALUE, entry_slot[at]]
+        required[entry_row[at]] += requirement(value, entry_rank[at], fraction, first, begin, step)
 
 
 @kernel(

@@ -54,6 +54,7 @@ class Market:
         self._said = (
             "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
             scale.price_decimals, instrument.fund_id, instrument.status, *([] if scale.sign > 0 else ["inverse"]),
+            *(f"{begin}: {step}" for begin, step in scale.tiers),
         )  # fmt: skip
 
     def hash(self) -> int:

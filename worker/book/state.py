@@ -122,13 +122,13 @@ class State:
         return required if required >= 0 else None
 
     def maintenance_requirement(self, account: str) -> Fraction:
-        """sum of |value| * mmf over cross positions less what legs hold, in minor units, exactly."""
+        """What cross positions less what legs hold require at the marks, in minor units, exactly."""
         cells = self._slots.table.columns
         row = self.accounts.row(account)
         required = Fraction(0)
         for slot in self._slots.of(row) if row >= 0 else ():
             if cells[MARGIN][slot] < 0:
-                required += abs(cells[VALUE][slot]) * self.markets[cells[KEY][slot] >> 2].scale.mmf
+                required += self.markets[cells[KEY][slot] >> 2].scale.requirement(cells[VALUE][slot])
         return required
 
     def _is_parked(self, name: str, *sources: str) -> bool:

@@ -50,7 +50,7 @@ class Gathered:
     slot: Ints  # [P]
     equity: Floats  # [N] quote currency, as all amounts
     balance: Floats  # [N] with the cash of legs whose position is gone; the margin where isolated
-    maintenance_margin: Floats  # [N] as stated, else sum of |value| * mmf
+    maintenance_margin: Floats  # [N] as stated, else what the positions require by their tiers
     tie_rank: Ints  # [N]
     adl_class: NDArray[np.int8]  # [N] 0 NORMAL, 1 LAST
     row_account: Ints  # [N] account row in the book

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from schemas.messages import Account, AccountUpdate, Balance, Instrument, MarkPrice, Position
+from schemas.messages import Account, AccountUpdate, Balance, Instrument, MarginTier, MarkPrice, Position
 
 Step = tuple[str, tuple[Any, ...]]
 
@@ -141,6 +141,16 @@ class History:
     def loose(self) -> Step:
         return "set_loose_quote", (self.random.choice(ACCOUNTS), self.random.choice([0, 5 * 10**8, -7]))
 
+    def tiers(self, symbol: str) -> list[MarginTier]:
+        """Two to four tiers around the usual sizes, now and then not ascending, or not from the fraction on."""
+        chance = self.random
+        ends = sorted(chance.sample(range(1, 5000), chance.randint(2, 4)), reverse=chance.random() < 0.1)
+        fractions = [INSTRUMENTS[symbol]["maintenance_margin_fraction"], "0.02", "0.25", "0.9"]
+        if chance.random() < 0.1:
+            fractions[chance.choice((0, 1))] = chance.choice(("0.7", "1.5", "0"))
+        return [MarginTier(notional_max=str(end), maintenance_margin_fraction=fraction)
+                for end, fraction in zip(ends, fractions, strict=False)]  # fmt: skip
+
     def other(self) -> Step:
         symbol, account = self.random.choice(list(INSTRUMENTS)), self.random.choice(ACCOUNTS)
         return self.random.choice(
@@ -153,6 +163,8 @@ class History:
                 ("set_instrument", (instrument(symbol),)),
                 ("set_instrument", (instrument(symbol, maintenance_margin_fraction="0.03", status="HALTED"),)),
                 ("set_instrument", (instrument(symbol, lot_size="11"),)),
+                ("set_instrument", (instrument(symbol, margin_tiers=self.tiers(symbol)),)),
+                ("set_instrument", (instrument(symbol, margin_tiers=self.tiers(symbol)),)),
                 ("set_instrument", (instrument(symbol, contract_type="inverse"),)),
             ]
         )

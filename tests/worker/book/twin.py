@@ -113,8 +113,9 @@ class Twin:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def set_instrument(self, message: Instrument) -> None:
-        if message.settlement_currency != self.currency or message.margin_tiers:
+        if message.settlement_currency != self.currency:
             raise TwinRefusal("UNSUPPORTED")
+        self.check_tiers(message)
         before = self.instruments.get(message.symbol)
         if before is not None:
             if before.contract_type != message.contract_type:
@@ -124,6 +125,16 @@ class Twin:
                 raise TwinRefusal("SCALE")
         self.instruments[message.symbol] = message
         self.parked.pop(("Instrument", message.symbol), None)
+
+    def check_tiers(self, message: Instrument) -> None:
+        end = 0
+        for number, tier in enumerate(message.margin_tiers or []):
+            fraction = Fraction(tier.maintenance_margin_fraction)
+            if not 0 < fraction <= 1 or (number == 0 and fraction != Fraction(message.maintenance_margin_fraction)):
+                raise TwinRefusal("FIELD")
+            begin, end = end, self.minor(tier.notional_max, 2**60)
+            if end <= begin:
+                raise TwinRefusal("FIELD")
 
     def set_account(self, message: Account) -> None:
         self.accounts[message.account] = message
@@ -271,9 +282,20 @@ class Twin:
         return held.margin + self.value(symbol, held.effective) - held.entry + held.quote
 
     def requirement(self, account: str) -> Fraction:
-        mmf = {symbol: Fraction(i.maintenance_margin_fraction) for symbol, i in self.instruments.items()}
         cross = [(s, held) for s, _, held in self.sorted_positions(account) if held.margin is None]
-        return sum((abs(self.value(s, held.effective)) * mmf[s] for s, held in cross), Fraction(0))
+        return sum((self.required(s, self.value(s, held.effective)) for s, held in cross), Fraction(0))
+
+    def required(self, symbol: str, value: int) -> Fraction:
+        """Bracket by bracket; the last tier has no end."""
+        tiers = self.instruments[symbol].margin_tiers
+        if not tiers:
+            return abs(value) * Fraction(self.instruments[symbol].maintenance_margin_fraction)
+        needed, begin = Fraction(0), 0
+        for tier in tiers:
+            end = int(Fraction(tier.notional_max) * self.unit) if tier is not tiers[-1] else max(abs(value), begin)
+            needed += max(0, min(abs(value), end) - begin) * Fraction(tier.maintenance_margin_fraction)
+            begin = end
+        return needed
 
     def is_parked(self, name: str, *sources: str) -> bool:
         return any((source, name) in self.parked for source in sources)
