@@ -12,6 +12,9 @@ kernels add and multiply int64 without looking. What the checks must establish:
    q * A is formed only after |q| <= POSITION_VALUE_MINOR_MAX // (A + 1), where A + 1 <= p * num + 1 < 2**63; then
    |value| <= |q| * (A + 1) <= POSITION_VALUE_MINOR_MAX. Every value beyond the limit is refused by this; a refused one
    is beyond POSITION_VALUE_MINOR_MAX - |q|, so only lots worth less than a few minor units are refused too early.
+   An inverse contract's value per lot is p * num = num', den = RECIPROCAL_DEN < 2**31, made from a price p' by integers
+   of Python: num' = N / p' to RECIPROCAL_DECIMALS. Its scale lets pass only prices whose num' is between
+   RECIPROCAL_NUM_MIN and 2**63 - 2 (`reciprocal_prices`), so everything above holds of it with num' for p * num.
 4. *Equity.* balance + loose + sum over positions of (value - entry value + held quote) has magnitude at most
    BALANCE_MINOR_MAX + LOOSE_QUOTE_MINOR_MAX
    + POSITIONS_PER_ACCOUNT_MAX * (POSITION_VALUE_MINOR_MAX + ENTRY_VALUE_MINOR_MAX + HELD_QUOTE_MINOR_MAX) < 2**63,
@@ -19,6 +22,8 @@ kernels add and multiply int64 without looking. What the checks must establish:
 5. *Lots.* |q| <= QUANTITY_LOTS_MAX = 2**53 is exact as a float, and 2**10 of them add up within int64; totals over a
    whole book (open interest, demands) are Python integers or are bounded by 2**63 / 2**53 = 2**10 entries of that size.
 """
+
+from fractions import Fraction
 
 INT64_MAX = 2**63 - 1
 
@@ -29,6 +34,9 @@ QUANTITY_LOTS_MAX = 2**53  # one position
 PRICE_SCALED_MAX = 2**62
 VALUE_NUM_MAX = 2**31 - 1
 VALUE_DEN_MAX = 2**31 - 1
+RECIPROCAL_DECIMALS = 9  # of a minor unit, to which the value of a lot of an inverse contract is kept
+RECIPROCAL_DEN = 10**RECIPROCAL_DECIMALS  # the largest power of ten below 2**31
+RECIPROCAL_NUM_MIN = 10**6  # so a price is at least that exact: 5e-7 of itself
 
 POSITION_VALUE_MINOR_MAX = 2**51  # 2.25e9 of a currency with 6 decimals
 ENTRY_VALUE_MINOR_MAX = 2**51
@@ -55,6 +63,8 @@ DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by d
 MESSAGES_PER_RECORD_MAX = 65536
 UPDATE_ROW, POSITION_ROW = 7, 8  # numbers in a row of a PositionBatch
 
+MARGIN_TIERS_MAX = 100  # of an instrument
+
 RISK_SYMBOLS_MAX = SYMBOLS_MAX  # of a model; its record must still pass a broker's default of 1 MB
 RISK_FACTORS_MAX = 32
 RISK_SCALE_MIN = 1e-9  # of a symbol's return over the horizon: less is no risk to speak of, and squares must not vanish
@@ -66,3 +76,12 @@ RISK_HORIZON_SECONDS_MAX = 366 * 86_400
 def price_max(value_num: int) -> int:
     """The largest scaled price whose product with the value's numerator is at most 2**63 - 2."""
     return min(PRICE_SCALED_MAX, (INT64_MAX - 1) // value_num)
+
+
+def reciprocal_prices(value: Fraction) -> tuple[int, int]:
+    """The least and largest scaled price of an inverse contract; `value`: minor units per lot, times the price.
+
+    In between, value / price to RECIPROCAL_DECIMALS lies between RECIPROCAL_NUM_MIN and 2**63 - 2.
+    """
+    num = value * RECIPROCAL_DEN
+    return max(1, -(-num // (INT64_MAX - 1))), min(PRICE_SCALED_MAX, num // RECIPROCAL_NUM_MIN)

@@ -17,7 +17,7 @@ class ClaimLine:
 
     symbol: str
     position_side: PositionSide
-    lots: int  # signed as the bankrupt account holds them
+    lots: int  # booked lots (schemas/units.py), signed as the bankrupt account holds them
     price: int | None
 
 
@@ -40,18 +40,18 @@ def claim_of(book: Book, message: Bankruptcy, topic: str, partition: int, offset
     seen: set[tuple[str, str]] = set()
     for line in message.lines:
         scale = book.market(line.symbol).scale
-        lots = scale.lots(line.quantity)
-        if lots == 0 or (line.position_side == "LONG" and lots < 0) or (line.position_side == "SHORT" and lots > 0):
+        quantity_lots = scale.lots(line.quantity)
+        side = {"LONG": 1, "SHORT": -1}.get(line.position_side, 0)
+        if quantity_lots == 0 or quantity_lots * side < 0:
             was = f"{line.quantity} {line.position_side}"
             raise Refused(Reason.SIDE, f"quantity of a line must be signed as its position side, was {was}")
         if (line.symbol, line.position_side) in seen:
             raise Refused(Reason.DUPLICATE, f"a position must be named by one line, was twice: {line.symbol}")
         seen.add((line.symbol, line.position_side))
         price = None if line.price is None else scale.price(line.price)
-        if (
-            abs(scale.value_minor(lots, max(price or 0, book.market(line.symbol).mark)))
-            > limits.POSITION_VALUE_MINOR_MAX
-        ):
+        lots = scale.sign * quantity_lots
+        values = (scale.value_minor(lots, at) for at in (price or 0, book.market(line.symbol).mark))
+        if max(map(abs, values)) > limits.POSITION_VALUE_MINOR_MAX:
             was = f"{line.quantity} at {line.price or 'the mark'}"
             raise Refused(Reason.RANGE, f"a line's value must be at most 2**51 minor units, was {was}")
         lines.append(ClaimLine(line.symbol, line.position_side, lots, price))

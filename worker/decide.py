@@ -151,7 +151,7 @@ def _replace(book: Book, decided: Decided, case: Case, replacement: Replacement,
     for (symbol, side), part in sorted(replacement.parts.items()):
         market, price = book.market(symbol), Fraction(side * part.cash_minor, part.lots)
         lines[symbol, side] = Line(
-            symbol, "NET", -side, part.lots, market.scale, market.mark, True, price, left=part.lots
+            symbol, "NET", -side, part.lots, market.scale, market.mark, True, price_minor=price, left=part.lots
         )  # fmt: skip
     if case.attempt - 1 > rules.settings.attempts_max:  # the first attempt is no repetition
         for (symbol, side), line in lines.items():

@@ -30,7 +30,7 @@ class Orders(NamedTuple):
 
     account: Ints  # row in the book
     key: Ints  # 4 * symbol row + position side, as in the book
-    sign: Ints  # +1 where a long is reduced (SELL)
+    sign: Ints  # +1 where a long is reduced, as booked: SELL, of an inverse contract BUY
     liquidated: NDArray[np.bool_]  # else a counterparty
     lots: Ints
     quote_minor: Ints  # above 0 where cash is received
@@ -204,7 +204,7 @@ def _counterparties(book: Book, result: Round, rows: slice, sign: int, line: Lin
     account, key = book.accounts_and_keys(result.slot[rows])
     quote: Ints = split_by_largest_remainder(-liquidated_minor, lots, result.tie_rank[rows])
     scale = line.scale
-    value = sign * values_minor(lots, *divmod(line.mark * scale.value_num, scale.value_den), scale.value_den)
+    value = sign * values_minor(lots, *divmod(scale.per_lot_num(line.mark), scale.den), scale.den)
     leverage, nothing = result.leverage[rows], np.full(lots.size, np.nan)
     scores = [score[rows] for score in result.scores] + [nothing] * (3 - len(result.scores))
     return Orders(
@@ -230,4 +230,4 @@ def _next_cash(line: Line, lots: int) -> int:
 
 def price_of(quote_minor: int, lots: int, line: Line) -> Fraction:
     """The scaled price that a quote is, exactly."""
-    return Fraction(abs(quote_minor) * line.scale.value_den, lots * line.scale.value_num)
+    return Fraction(*line.scale.price_of(quote_minor, lots))

@@ -52,16 +52,21 @@ class Risk:
         """The solver's model of these symbols' returns, in their order; `factor` knows their common move alone.
 
         A symbol without a row has the default's scale, and the part that is common lies along the mean direction.
+        Of booked lots: a long of an inverse contract loses where its price falls, and is a short here.
         """
         model = self._returns(markets)
-        if policy != "factor" or model.loadings.shape[1] == 1:
-            return model
-        common = np.zeros(len(markets))
-        for place, part in enumerate(self._common):
-            common += model.loadings[:, place] * part
-        if not self._common:  # a model without factors: every symbol's scale as if all moved as one
-            common = np.sqrt(model.idiosyncratic)
-        return Returns(common[:, None], model.idiosyncratic, model.tail)
+        loadings = model.loadings
+        if policy == "factor" and loadings.shape[1] != 1:
+            common = np.zeros(len(markets))
+            for place, part in enumerate(self._common):
+                common += loadings[:, place] * part
+            if not self._common:  # a model without factors: every symbol's scale as if all moved as one
+                common = np.sqrt(model.idiosyncratic)
+            loadings = common[:, None]
+        # An inverse contract is booked by its reciprocal, whose return is minus the price's, at first order. 0.0: -0.0
+        # means the same.
+        signs = np.array([market.scale.sign for market in markets], np.float64).reshape(-1, 1)
+        return Returns(loadings * signs + 0.0, model.idiosyncratic, model.tail)
 
     def factor_moves(self, symbols: Iterable[str]) -> list[float]:
         """How far each symbol moves where the model's first factor moves its symbols by 1 in the mean.

@@ -4,6 +4,7 @@ Rule: a decision's record is bounded: `groups_of` bounds symbols and sides, this
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -18,12 +19,17 @@ from worker.takeover import Line
 ROWS_FEW, ROWS_MAX = 64, 1024  # always said round by round; never said round by round
 
 
+def _side(line: Line, side: int) -> Literal["LONG", "SHORT"]:
+    """The side that is reduced in the words of the wire: booked longs of an inverse contract are shorts."""
+    return "LONG" if side * line.scale.sign > 0 else "SHORT"
+
+
 def unmet(symbol: str, side: int, line: Line, lots: int, reason: str) -> DecidedDemand:
     """A demand that no round was made for."""
     quantity = line.scale.quantity_text(lots)
     mark = line.scale.price_text(line.mark)
     return DecidedDemand(
-        symbol=symbol, side="LONG" if side > 0 else "SHORT", quantity=quantity, taken="0", price=mark, mark_price=mark,
+        symbol=symbol, side=_side(line, side), quantity=quantity, taken="0", price=mark, mark_price=mark,
         round=0, accounts=0, residual=quantity, residual_reason=reason,
     )  # fmt: skip
 
@@ -38,7 +44,7 @@ def report(
     price = round(price_of(got.cash_minor, taken, lines[0])) if taken else lines[0].mark
     return DecidedDemand(
         symbol=symbol,
-        side="LONG" if side > 0 else "SHORT",
+        side=_side(lines[0], side),
         quantity=scale.quantity_text(result.wanted[index]),
         taken=scale.quantity_text(taken),
         price=scale.price_text(price),
@@ -60,7 +66,8 @@ def few(
     """The rows; where they are too many, one for all rounds of a symbol and side, with the number of the last."""
     said: dict[Key, list[DecidedDemand]] = {}
     for row in rows:
-        said.setdefault((row.symbol, 1 if row.side == "LONG" else -1), []).append(row)
+        side = (1 if row.side == "LONG" else -1) * book.scale(row.symbol).sign
+        said.setdefault((row.symbol, side), []).append(row)
     if len(rows) <= min(ROWS_MAX, max(ROWS_FEW, ROUNDS_FEW * len(said))):
         return rows
     merged = []

@@ -25,11 +25,12 @@ class Line:
 
     symbol: str
     position_side: PositionSide
-    sign: int  # +1 the bankrupt account is long
+    sign: int  # +1 the bankrupt account is long, as booked (schemas/units.py)
     lots: int
     scale: Scale
     mark: int
     priced: bool  # by the event
+    mmf: Fraction = ZERO  # what its position requires at the mark, over the position's value there
     price_minor: Fraction = Fraction(0)
     left: int = 0  # lots that no round has taken yet
     replaced: int = 0  # lots of a refused leg that have a new counterparty
@@ -46,7 +47,7 @@ class Line:
 
     def minor(self, price: int) -> Fraction:
         """What a lot is worth at a scaled price."""
-        return Fraction(price * self.scale.value_num, self.scale.value_den)
+        return self.scale.per_lot(price)
 
 
 class Unit(NamedTuple):
@@ -147,7 +148,7 @@ def _whole(book: Book, claim: Claim, listed: _Listed) -> list[Estate]:
         others = listed.lots.get((name, view.symbol, view.side), 0)
         lots -= min(others, lots, key=abs) if others * lots > 0 else lots * (others != 0)
         if lots and not view.isolated:
-            lines.append(_line(book, view.symbol, view.side, lots, None))
+            lines.append(_line(book, (name, view.symbol, view.side), lots, None, listed))
     return [_estate(book, claim, Unit(name), lines)] if lines else []
 
 
@@ -161,7 +162,7 @@ def _listed(book: Book, claim: Claim, place: int, listed: _Listed) -> list[Estat
         lots = listed.take(name, wanted)
         if not lots:
             continue
-        line = _line(book, wanted.symbol, wanted.position_side, lots, wanted.price)
+        line = _line(book, (name, wanted.symbol, wanted.position_side), lots, wanted.price, listed)
         if isolated.get((wanted.symbol, wanted.position_side)):
             found.append(_estate(book, claim, Unit(name, (wanted.symbol, wanted.position_side)), [line]))
         else:
@@ -184,10 +185,9 @@ def _disagreements(book: Book, claim: Claim, listed: _Listed) -> list[str]:
         )
         if said != ours:
             scale = book.scale(wanted.symbol)
-            event = (
-                f"event {scale.quantity_text(said)}" if said == wanted.lots else f"events {scale.quantity_text(said)}"
-            )
-            texts.append(f"{wanted.symbol} {wanted.position_side}: {event}, book {scale.quantity_text(ours)}")
+            event, held_text = (scale.quantity_text(scale.sign * lots) for lots in (said, ours))
+            event = f"event {event}" if said == wanted.lots else f"events {event}"
+            texts.append(f"{wanted.symbol} {wanted.position_side}: {event}, book {held_text}")
     return texts
 
 
@@ -239,12 +239,12 @@ def _equity_of(book: Book, unit: Unit, group: list[Estate]) -> tuple[int, Fracti
     line = group[0].lines[0]
     ours = book.position(unit.account, *unit.isolated)
     lots = max(abs(ours.effective_lots) if ours else 0, sum(estate.lines[0].lots for estate in group))
-    return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.scale.mmf
+    return book.isolated_equity_minor(unit.account, *unit.isolated), line.mark_minor * lots * line.mmf
 
 
 def _required(lines: Iterable[Line]) -> Fraction:
     """Maintenance requirement of lines at the mark."""
-    return sum((line.mark_minor * line.lots * line.scale.mmf for line in lines), ZERO)
+    return sum((line.mark_minor * line.lots * line.mmf for line in lines), ZERO)
 
 
 def _shares(total: int, weights: list[Fraction]) -> list[int]:
@@ -255,10 +255,17 @@ def _shares(total: int, weights: list[Fraction]) -> list[int]:
     return [int(part) for part in split_by_largest_remainder(total, [int(weight * common) for weight in weights])]
 
 
-def _line(book: Book, symbol: str, side: PositionSide, lots: int, price: int | None) -> Line:
+def _line(book: Book, position: tuple[str, str, PositionSide], lots: int, price: int | None, listed: _Listed) -> Line:
+    _, symbol, side = position
     market = book.market(symbol)
-    scale = market.scale
-    line = Line(symbol, side, 1 if lots > 0 else -1, abs(lots), scale, market.mark, price is not None, left=abs(lots))
+    scale, mmf = market.scale, market.scale.mmf
+    if scale.tiers and market.mark:  # by the whole position, whatever part of it is taken, so that parts add up to it
+        ours = book.position(*position)
+        whole = max(abs(lots), abs(ours.effective_lots) if ours else 0, abs(listed.lots.get(position, 0)))
+        value = whole * scale.per_lot(market.mark)
+        mmf = scale.requirement(value) / value
+    sign = 1 if lots > 0 else -1
+    line = Line(symbol, side, sign, abs(lots), scale, market.mark, price is not None, mmf, left=abs(lots))
     if price is not None:
         line.price_minor = line.minor(price)
     return line

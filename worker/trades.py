@@ -50,7 +50,7 @@ def legs_of_trades(book: Book, trades: Sequence[ForcedTrade]) -> Legs:
         np.array([trade.role == "LIQUIDATED" for trade in trades], np.bool_),
         np.array(
             [
-                market.scale.lots(trade.quantity) * (1 if trade.side == "SELL" else -1)
+                market.scale.lots(trade.quantity) * market.scale.sign * (1 if trade.side == "SELL" else -1)
                 for market, trade in zip(markets, trades, strict=True)
             ],
             np.int64,
@@ -75,7 +75,7 @@ def _words(book: Book, orders: Orders) -> list[_Words]:
     known: dict[int, _Words] = {}
     for code in set(codes):
         market, side, role = book.markets[code >> 4], SIDES[code >> 2 & 3], ROLES[code & 1]
-        direction = "SELL" if code & 2 else "BUY"
+        direction = "SELL" if (code & 2 != 0) == (market.scale.sign > 0) else "BUY"
         known[code] = _Words(
             f"\x1f{market.symbol}\x1f{side}\x1f{role}",
             f',"role":"{role}","account":',
@@ -111,8 +111,7 @@ def trade_texts(book: Book, frame: Frame, orders: Orders, legs: Legs) -> list[st
     )  # fmt: skip
     for trade_id, adl_seq, account, lots, quote, haircut, number, leverage, scores, account_seq, words in columns:
         _, role, symbol, scale = words
-        whole, unit = abs(quote) * scale.value_den, lots * scale.value_num
-        price = (2 * whole + unit) // (2 * unit)
+        price = scale.nearest_price(quote, lots)
         given_up = f',"haircut":"{text_of(haircut, decimals)}"' if haircut else ""
         texts.append(
             f',"trade_id":"{trade_id}"{same}{adl_seq}{role}{_text(name(account))}{symbol}{scale.quantity_text(lots)}'

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 
-from solver.settlement import bankruptcy_factor, fund_payment, last_solvent_factor, last_solvent_share
+from solver.settlement import bankruptcy_factor, clamp, fund_payment, last_solvent_factor, last_solvent_share
 from worker.settings import Settlement
 from worker.takeover import Estate, Line, Unit
 
@@ -70,7 +70,17 @@ def _factor(estate: Estate, line: Line, collar: Fraction | None) -> Fraction:
     """Price over the mark by the estate's rule."""
     factor = Fraction(1)
     if estate.settlement == "bankruptcy":
-        factor = bankruptcy_factor(line.sign, line.scale.mmf, estate.left_minor, estate.requirement_minor, collar)
+        factor = bankruptcy_factor(line.sign, line.mmf, estate.left_minor, estate.requirement_minor)
     elif estate.settlement == "last_solvent_mark":
-        factor = last_solvent_factor(line.sign, line.mark_minor, line.loss_minor, estate.loss_share, collar)
-    return factor
+        factor = last_solvent_factor(line.sign, line.mark_minor, line.loss_minor, estate.loss_share)
+    return within_collar(factor, line.scale.sign, collar)
+
+
+def within_collar(factor: Fraction, sign: int, collar: Fraction | None) -> Fraction:
+    """A booked price over the booked mark, so that the price on the wire is no further than `collar` from its mark.
+
+    `sign`: -1 for an inverse contract, whose booked price is the reciprocal.
+    """
+    if sign > 0 or collar is None:
+        return Fraction(clamp(factor, collar))
+    return 1 / Fraction(clamp(1 / factor, collar)) if factor else 1 / (1 + collar)

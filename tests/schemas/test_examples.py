@@ -142,20 +142,18 @@ def test_the_dead_letters_say_what_the_code_says(name):
 
 
 def test_the_examples_instruments_have_scales():
-    """All but the one with tiers, which is shown because it is refused until supported."""
-    reasons = {}
-    for file in FOLDER.glob("instrument*.json"):
-        try:
-            reasons[file.stem] = Scale.of(decode(file.read_bytes())[0], 6).price_decimals  # type: ignore[arg-type]
-        except Refused as refused:
-            reasons[file.stem] = refused.reason
-    assert reasons == {
+    """All of them, inverse and tiers among them."""
+    scales = {file.stem: Scale.of(decode(file.read_bytes())[0], 6) for file in FOLDER.glob("instrument*.json")}  # type: ignore[arg-type]
+    assert {name: scale.price_decimals for name, scale in scales.items()} == {
         "instrument": 7,
         "instrument_multiplier": 12,
         "instrument_delisted": 10,
-        "instrument_inverse": Reason.UNSUPPORTED,
-        "instrument_tiers": Reason.UNSUPPORTED,
+        "instrument_inverse": 7,
+        "instrument_tiers": 8,
     }
+    assert scales["instrument_inverse"].sign == -1
+    # 1,000,000 at half a percent, 2,000,000 more at one.
+    assert scales["instrument_tiers"].requirement(3 * 10**12) == 25_000 * 10**6
 
 
 def test_the_checked_in_schema_is_the_generated_one():

@@ -1,5 +1,8 @@
 """The relations between limits that the proof in `schemas/limits.py` rests on."""
 
+from fractions import Fraction
+from math import floor
+
 import pytest
 
 from schemas import limits
@@ -41,3 +44,19 @@ def test_a_number_at_any_limit_can_be_written():
     assert len("-") + len(str(limits.INT64_MAX)) + len(".") + limits.DECIMALS_MAX <= limits.NUMBER_CHARS_MAX
     assert max(limits.SEQUENCE_MAX, limits.TIME_MS_MAX, limits.BALANCE_MINOR_MAX) <= limits.INT64_MAX
     assert limits.ADL_SEQ_UNKNOWN_MAX < limits.SEQUENCE_MAX
+
+
+@pytest.mark.parametrize("value", [Fraction(1), Fraction(10**15), Fraction(7, 3), Fraction(10**40), Fraction(1, 10**4)])
+def test_a_reciprocal_within_its_prices_is_within_the_proof(value):
+    """Proof, point 3: at the bounds, num' lies between RECIPROCAL_NUM_MIN and 2**63 - 2; one beyond not."""
+    lowest, highest = limits.reciprocal_prices(value)
+
+    def num(price):
+        return floor(value * limits.RECIPROCAL_DEN / price + Fraction(1, 2))
+
+    for price in {lowest, highest} if lowest <= highest else ():
+        assert limits.RECIPROCAL_NUM_MIN <= num(price) <= limits.INT64_MAX - 1
+    assert lowest == 1 or value * limits.RECIPROCAL_DEN / (lowest - 1) > limits.INT64_MAX - 1
+    if highest < limits.PRICE_SCALED_MAX:
+        assert value * limits.RECIPROCAL_DEN / (highest + 1) < limits.RECIPROCAL_NUM_MIN
+    assert limits.RECIPROCAL_DEN <= limits.VALUE_DEN_MAX < 10 * limits.RECIPROCAL_DEN

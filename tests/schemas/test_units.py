@@ -26,6 +26,10 @@ def an_instrument(**fields: object) -> Instrument:
     return Instrument(**{**given_fields, **fields})
 
 
+def tiers(*rows: tuple[str, str]) -> list[MarginTier]:
+    return [MarginTier(notional_max=end, maintenance_margin_fraction=fraction) for end, fraction in rows]
+
+
 def refusal(call, *args) -> Refused:
     with pytest.raises(Refused) as caught:
         call(*args)
@@ -180,14 +184,26 @@ def test_the_scale_of_a_perpetual():
         price_scaled_max=limits.PRICE_SCALED_MAX,
         lot_decimals=3,
         lot_scaled=1,
+        den=10_000,
     )
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"contract_type": "inverse"}, Reason.UNSUPPORTED),
-        ({"margin_tiers": [MarginTier(notional_max="1", maintenance_margin_fraction="0.1")]}, Reason.UNSUPPORTED),
+        (
+            {"contract_type": "inverse", "lot_size": "0.000000001", "multiplier": "0.000001", "price_decimals": 1},
+            Reason.SCALE,
+        ),
+        ({"margin_tiers": tiers(("1", "0.1"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("1", "0.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("2", "0.005"), ("1", "0.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("0", "0.005"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("2", "1.01"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1", "0.005"), ("2", "0"))}, Reason.FIELD),
+        ({"margin_tiers": tiers(("1.0000001", "0.005"))}, Reason.NUMBER),
+        ({"margin_tiers": tiers(("1152921504607", "0.005"))}, Reason.RANGE),
+        ({"margin_tiers": tiers(*((str(n + 1), "0.005") for n in range(101)))}, Reason.RANGE),
         ({"tick_size": "0"}, Reason.FIELD),
         ({"lot_size": "-1"}, Reason.FIELD),
         ({"multiplier": "0.0"}, Reason.FIELD),
@@ -203,13 +219,74 @@ def test_the_scale_of_a_perpetual():
     ],
 )
 def test_a_scale_we_cannot_calculate_with_is_refused(fields, reason):
-    """Inverse contracts, tiers, nonsense and scales beyond the limits have each their reason."""
+    """Malformed tiers, nonsense and scales beyond the limits have each their reason."""
     assert refusal(Scale.of, an_instrument(**fields), 6).reason == reason
 
 
+@given(
+    st.sampled_from(["1", "100", "0.5", "12.5"]),
+    st.sampled_from(["1", "10", "0.3"]),
+    st.integers(0, 9),
+    st.integers(0, 8),
+    st.integers(-(2**53), 2**53),
+    st.integers(1, 2**61),
+)
+def test_an_inverse_contract_is_worth_its_reciprocal(lot, multiplier, decimals, currency_decimals, lots, price):
+    """A booked lot is worth K / price, off by at most half of 10**-9 minor unit, or its price is refused."""
+    fields = {"contract_type": "inverse", "tick_size": text_of(1, decimals), "price_decimals": decimals}
+    scale = Scale.of(an_instrument(lot_size=lot, multiplier=multiplier, **fields), currency_decimals)
+    assert scale.sign == -1
+    exact = Fraction(lot) * Fraction(multiplier) * 10**currency_decimals / Fraction(price, 10**decimals)
+    if not 10**6 <= exact * 10**9 <= 2**63 - 2:
+        assert refusal(scale.price, scale.price_text(price)).reason == Reason.RANGE
+        return
+    assert scale.price(scale.price_text(price)) == price
+    num = scale.per_lot_num(price)
+    assert limits.RECIPROCAL_NUM_MIN <= num <= limits.INT64_MAX - 1
+    assert scale.per_lot(price) == Fraction(num, scale.den)
+    assert abs(scale.per_lot(price) - exact) <= Fraction(1, 2 * 10**9)
+    value = scale.value_minor(lots, price)
+    assert value == lots * num // 10**9
+    assert -Fraction(abs(lots), 2 * 10**9) - 1 <= value - lots * exact <= Fraction(abs(lots), 2 * 10**9)
+    assert scale.price_float(price) == float(scale.per_lot(price) / 10**currency_decimals)
+
+
+def test_a_price_is_found_again_in_what_it_costs():
+    """1,000,000 contracts of one dollar at 7735.37 are 129.28 coins; nothing for them is price 0, not a division."""
+    inverse = Scale.of(an_instrument(contract_type="inverse", lot_size="1", price_decimals=2), 8)
+    quote = inverse.value_minor(-1_000_000, inverse.price("7735.37"))
+    assert quote == -12_927_629_836  # rounded down
+    assert inverse.price_text(inverse.nearest_price(quote, 1_000_000)) == "7735.37"
+    assert inverse.nearest_price(0, 1_000_000) == 0
+    linear = Scale.of(an_instrument(), 6)
+    assert linear.nearest_price(linear.value_minor(-3, linear.price("7735.37")), 3) == linear.price("7735.37")
+
+
+def test_the_bounds_of_inverse_prices_are_said():
+    """Below and above, a lot's value would not fit, or not be exact enough."""
+    scale = Scale.of(an_instrument(contract_type="inverse", lot_size="1", price_decimals=2), 8)
+    sentence = "price must be at least 0.02 and at most 100000000000, was '0.01'"
+    assert refusal(scale.price, "0.01").sentence == sentence
+    assert refusal(scale.price, "100000000000.01").reason == Reason.RANGE
+    assert not scale.same_units(Scale.of(an_instrument(lot_size="1", price_decimals=2), 8))
+
+
+def test_each_part_of_a_position_is_in_its_own_tier():
+    """Half a percent up to 100, then two up to 300, then ten without end; no jump where a tier begins."""
+    scale = Scale.of(an_instrument(margin_tiers=tiers(("100", "0.005"), ("300", "0.02"), ("500", "0.1"))), 2)
+    required = {value: scale.requirement(value * 100) / 100 for value in (0, 100, 200, 300, 400, 5000)}
+    half = Fraction(1, 2)
+    assert required == {0: 0, 100: half, 200: half + 2, 300: half + 4, 400: half + 14, 5000: half + 4 + 470}
+    assert scale.requirement(-40_000) == scale.requirement(40_000)
+    assert scale.requirement(10_001) - scale.requirement(10_000) == Fraction(2, 100)
+    flat = Scale.of(an_instrument(margin_tiers=tiers(("100", "0.005"), ("300", "0.005"))), 2)
+    assert (flat.tiers, flat.requirement(10**6)) == ((), 5000)
+
+
 def test_only_the_margin_fraction_may_change():
-    """`same_units` looks past the margin fraction and at everything else."""
+    """`same_units` looks past margin fraction and tiers, and at everything else."""
     scale = Scale.of(an_instrument(), 6)
+    assert scale.same_units(Scale.of(an_instrument(margin_tiers=tiers(("1", "0.005"), ("2", "0.1"))), 6))
     assert scale.same_units(Scale.of(an_instrument(maintenance_margin_fraction="0.5"), 6))
     assert not scale.same_units(Scale.of(an_instrument(lot_size="0.01"), 6))
     assert not scale.same_units(Scale.of(an_instrument(price_decimals=6), 6))

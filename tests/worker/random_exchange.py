@@ -14,6 +14,7 @@ from schemas import (
     ForcedTradeResult,
     Instrument,
     InsuranceFund,
+    MarginTier,
     MarkPrice,
     Position,
     RiskModel,
@@ -29,6 +30,7 @@ from worker.record import END
 from worker.settings import KINDS
 
 LATE_SYMBOL = "NEW"  # listed while the log runs
+TIERED = min(SYMBOLS)  # has margin tiers
 MARK_PARTITIONS = 2
 PARTITIONS = sorted(
     {(kind, 0) for kind in KINDS}
@@ -112,9 +114,14 @@ class Exchange(Trouble):
     def _list_instruments(self, symbols, ms):
         for symbol in symbols:
             lot = SYMBOLS[symbol][0] if symbol in SYMBOLS else "1"
+            tiers = [
+                MarginTier(notional_max=end, maintenance_margin_fraction=fraction)
+                for end, fraction in (("60", "0.05"), ("200", "0.1"), ("400", "0.2"))
+            ]
             message = Instrument(
                 symbol=symbol, tick_size="0.01", lot_size=lot, settlement_currency="USD",
                 maintenance_margin_fraction="0.05", price_decimals=2,
+                margin_tiers=tiers if symbol == TIERED else None,
             )  # fmt: skip
             self.at(ms, self._say, message)
 

@@ -60,11 +60,11 @@ POISON = {
         ),
         "SCALE",
     ),
-    "inverse": (
+    "inverse in coins": (
         "instruments",
         encode(
             Instrument(
-                symbol="INV", tick_size="1", lot_size="1", settlement_currency="USD",
+                symbol="INV", tick_size="1", lot_size="1", settlement_currency="BTC",
                 maintenance_margin_fraction="0.1", contract_type="inverse",
             )
         ),

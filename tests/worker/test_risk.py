@@ -11,14 +11,14 @@ from worker.book.book import Book
 from worker.risk import Risk
 
 
-def markets(**fractions):
+def markets(contract_type="linear", **fractions):
     """A book's markets with these maintenance margin fractions."""
     book = Book("USD", 2)
     for symbol, fraction in fractions.items():
         book.set_instrument(
             Instrument(
                 symbol=symbol, tick_size="1", lot_size="1", settlement_currency="USD",
-                maintenance_margin_fraction=fraction,
+                maintenance_margin_fraction=fraction, contract_type=contract_type,
             )
         )  # fmt: skip
     return book.markets
@@ -47,6 +47,17 @@ def test_without_a_model_the_documented_scale_holds():
     assert returns.loadings.tolist() == [[sqrt(0.7) * 0.01], [sqrt(0.7) * 0.05]]
     assert returns.idiosyncratic.tolist() == pytest.approx([0.3 * 0.01**2, 0.3 * 0.05**2])
     assert (returns.tail, risk.name, risk.model_digest, risk.unnamed("AB")) == (4.0, "default", None, [])
+
+
+def test_an_inverse_contract_moves_against_its_price():
+    """What is booked is its reciprocal: loadings change sign, in the default, in a model and in the common move."""
+    held = [*markets(A="0.02"), *markets(contract_type="inverse", B="0.02")]
+    plain = Risk().returns(held)
+    assert plain.loadings.tolist() == [[sqrt(0.7) * 0.01], [-sqrt(0.7) * 0.01]]
+    risk = risk_of(("A", [0.1, 0.0], 1e-3), ("B", [0.1, 0.0], 1e-3))
+    assert repr(risk.returns(held).loadings.tolist()) == repr([[0.1, 0.0], [-0.1, 0.0]])
+    assert risk.returns(held, "factor").loadings.tolist() == [[0.1], [-0.1]]
+    assert covariance(risk.returns(held))[0, 1] == -0.1 * 0.1
 
 
 def test_a_model_gives_the_numbers_that_it_was_given():

@@ -1,10 +1,14 @@
 """Who pays a deficit, and at which prices: the fund, the event, the winners, nobody."""
 
+from fractions import Fraction
+
 import pytest
 
 from schemas import Bankruptcy, encode
+from solver.settlement import clamp
 from tests.worker.small_market import legs, market, run, waterfall
 from tests.worker.tape import Tape
+from worker.waterfall import within_collar
 
 
 def test_the_fund_pays_first_and_the_winners_carry_the_rest():
@@ -134,3 +138,17 @@ def test_insurance_of_the_event_pays_no_priced_lines_either():
     tape.account("bear", "90000", ("BTC", "-10", "105"), ("ETH", "-20", "105")).at(2000)
     said = run(tape.bankrupt("x", ("BTC", "10"), ("ETH", "20", "101"), equity="-90", insurance="50"))
     assert waterfall(said.decisions[0]) == [("x", "90", "30", "20", "40")]
+
+
+@pytest.mark.parametrize("collar", [None, Fraction(1, 50), Fraction(1)])
+@pytest.mark.parametrize("factor", [Fraction(0), Fraction(1, 3), Fraction(1), Fraction(99, 100), Fraction(5)])
+def test_the_collar_of_an_inverse_contract_is_about_the_price_on_the_wire(factor, collar):
+    """Booked factor 0 is a price without bound; a collar of 1 bounds it above alone."""
+    found = within_collar(factor, -1, collar)
+    if collar is None:
+        assert found == factor
+    else:
+        assert abs(1 / found - 1) <= collar
+        inside = factor and abs(1 / factor - 1) <= collar
+        assert (found == factor) if inside else abs(1 / found - 1) == collar
+    assert within_collar(factor, 1, collar) == clamp(factor, collar)

@@ -80,7 +80,7 @@ class Book(Ledger, Margins):
             )
         mark = market.scale.price(message.mark_price, "mark_price")
         if mark != market.mark:
-            mark_num = mark * market.scale.value_num
+            mark_num = market.scale.per_lot_num(mark)
             limit = lots_limit(mark_num, market.den)
             slots = self._slots.table.cells
             if market.lots_high > limit:

@@ -21,6 +21,7 @@ from worker.book.table import (
     MARK_REST,
     MARK_WHOLE,
 )
+from worker.book.tiers import requirement
 from worker.book.value import value_minor
 
 Cells = NDArray[np.int64]
@@ -30,8 +31,8 @@ _CELLS = "int64[:, ::1]"
 
 
 @kernel(
-    f"void({_CELLS}, {_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], float64, int64[::1], float64[::1], "
-    "float64[::1])"
+    f"void({_CELLS}, {_CELLS}, int64[::1], int64[::1], int64[::1], float64[::1], int64[::1], int64[::1], float64[::1], "
+    "float64, int64[::1], float64[::1], float64[::1])"
 )
 def fill_entries(
     slots: Cells,
@@ -39,15 +40,18 @@ def fill_entries(
     entry_slot: Cells,
     entry_row: Cells,
     entry_rank: Cells,
-    mmf: Floats,
+    fraction: Floats,
+    first: Cells,
+    begin: Cells,
+    step: Floats,
     unit: float,
     lots: Cells,
     price: Floats,
     required: Floats,
 ) -> None:
-    """Lots and entry price of each entry, and each row's sum of |value| * mmf, in entry order.
+    """Lots and entry price of each entry, and what each row requires, summed in entry order.
 
-    `terms` of symbols and `mmf` are by symbol rank. Values are made anew, for those of isolated slots are not kept.
+    `terms` and tiers are by symbol rank. Values are made anew, for those of isolated slots are not kept.
     """
     for at in range(len(entry_slot)):
         slot = entry_slot[at]
@@ -56,7 +60,7 @@ def fill_entries(
     for at in range(len(entry_slot)):
         rank = entry_rank[at]
         value = value_minor(lots[at], terms[MARK_WHOLE, rank], terms[MARK_REST, rank], terms[DEN, rank])
-        required[entry_row[at]] += abs(value) * mmf[rank]
+        required[entry_row[at]] += requirement(value, rank, fraction, first, begin, step)
 
 
 @kernel(

@@ -28,6 +28,7 @@ from worker.book.table import (
     ROLE_BITS,
     UNMARKED,
 )
+from worker.book.tiers import tiers_of
 from worker.book.views import Gathered
 
 Cells = NDArray[np.int64]
@@ -229,13 +230,13 @@ def gather(
     used[by_rank] = True
     asset_of = np.cumsum(used, dtype=np.int64) - 1
     eligible_of = (state & PARKED_SYMBOL == 0)[symbol_order]
-    mmf_of = np.array([float(markets[symbol].scale.mmf) for symbol in symbol_order], np.float64)
+    tiers = tiers_of(markets[symbol].scale for symbol in symbol_order)
 
     lots, price = np.empty(entries, np.int64), np.empty(entries, np.float64)
     equity, balance, required = np.empty(rows, np.float64), np.empty(rows, np.float64), np.zeros(rows, np.float64)
     adl_class = np.empty(rows, np.int8)
     terms_of = np.ascontiguousarray(terms[:, symbol_order])
-    fill_entries(slots, terms_of, slot, row, by_rank, mmf_of, unit, lots, price, required)
+    fill_entries(slots, terms_of, slot, row, by_rank, *tiers, unit, lots, price, required)
     fill_rows(accounts, slots, terms, row_account, row_slot, unit, equity, balance, required, adl_class)
     return Gathered(
         account=row,

@@ -37,9 +37,9 @@ class Market:
         self.key = 4 * row
         self.symbol = instrument.symbol
         self.set_instrument(instrument, scale)
-        self.den = scale.value_den
+        self.den = scale.den
         self.mark = 0  # scaled; 0: never had one
-        self.mark_num = 0  # mark * value_num, so that value = lots * mark_num // den
+        self.mark_num = 0  # minor units per lot at the mark, times den: value = lots * mark_num // den
         self.event_time_ms = 0
         self.log_time_ms = 0
         self.lots_limit = limits.QUANTITY_LOTS_MAX  # of one position at this mark
@@ -53,7 +53,8 @@ class Market:
         self.scale = scale
         self._said = (
             "symbol", self.symbol, str(scale.tick_size), str(scale.lot), str(scale.multiplier), str(scale.mmf),
-            scale.price_decimals, instrument.fund_id, instrument.status,
+            scale.price_decimals, instrument.fund_id, instrument.status, *([] if scale.sign > 0 else ["inverse"]),
+            *(f"{begin}: {step}" for begin, step in scale.tiers),
         )  # fmt: skip
 
     def hash(self) -> int:
@@ -61,11 +62,15 @@ class Market:
         return cell_hash(*self._said, self.mark, self.event_time_ms, self.log_time_ms)
 
     def terms(self) -> tuple[int, ...]:
-        """In the order of the fields of a symbol's terms."""
+        """In the order of the fields of a symbol's terms; of an inverse contract no price passes, so no plain update.
+
+        Those go one by one through `update.py`, which alone knows how signs turn and prices are read.
+        """
         scale, (whole, rest) = self.scale, divmod(self.mark_num, self.den)
+        price_max, value_num = (scale.price_scaled_max, scale.value_num) if scale.sign > 0 else (0, 0)
         return (
-            scale.lot_decimals, scale.lot_scaled, self.lots_limit, scale.price_decimals, scale.price_scaled_max,
-            scale.value_num, self.den, whole, rest,
+            scale.lot_decimals, scale.lot_scaled, self.lots_limit, scale.price_decimals, price_max, value_num, self.den,
+            whole, rest,
         )  # fmt: skip
 
     @property

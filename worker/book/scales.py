@@ -111,9 +111,7 @@ def stage_position(said: Cells, symbol: int, decimals: int, terms: Cells, out: C
     return True
 
 
-@kernel(
-    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, ::1], int64[:, ::1], int64[:, ::1])"
-)
+@kernel("void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, ::1], int64[:, ::1], int64[:, ::1])")
 def stage_updates(
     records: Cells, positions: Cells, symbols: Cells, decimals: int, terms: Cells, heads: Cells, staged: Cells
 ) -> None:

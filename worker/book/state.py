@@ -122,13 +122,13 @@ class State:
         return required if required >= 0 else None
 
     def maintenance_requirement(self, account: str) -> Fraction:
-        """sum of |value| * mmf over cross positions less what legs hold, in minor units, exactly."""
+        """What cross positions less what legs hold require at the marks, in minor units, exactly."""
         cells = self._slots.table.columns
         row = self.accounts.row(account)
         required = Fraction(0)
         for slot in self._slots.of(row) if row >= 0 else ():
             if cells[MARGIN][slot] < 0:
-                required += abs(cells[VALUE][slot]) * self.markets[cells[KEY][slot] >> 2].scale.mmf
+                required += self.markets[cells[KEY][slot] >> 2].scale.requirement(cells[VALUE][slot])
         return required
 
     def _is_parked(self, name: str, *sources: str) -> bool:
@@ -231,8 +231,9 @@ class State:
         return sorted(self.accounts.name(cells[ACCOUNT][slot]) for slot in self._market[symbol].slots().tolist())
 
     def longs_minus_shorts(self, symbol: str) -> int:
-        """Net lots over all positions of a symbol, before what legs hold: 0 on a complete book."""
-        return int(net_lots(self._slots.table.cells, self._market[symbol].slots()))
+        """Net lots over all positions of a symbol, signed as on the wire, before what legs hold: 0 if all are there."""
+        market = self._market[symbol]
+        return market.scale.sign * int(net_lots(self._slots.table.cells, market.slots()))
 
     def units(self, left_out: NDArray[np.int64]) -> Iterator[Units]:
         """Every margin unit with its equity and exposures, in blocks; adds to `left_out`, one of `census.REASONS`."""

@@ -22,9 +22,10 @@ def staged_positions(update: AccountUpdate, markets: dict[str, Market], decimals
             raise Refused(
                 Reason.UNKNOWN_SYMBOL, f"symbol must have an instrument before a position, was {shown(position.symbol)}"
             )
-        lots = market.scale.lots(position.quantity)
+        quantity_lots = market.scale.lots(position.quantity)
+        lots = market.scale.sign * quantity_lots
         side = SIDE_CODE[position.position_side]
-        if side and (lots < 0 if side == 1 else lots > 0):
+        if side and (quantity_lots < 0 if side == 1 else quantity_lots > 0):
             need = "at least 0 on side LONG" if side == 1 else "at most 0 on side SHORT"
             raise Refused(Reason.SIDE, f"quantity must be {need}, was {shown(position.quantity)}")
         if lots > market.lots_limit or -lots > market.lots_limit:
@@ -43,6 +44,7 @@ def staged_positions(update: AccountUpdate, markets: dict[str, Market], decimals
 def _entry_minor(position: Position, market: Market, lots: int, decimals: int) -> int:
     if position.entry_value is not None:
         entry = amount_minor(position.entry_value, decimals, "entry_value", limits.ENTRY_VALUE_MINOR_MAX)
+        entry *= market.scale.sign
         if entry and (entry > 0) != (lots > 0):
             raise Refused(
                 Reason.FIELD,
@@ -59,7 +61,7 @@ def _entry_minor(position: Position, market: Market, lots: int, decimals: int) -
         return entry
     raise Refused(
         Reason.RANGE,
-        f"quantity * entry_price must be at most 2**51 minor units, was {shown(position.quantity)} * "
+        f"the value at entry_price must be at most 2**51 minor units, was {shown(position.quantity)} * "
         f"{shown(position.entry_price)}",
     )
 

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PositionView:
-    """One position, in lots, scaled prices and minor units."""
+    """One position, in lots, scaled prices and minor units; signs as booked (schemas/units.py)."""
 
     symbol: str
     symbol_row: int
@@ -50,7 +50,7 @@ class Gathered:
     slot: Ints  # [P]
     equity: Floats  # [N] quote currency, as all amounts
     balance: Floats  # [N] with the cash of legs whose position is gone; the margin where isolated
-    maintenance_margin: Floats  # [N] as stated, else sum of |value| * mmf
+    maintenance_margin: Floats  # [N] as stated, else what the positions require by their tiers
     tie_rank: Ints  # [N]
     adl_class: NDArray[np.int8]  # [N] 0 NORMAL, 1 LAST
     row_account: Ints  # [N] account row in the book

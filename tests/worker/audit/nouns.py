@@ -21,9 +21,19 @@ class Market:
     mmf: Fraction
     fund_id: str
     mark: Fraction | None = None
+    tiers: list = field(default_factory=list)  # (largest value in minor units, fraction)
 
     def value(self, quantity):
         return quantity * self.unit * (self.mark or 0)
+
+    def requirement(self, value):
+        """Each part of a value by its own tier, the last one without end."""
+        needed, begin, value = Fraction(0), 0, abs(value)
+        ends = [end for end, _ in self.tiers[:-1]]
+        for end, (_, fraction) in zip([*ends, value], self.tiers or [(0, self.mmf)], strict=True):
+            needed += fraction * max(0, min(value, end) - begin)
+            begin = end
+        return needed
 
 
 @dataclass
@@ -74,6 +84,7 @@ class Estate:
     equity: int  # of its whole margin unit
     requirement: Fraction  # the same
     unit: tuple
+    fractions: dict = field(default_factory=dict)  # position -> what all of it requires over its value
     deficit: Fraction = Fraction(0)  # its part of the unit's, exact
     asked: int = 0  # of it, what fund and trades are asked for
 

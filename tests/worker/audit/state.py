@@ -138,7 +138,12 @@ class State:
                 unit = Fraction(message.multiplier) * self.scale
                 mark = self.markets[message.symbol].mark if message.symbol in self.markets else None
                 mmf = Fraction(message.maintenance_margin_fraction)
-                self.markets[message.symbol] = Market(Fraction(message.lot_size), unit, mmf, message.fund_id, mark)
+                tiers = [
+                    (self.minor(tier.notional_max), Fraction(tier.maintenance_margin_fraction))
+                    for tier in message.margin_tiers or []
+                ]
+                lot = Fraction(message.lot_size)
+                self.markets[message.symbol] = Market(lot, unit, mmf, message.fund_id, mark, tiers)
             case Account():
                 trader = self.traders[message.account]
                 trader.role, trader.adl, trader.owner = message.role, message.adl, message.beneficial_owner
@@ -272,6 +277,6 @@ class State:
 
     def requirement(self, unit):
         return sum(
-            abs(floor(self.markets[k[0]].value(self.free(unit[0], k)))) * self.markets[k[0]].mmf
+            self.markets[k[0]].requirement(floor(self.markets[k[0]].value(self.free(unit[0], k))))
             for k in self.members(unit)
         )

@@ -42,7 +42,7 @@ class Takeover(State):
                 if unit[1]:
                     market = self.markets[line[0]]
                     size = max(abs(self.free(name, line[:2])), abs(listed[name, line[:2]]))
-                    need = market.value(size) * market.mmf
+                    need = market.requirement(market.value(size))
                     estates.append(Estate(place, name, [line], self.equity(unit), need, unit))
                 else:
                     cross.append(line)
@@ -51,6 +51,12 @@ class Takeover(State):
                 estates.append(Estate(place, name, cross, self.equity(unit), self.requirement(unit), unit))
             elif cross:
                 estates.append(Estate(place, name, cross, self.minor(claim.equity or "0"), Fraction(0), (place,)))
+        for estate in estates:
+            for symbol, side, quantity, _ in estate.lines:
+                held = self.free(estate.account, (symbol, side)), listed.get((estate.account, (symbol, side)), 0)
+                market = self.markets[symbol]
+                value = market.value(max(map(abs, (*held, quantity))))
+                estate.fractions[symbol, side] = market.requirement(value) / value if value else market.mmf
         for unit in {estate.unit for estate in estates}:
             self.share(claims, [estate for estate in estates if estate.unit == unit])
         return estates
@@ -81,19 +87,19 @@ class Takeover(State):
     def unmarked(self, key):
         return self.markets[key[0]].mark is None
 
-    def needed(self, lines):
-        return sum(
-            (abs(self.markets[s].value(quantity)) * self.markets[s].mmf for s, _, quantity, _ in lines), Fraction(0)
-        )
+    def needed(self, estate, lines):
+        parts = (abs(self.markets[s].value(quantity)) * estate.fractions[s, side] for s, side, quantity, _ in lines)
+        return sum(parts, Fraction(0))
 
     def share(self, claims, group):
         """A unit's deficit is counted once, by requirement of lines; what priced lines carry is asked of nobody."""
-        total = sum(self.needed(estate.lines) for estate in group)
+        total = sum(self.needed(estate, estate.lines) for estate in group)
         if any(claims[estate.claim].lines for estate in group):
             for estate in group:
                 estate.requirement = max(estate.requirement, total)
         for estate in group:
-            mine, unpriced = self.needed(estate.lines), self.needed(x for x in estate.lines if x[3] is None)
+            mine = self.needed(estate, estate.lines)
+            unpriced = self.needed(estate, [line for line in estate.lines if line[3] is None])
             estate.deficit = Fraction(max(0, -estate.equity)) * mine / total
             estate.asked = floor(estate.deficit * unpriced / mine + Fraction(1, 2))
             estate.requirement *= unpriced / total
@@ -215,7 +221,7 @@ class Takeover(State):
             if price is not None:
                 factor = price / market.mark
             elif rule == "bankruptcy" and estate.requirement:
-                factor = 1 - leg.sign * market.mmf * left / estate.requirement
+                factor = 1 - leg.sign * estate.fractions[leg.key] * left / estate.requirement
             elif rule == "last_solvent_mark" and self.lost((leg.key[0], None, leg.sign, None), last):
                 factor = (market.mark + undone * (last[leg.key[0]] - market.mark)) / market.mark
             if price is None:

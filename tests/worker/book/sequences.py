@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from schemas.messages import Account, AccountUpdate, Balance, Instrument, MarkPrice, Position
+from schemas.messages import Account, AccountUpdate, Balance, Instrument, MarginTier, MarkPrice, Position
 
 Step = tuple[str, tuple[Any, ...]]
 
@@ -12,10 +12,11 @@ INSTRUMENTS = {
     "ETH-PERP": {"tick_size": "0.01", "lot_size": "0.03", "maintenance_margin_fraction": "0.0123", "multiplier": "0.7"},
     "PEPE": {"tick_size": "0.0000001", "lot_size": "1000", "maintenance_margin_fraction": "0.1"},
     "ÅXS": {"tick_size": "0.5", "lot_size": "1", "maintenance_margin_fraction": "0.02", "multiplier": "0.000001"},
+    "INV": {"tick_size": "0.01", "lot_size": "10", "maintenance_margin_fraction": "0.02", "contract_type": "inverse"},
     "Z0": {"tick_size": "1", "lot_size": "7", "maintenance_margin_fraction": "1", "price_decimals": 0},
 }
-PRICES = {"BTC-PERP": 60000.0, "ETH-PERP": 2500.0, "PEPE": 0.00001, "ÅXS": 5.0, "Z0": 12.0}
-SIZES = {"BTC-PERP": 1000, "ETH-PERP": 2000, "PEPE": 10**6, "ÅXS": 10**6, "Z0": 3000}
+PRICES = {"BTC-PERP": 60000.0, "ETH-PERP": 2500.0, "PEPE": 0.00001, "ÅXS": 5.0, "INV": 5.4, "Z0": 12.0}
+SIZES = {"BTC-PERP": 1000, "ETH-PERP": 2000, "PEPE": 10**6, "ÅXS": 10**6, "INV": 5000, "Z0": 3000}
 ACCOUNTS = ["a", "aa", "b", "Zoë", "0x9", "0x10", "account-with-a-rather-long-name-of-its-own", "é"]
 OWNERS = [None, None, "owner 1", "owner 2"]
 
@@ -94,7 +95,7 @@ class History:
         epoch = self.epoch.get(account, 0) + self.random.choices([0, 1, -1], weights=[90, 6, 4])[0]
         self.seq[account], self.epoch[account] = max(seq, 0), max(epoch, 0)
         symbols = self.random.choices(
-            list(INSTRUMENTS), weights=[8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4])
+            list(INSTRUMENTS), weights=[8, 8, 8, 8, 8, 1], k=self.random.choice([0, 1, 1, 1, 2, 4])
         )
         balances = [Balance(currency="USDT", amount=f"{self.random.gauss(1e4, 2e4):.6f}")]
         if self.random.random() < 0.03:
@@ -118,7 +119,7 @@ class History:
 
     def mark(self) -> Step:
         self.clock += 1
-        symbol = self.random.choices([*INSTRUMENTS, "NOPE"], weights=[8, 8, 8, 4, 4, 1])[0]
+        symbol = self.random.choices([*INSTRUMENTS, "NOPE"], weights=[8, 8, 8, 4, 8, 4, 1])[0]
         price = self.price(symbol if symbol != "NOPE" else "Z0")
         return "set_mark", (MarkPrice(symbol=symbol, mark_price=price, event_time_ms=self.clock), self.clock + 3)
 
@@ -140,6 +141,16 @@ class History:
     def loose(self) -> Step:
         return "set_loose_quote", (self.random.choice(ACCOUNTS), self.random.choice([0, 5 * 10**8, -7]))
 
+    def tiers(self, symbol: str) -> list[MarginTier]:
+        """Two to four tiers around the usual sizes, now and then not ascending, or not from the fraction on."""
+        chance = self.random
+        ends = sorted(chance.sample(range(1, 5000), chance.randint(2, 4)), reverse=chance.random() < 0.1)
+        fractions = [INSTRUMENTS[symbol]["maintenance_margin_fraction"], "0.02", "0.25", "0.9"]
+        if chance.random() < 0.1:
+            fractions[chance.choice((0, 1))] = chance.choice(("0.7", "1.5", "0"))
+        return [MarginTier(notional_max=str(end), maintenance_margin_fraction=fraction)
+                for end, fraction in zip(ends, fractions, strict=False)]  # fmt: skip
+
     def other(self) -> Step:
         symbol, account = self.random.choice(list(INSTRUMENTS)), self.random.choice(ACCOUNTS)
         return self.random.choice(
@@ -152,6 +163,8 @@ class History:
                 ("set_instrument", (instrument(symbol),)),
                 ("set_instrument", (instrument(symbol, maintenance_margin_fraction="0.03", status="HALTED"),)),
                 ("set_instrument", (instrument(symbol, lot_size="11"),)),
+                ("set_instrument", (instrument(symbol, margin_tiers=self.tiers(symbol)),)),
+                ("set_instrument", (instrument(symbol, margin_tiers=self.tiers(symbol)),)),
                 ("set_instrument", (instrument(symbol, contract_type="inverse"),)),
             ]
         )

@@ -79,7 +79,7 @@ def compare(book: Book, twin: Twin) -> None:
         holders = [n for n in ACCOUNTS for s, _, _ in twin.sorted_positions(n) if s == symbol]
         assert book.holders(symbol) == sorted(holders)
         net = sum(h.lots for n in ACCOUNTS for s, _, h in twin.sorted_positions(n) if s == symbol)
-        assert book.longs_minus_shorts(symbol) == net
+        assert book.longs_minus_shorts(symbol) == (-net if twin.inverse(symbol) else net)
         assert book.mark(book.symbols.row(symbol)) == twin.marks.get(symbol, (0, 0))[1]
     assert book.parked == twin.parked
     assert book.digest() == book.digest_full() == digest(twin)

@@ -86,11 +86,21 @@ class Twin:
         if price <= 0:
             raise TwinRefusal("PRICE")
         scaled = price * 10 ** self.price_scale(symbol)
-        if scaled * (self.exact(symbol, 1, price) / scaled).numerator >= 2**63 or scaled > 2**62:
+        if self.inverse(symbol):
+            if scaled > 2**62 or not 10**6 <= self.exact(symbol, 1, price) * 10**9 <= 2**63 - 2:
+                raise TwinRefusal("RANGE")
+        elif scaled * (self.exact(symbol, 1, price) / scaled).numerator >= 2**63 or scaled > 2**62:
             raise TwinRefusal("RANGE")
         return price
 
+    def inverse(self, symbol: str) -> bool:
+        return self.instruments[symbol].contract_type == "inverse"
+
     def exact(self, symbol: str, lots: int, price: Fraction) -> Fraction:
+        """Booked lots at a price; of an inverse contract at its reciprocal, to nine decimals of a minor unit."""
+        if self.inverse(symbol):
+            per_lot = self.lot(symbol) * Fraction(self.instruments[symbol].multiplier) / price * self.unit
+            return lots * Fraction(floor(per_lot * 10**9 + Fraction(1, 2)), 10**9)
         return lots * self.lot(symbol) * Fraction(self.instruments[symbol].multiplier) * price * self.unit
 
     def value(self, symbol: str, lots: int) -> int:
@@ -103,15 +113,28 @@ class Twin:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def set_instrument(self, message: Instrument) -> None:
-        if message.settlement_currency != self.currency or message.contract_type != "linear" or message.margin_tiers:
+        if message.settlement_currency != self.currency:
             raise TwinRefusal("UNSUPPORTED")
+        self.check_tiers(message)
         before = self.instruments.get(message.symbol)
         if before is not None:
+            if before.contract_type != message.contract_type:
+                raise TwinRefusal("SCALE")
             same = ("tick_size", "lot_size", "multiplier")
             if any(Fraction(getattr(before, name)) != Fraction(getattr(message, name)) for name in same):
                 raise TwinRefusal("SCALE")
         self.instruments[message.symbol] = message
         self.parked.pop(("Instrument", message.symbol), None)
+
+    def check_tiers(self, message: Instrument) -> None:
+        end = 0
+        for number, tier in enumerate(message.margin_tiers or []):
+            fraction = Fraction(tier.maintenance_margin_fraction)
+            if not 0 < fraction <= 1 or (number == 0 and fraction != Fraction(message.maintenance_margin_fraction)):
+                raise TwinRefusal("FIELD")
+            begin, end = end, self.minor(tier.notional_max, 2**60)
+            if end <= begin:
+                raise TwinRefusal("FIELD")
 
     def set_account(self, message: Account) -> None:
         self.accounts[message.account] = message
@@ -183,12 +206,14 @@ class Twin:
         lots = int(self.number(position.quantity, "LOT", self.lot(symbol)) / self.lot(symbol))
         if (position.position_side == "LONG" and lots < 0) or (position.position_side == "SHORT" and lots > 0):
             raise TwinRefusal("SIDE")
+        sign = -1 if self.inverse(symbol) else 1
+        lots *= sign
         if symbol in self.marks and self.too_large(symbol, lots, self.marks[symbol][0]):
             raise TwinRefusal("RANGE")
         if not lots:
             return Held(0, 0, None, 0)
         if position.entry_value is not None:
-            entry = self.minor(position.entry_value, VALUE_MAX)
+            entry = sign * self.minor(position.entry_value, VALUE_MAX)
             if entry * lots < 0:
                 raise TwinRefusal("FIELD")
         elif position.entry_price is not None:
@@ -257,9 +282,20 @@ class Twin:
         return held.margin + self.value(symbol, held.effective) - held.entry + held.quote
 
     def requirement(self, account: str) -> Fraction:
-        mmf = {symbol: Fraction(i.maintenance_margin_fraction) for symbol, i in self.instruments.items()}
         cross = [(s, held) for s, _, held in self.sorted_positions(account) if held.margin is None]
-        return sum((abs(self.value(s, held.effective)) * mmf[s] for s, held in cross), Fraction(0))
+        return sum((self.required(s, self.value(s, held.effective)) for s, held in cross), Fraction(0))
+
+    def required(self, symbol: str, value: int) -> Fraction:
+        """Bracket by bracket; the last tier has no end."""
+        tiers = self.instruments[symbol].margin_tiers
+        if not tiers:
+            return abs(value) * Fraction(self.instruments[symbol].maintenance_margin_fraction)
+        needed, begin = Fraction(0), 0
+        for tier in tiers:
+            end = int(Fraction(tier.notional_max) * self.unit) if tier is not tiers[-1] else max(abs(value), begin)
+            needed += max(0, min(abs(value), end) - begin) * Fraction(tier.maintenance_margin_fraction)
+            begin = end
+        return needed
 
     def is_parked(self, name: str, *sources: str) -> bool:
         return any((source, name) in self.parked for source in sources)

@@ -15,11 +15,19 @@ def digest(twin: Twin) -> int:
     """The book's digest, from the cells that it is a sum over."""
     total = 0
     for symbol, instrument in twin.instruments.items():
+        tiers = instrument.margin_tiers or []
+        before = [Fraction(tier.maintenance_margin_fraction) for tier in tiers]
+        steps = [
+            f"{int(Fraction(tier.notional_max) * twin.unit)}: {after - fraction}"
+            for tier, fraction, after in zip(tiers, before, before[1:], strict=False)
+            if after != fraction
+        ]
         price = twin.marks.get(symbol, (Fraction(0), 0, 0, 0))
         fractions = [instrument.tick_size, instrument.lot_size, instrument.multiplier]
         fractions.append(instrument.maintenance_margin_fraction)
         total += rare("symbol", symbol, *(str(Fraction(text)) for text in fractions), twin.price_scale(symbol),
-                      instrument.fund_id, instrument.status, *price[1:])  # fmt: skip
+                      instrument.fund_id, instrument.status,
+                      *(["inverse"] if instrument.contract_type == "inverse" else []), *steps, *price[1:])  # fmt: skip
     for key, reason in twin.parked.items():
         total += rare("parked", *key, reason)
     for name, account in twin.accounts.items():

@@ -39,11 +39,22 @@ def gather(
     return rows, unmarked_accounts
 
 
+def in_floats(twin: Twin, symbol: str, value: int) -> float:
+    """The first tier's fraction of all, and what each later tier adds to its part, in this order."""
+    tiers = twin.instruments[symbol].margin_tiers or []
+    fractions = [Fraction(tier.maintenance_margin_fraction) for tier in tiers]
+    required = float(value) * float(Fraction(twin.instruments[symbol].maintenance_margin_fraction))
+    for tier, fraction, after in zip(tiers, fractions, fractions[1:], strict=False):
+        begin = int(Fraction(tier.notional_max) * twin.unit)
+        if value > begin and after != fraction:
+            required += float(value - begin) * float(after - fraction)
+    return required
+
+
 def row(twin: Twin, name: str, role: Account, items: list[tuple[str, str, Held]], isolated: bool) -> dict[str, Any]:
     unit, required = float(twin.unit), 0.0
     for symbol, _, held in items:
-        mmf = float(Fraction(twin.instruments[symbol].maintenance_margin_fraction))
-        required += float(abs(twin.value(symbol, held.effective))) * mmf
+        required += in_floats(twin, symbol, abs(twin.value(symbol, held.effective)))
     if isolated:
         ((symbol, side, held),) = items
         equity, balance = twin.isolated_equity(name, symbol, side), held.margin
