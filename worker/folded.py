@@ -48,7 +48,11 @@ class Folded:
             return False
         self._lots_max = lots_max
         places = np.fromiter(newest.values(), np.int64, len(newest))
-        extents, times, text = columns.records[places][:, [BEGIN, END]].tolist(), columns.log_times(places), columns.text.data
+        extents, times, text = (
+            columns.records[places][:, [BEGIN, END]].tolist(),
+            columns.log_times(places),
+            columns.text.data,
+        )
         for row, (begin, end), log_time_ms in zip(newest, extents, times.tolist(), strict=True):
             self._newest[row] = bytes(text[begin:end]), log_time_ms
         return True

@@ -235,7 +235,7 @@ class State:
     def units(self, left_out: NDArray[np.int64]) -> Iterator[Units]:
         """Every margin unit with its equity and exposures, in blocks; adds to `left_out`, one of `census.REASONS`."""
         slots, terms = self._slots.table.cells, self._terms.cells
-        return census(self._table.cells, slots, terms, len(self.accounts), len(self.markets), left_out)
+        return census(self._table.cells, slots, terms, self.accounts.used, len(self.markets), left_out)
 
     def units_below_zero(self) -> list[tuple[str, int]]:
         """Account, and 0 or 1 + the key of an isolated position, of all units whose equity is known and below zero."""
