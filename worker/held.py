@@ -163,6 +163,11 @@ class Held:
         row = self._book.accounts.row(account)
         return 0 <= row < self._accounts.capacity and self._accounts.columns[FIRST_LEG][row] > 0
 
+    def among(self, rows: Ints) -> NDArray[np.bool_]:
+        """Which of the account rows have legs that hold something; none of -1 has."""
+        known = (rows >= 0) & (rows < self._accounts.capacity)
+        return known & (self._accounts.cells[FIRST_LEG, np.where(known, rows, 0)] > 0)
+
     def sync(self, account: str) -> None:
         """Brings the book's view of what the account's legs hold up to date, and forgets legs that hold nothing."""
         book, columns = self._book, self._legs.columns

@@ -3,8 +3,11 @@
 Rule: a record that is wrong changes nothing; it is noted for its dead letter, and parks what it was about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas import (
     Account,
@@ -24,7 +27,8 @@ from schemas import (
 )
 from worker.batch import Batch
 from worker.book.book import Book
-from worker.book.plain import SYMBOL_BEGIN
+from worker.book.plain import KEY_DIFFERS, NAME_BEGIN, SYMBOL_BEGIN
+from worker.book.scales import HEAD_FIELDS, ROW, STAGED_FIELDS, stage_updates
 from worker.columns import Columns, spans
 from worker.decide import Case
 from worker.event import Event
@@ -40,6 +44,8 @@ NEW_MIN = 16  # fewer accounts are cheaper opened one by one
 NEW_MAX = 1000  # more would fall out of the cache, and make a cut wait
 
 POLICIES = get_args(Policy)
+
+Ints = NDArray[np.int64]
 
 
 class Inputs:
@@ -100,8 +106,39 @@ class Inputs:
             for event in batch.events():
                 self._apply_event(event)
             return
-        for at in columns.updates.tolist():
-            self._apply_event(columns.event(at))
+        self._settle_openings()
+        places = columns.updates
+        records = columns.records[places]
+        heads, staged = (
+            np.empty((len(records), HEAD_FIELDS), np.int64),
+            np.empty((len(symbols), STAGED_FIELDS), np.int64),
+        )
+        book = self._book
+        stage_updates(records, columns.positions, symbols, book.currency_decimals, book.terms(), heads, staged)
+        book.enter(heads, columns.text, *spans(records, NAME_BEGIN))
+        differ = int(records[:, KEY_DIFFERS].sum())
+        if differ:
+            self._count("KEY_DIFFERS", differ)
+        for at in self._left(heads, staged):
+            event = columns.event(places[at])
+            self._apply(event, event.read())
+
+    def _left(self, heads: Ints, staged: Ints) -> Iterator[int]:
+        """Applies updates as columns, and gives the place of each that must be applied by itself, in its turn."""
+        rows = heads[:, ROW]
+        special = self.held.among(rows) | self._book.remembers(rows)
+        at = 0
+        while at < len(heads):
+            at, stale = self._book.apply_columns(heads, staged, special, at)
+            if stale:
+                self._count("STALE", stale)
+            if at < len(heads):
+                yield at
+                special |= rows == rows[at]  # what it remembers now is its own
+                at += 1
+
+    def _count(self, what: str, by: int) -> None:
+        self.counts[what] = self.counts.get(what, 0) + by
 
     def _apply_event(self, event: Event) -> None:
         messages = event.read()

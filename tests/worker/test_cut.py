@@ -172,7 +172,7 @@ def test_kinds_stand_in_the_order_of_the_design():
     """Definitions, then controls, money, prices, books, answers, and the questions last."""
     order = sorted(KIND, key=KIND.get)
     assert [kind.__name__ for kind in order] == [
-        "Instrument", "RiskModel", "Account", "Control", "InsuranceFund", "MarkPrice", "AccountUpdate",
+        "Instrument", "RiskModel", "Account", "Control", "InsuranceFund", "MarkPrice", "AccountUpdate", "PositionBatch",
         "ForcedTradeResult", "Bankruptcy",
     ]  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import limits
+from worker.book.holders import LOTS_HIGH
 from worker.book.kernel import kernel
 from worker.book.scales import (
     ADL_SEQ,
@@ -29,6 +30,7 @@ from worker.book.scales import (
     UPDATE_SEQ,
 )
 from worker.book.slots import close_slot, find_slot, open_slot
+from worker.book.table import ADL_SEQ as ACCOUNT_ADL_SEQ
 from worker.book.table import (
     BALANCE,
     BUY,
@@ -53,13 +55,11 @@ from worker.book.table import (
     UNMARKED,
     VALUE,
 )
-from worker.book.table import ADL_SEQ as ACCOUNT_ADL_SEQ
 from worker.book.table import ENTRY as SLOT_ENTRY
 from worker.book.table import KEY as SLOT_KEY
 from worker.book.table import LOOSE as LOOSE_QUOTE
 from worker.book.table import LOTS as SLOT_LOTS
 from worker.book.table import MARGIN as SLOT_MARGIN
-from worker.book.holders import LOTS_HIGH
 from worker.book.value import value_minor
 
 Cells = NDArray[np.int64]
@@ -76,16 +76,22 @@ def no_update(accounts: Cells, rows: Cells) -> None:
     for row in rows:
         accounts[FIRST, row] = accounts[OWNER, row] = -1
         accounts[EPOCH, row] = accounts[SEQ, row] = accounts[MARGIN_REQUIRED, row] = -1
+        accounts[ACCOUNT_ADL_SEQ, row] = accounts[FULL_ADL_SEQ, row] = 0
+        accounts[BALANCE, row] = accounts[LOOSE_QUOTE, row] = 0
 
 
-@kernel(f"int64({_CELLS}, int64[::1], {_CELLS})")
-def owed(accounts: Cells, rows: Cells, heads: Cells) -> int:
-    """At most how many slots the blocks of these updates' positions can newly take."""
-    slots = 0
-    for at in range(len(heads)):
-        if heads[at, STAGED] > 0:
-            slots += 2 * (heads[at, STAGED] + (accounts[COUNT, rows[at]] if rows[at] >= 0 else 0)) + 2
-    return slots
+@kernel(f"UniTuple(int64, 2)({_CELLS}, {_CELLS}, int64)")
+def wanted(accounts: Cells, heads: Cells, at: int) -> tuple[int, int]:
+    """At most how many positions the updates from the place `at` on open, and how many slots their blocks take."""
+    positions, slots = 0, 0
+    while at < len(heads):
+        row, count = heads[at, ROW], heads[at, STAGED]
+        if count > 0:
+            positions += count
+            # Opened one by one, each block may be followed by a longer one.
+            slots += 8 * (count + (accounts[COUNT, row] if row >= 0 else 0))
+        at += 1
+    return positions, slots
 
 
 @kernel(f"boolean({_CELLS}, {_CELLS}, {_CELLS}, int64, int64[::1], {_CELLS})")

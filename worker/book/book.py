@@ -7,17 +7,21 @@ what legs hold), so the state does not depend on how records of different keys w
 from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import limits
 from schemas.messages import Account, AccountUpdate, Instrument, MarkPrice
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import Scale
+from worker.book.apply import apply_updates, no_update, wanted
 from worker.book.ledger import Ledger
 from worker.book.margins import Margins
 from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
 from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
+from worker.book.scales import GOOD, IS_FULL, ROW
+from worker.book.slots import SLOTS_MAX
 from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
     ACCOUNT,
@@ -41,6 +45,7 @@ from worker.book.update import Staged, balance_minor, requirement_minor, staged_
 from worker.book.value import lots_limit
 
 FALLS_SHIFT = 4  # holders are sorted once one in 16 stands behind the next
+Cells = NDArray[np.int64]
 
 
 class Book(Ledger, Margins):
@@ -222,6 +227,41 @@ class Book(Ledger, Margins):
                         f"positions in {shown(market.symbol)} must be NET, or LONG and SHORT, "
                         f"would be {SIDES[key - market.key]} beside {SIDES[other - market.key]}",
                     )
+
+    # --- updates as columns -------------------------------------------------------------------------------------------
+
+    def enter(self, heads: Cells, text: NDArray[np.uint8], begins: Cells, ends: Cells) -> None:
+        """Writes the rows of the accounts text[begin:end] into heads; a new one gets its row for an update that opens.
+
+        heads: [U, HEAD_FIELDS] (worker/book/scales.py).
+        """
+        rows = self.accounts.rows_of(text, begins, ends)
+        new = np.flatnonzero((rows < 0) & (heads[:, GOOD] > 0) & (heads[:, IS_FULL] > 0))
+        names_parked = any(source in ("AccountUpdate", "Account") for source, _ in self.parked)
+        if len(new) and not names_parked and self.accounts.used + len(new) <= self.accounts.most:
+            rows[new] = made = self.accounts.extend(text, begins[new], ends[new])
+            self._table.reserve(self.accounts.used)
+            no_update(self._table.cells, made)
+        heads[:, ROW] = rows
+
+    def apply_columns(self, heads: Cells, staged: Cells, special: NDArray[np.bool_], at: int) -> tuple[int, int]:
+        """Applies updates from the place `at` on; returns the place of the first that is left, and how many were stale.
+
+        special: [U] those that are left in any case. What is left is for `apply_update`, before those behind it.
+        """
+        positions, slots = wanted(self._table.cells, heads, at)
+        if not self._slots.has_room(positions) or self._slots.used + slots > SLOTS_MAX:
+            return at, 0
+        self._slots.reserve(positions, slots)
+        end, stale = apply_updates(*self._slots.cells(), self._terms.cells, heads, staged, special, at)
+        self._touch_many(heads[at:end, ROW])
+        return end, stale
+
+    def remembers(self, rows: Cells) -> NDArray[np.bool_]:
+        """Which accounts have closed positions whose newest leg must be remembered."""
+        if not self._closed:
+            return np.zeros(len(rows), np.bool_)
+        return np.isin(rows, np.fromiter(self._closed, np.int64, len(self._closed)))
 
     def openings(self) -> Openings:
         """An empty list of accounts to be opened; valid until the book changes otherwise."""

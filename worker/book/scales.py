@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.kernel import kernel
+from worker.book.plain import ADL_SEQ as RECORD_ADL_SEQ
 from worker.book.plain import (
     BALANCE,
     BALANCE_PLACES,
@@ -30,7 +31,6 @@ from worker.book.plain import (
     SIDE,
     VALUE_PLACES,
 )
-from worker.book.plain import ADL_SEQ as RECORD_ADL_SEQ
 from worker.book.plain import MARGIN as ISOLATED_MARGIN
 from worker.book.plain import VALUE as ENTRY_VALUE
 from worker.book.table import DEN, LOT_DECIMALS, LOT_SCALED, LOTS_LIMIT, PRICE_DECIMALS, PRICE_MAX, VALUE_NUM
