@@ -253,6 +253,8 @@ class Book(Ledger, Margins):
         if not self._slots.has_room(positions) or self._slots.used + slots > SLOTS_MAX:
             return at, 0
         self._slots.reserve(positions, slots)
+        rows = heads[at:, ROW]
+        self._lift_many(rows[rows >= 0])
         end, stale = apply_updates(*self._slots.cells(), self._terms.cells, heads, staged, special, at)
         self._touch_many(heads[at:end, ROW])
         return end, stale
