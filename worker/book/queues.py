@@ -148,6 +148,11 @@ class Queues(State):
             if noted:
                 self._note(notes[:noted])
 
+    def prepare(self) -> None:
+        """Also puts those who were lifted where they belong."""
+        self.place_lifted()
+        super().prepare()
+
     # --- asking them --------------------------------------------------------------------------------------------------
 
     def _side(self, symbol: str, side: int) -> tuple[Market, int, Side, float]:
