@@ -9,8 +9,9 @@ everything anew and removes what has no place any more; so the feed is complete 
 
 from collections.abc import Iterable, Iterator
 from math import inf, isfinite
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,20 @@ from solver.places import places, radix_order
 from solver.standing import TIERS, Held, figures, tiers
 from worker.book import said
 from worker.book.book import Book
-from worker.book.said import ACCOUNT, GONE, KEY, NEVER, NOW, OUTDATED, PLACE, POPULATION, QUANTILE, SAID_QUANTILE, SHORT
+from worker.book.said import (
+    ACCOUNT,
+    GONE,
+    KEY,
+    NEVER,
+    NOW,
+    OUTDATED,
+    PLACE,
+    POPULATION,
+    QUANTILE,
+    SAID,
+    SAID_QUANTILE,
+    SHORT,
+)
 from worker.book.state import SIDES
 from worker.book.views import Gathered
 from worker.record import Record
@@ -39,11 +53,14 @@ def key_of(account: str, symbol: str, position_side: str) -> str:
     return SEPARATOR.join((account, symbol, position_side))
 
 
-class Ranked(NamedTuple):
-    """Every position that has a place, in the order in which the book gathers them."""
-
-    cells: said.Cells
-    scores: said.Scores
+def _is_ours(value: bytes, key: bytes, pool: str) -> bool:
+    try:
+        rank = decode_output(value)
+    except (msgspec.MsgspecError, ValueError):
+        return False
+    if not isinstance(rank, AdlRank) or rank.pool != pool:
+        return False
+    return key == key_of(rank.account, rank.symbol, rank.position_side).encode()
 
 
 class Ranks:
@@ -59,7 +76,7 @@ class Ranks:
         self._watched_ms: int | None = None
         self._ranked_ms: int | None = None
         self._formula = ""
-        self._cells, self._scores = said.nothing_said()
+        self._places = said.nothing_said()
         self._due: NDArray[np.int64] = np.zeros(0, np.int64)  # rows, the most urgent first
         self._kept: list[str] = []  # keys in the topic that are not in the cells yet
         self._strangers: list[str] = []  # of them those whose account or symbol the book does not know
@@ -69,17 +86,21 @@ class Ranks:
         return self._settings.records_per_second > 0
 
     def resume(self, records: Iterable[Record]) -> None:
-        """Takes what is kept of the topic, before the first ranking of this process."""
-        kept: dict[bytes, bool] = {}
+        """Takes what is kept of the topic, before the first ranking of this process; passes over what is not ours."""
+        kept: set[bytes] = set()
         for record in records:
-            if record.key is not None and (record.value is None or decode_output(record.value).pool == self._pool):
-                kept[record.key] = record.value is not None
-        self._kept = sorted(key.decode() for key, there in kept.items() if there)
+            key = record.key or b""
+            if record.value is None:
+                kept.discard(key)
+            elif _is_ours(record.value, key, self._pool):
+                kept.add(key)
+        self._kept = sorted(key.decode() for key in kept)
 
     def watch(self, book: Book, policy: str, risk: Risk, log_time_ms: int) -> Iterator[Said]:
         """What a watch cut says, in its order; nothing at all while the feed is off."""
         if not self.on:
             return
+        self._forget(book)
         formula = f"{policy}/{VERSION}"
         since_ms = _SECOND_MS if self._watched_ms is None else log_time_ms - self._watched_ms
         self._watched_ms = log_time_ms
@@ -90,26 +111,35 @@ class Ranks:
             self._ranked_ms = log_time_ms
         yield from self._say(book)
 
+    def _forget(self, book: Book) -> None:
+        """Positions of accounts whose row may be another's by now have no place, and go by the name that was ranked."""
+        names, cells = book.accounts, self._places.cells
+        gone = dict(reversed(names.given_up or []))  # of several names of a row the first
+        names.given_up = []
+        if gone:
+            rows = np.flatnonzero(np.isin(cells[ACCOUNT], list(gone)))
+            for account, key, *_, quantile in self._places.of(rows).cells.T.tolist():
+                if quantile != NEVER:
+                    self._strangers.append(key_of(gone[account], book.markets[key >> 2].symbol, SIDES[key & 3]))
+            cells[QUANTILE, rows], cells[SAID_QUANTILE, rows] = GONE, NEVER
+            self._due = self._due[~np.isin(self._due, rows)]
+
     # --- ranking ------------------------------------------------------------------------------------------------------
 
     def _rank(self, book: Book, policy: str, risk: Risk, formula: str) -> None:
         self._take_kept(book)
+        old = self._places.of(np.flatnonzero(self._places.cells[SAID_QUANTILE] != NEVER))
         if formula != self._formula:  # what the numbers meant is of the past
-            self._cells[SAID_QUANTILE][self._cells[SAID_QUANTILE] >= 0] = OUTDATED
+            old.cells[SAID_QUANTILE] = OUTDATED
             self._formula = formula
         new = ranked(book, policy, risk, self._outside)
         ids = _ids(book, new.cells)
-        order = np.argsort(ids, kind="stable")  # cross and isolated positions of an account stand apart; all else does
-        size = len(ids) + self._cells.shape[1]
-        cells, scores = np.empty((said.FIELDS, size), np.int32), np.empty((2, size))
-        new_cells, new_scores = np.ascontiguousarray(new.cells[:, order]), np.ascontiguousarray(new.scores[:, order])
-        size = said.merge(
-            self._cells, self._scores, _ids(book, self._cells), new_cells, new_scores, ids[order], cells, scores
-        )
-        self._cells, self._scores = np.ascontiguousarray(cells[:, :size]), np.ascontiguousarray(scores[:, :size])
-        change = self._settings.score_change
+        order = np.argsort(ids, kind="stable")  # cross and isolated positions of an account stand apart
+        new = new.of(order)
+        self._places = said.Places(*said.merge(*old, _ids(book, old.cells), *new, ids[order]))
+        change, size = self._settings.score_change, self._places.cells.shape[1]
         due, urgency = np.empty(size, np.int64), np.empty(size, np.uint64)
-        count = said.list_due(self._cells, self._scores, inf if change is None else float(change), due, urgency)
+        count = said.list_due(*self._places, inf if change is None else float(change), due, urgency)
         self._due = due[radix_order(urgency[:count])]
 
     def _take_kept(self, book: Book) -> None:
@@ -123,10 +153,10 @@ class Ranks:
             else:
                 known.append((account_row, 4 * symbol_row + SIDES.index(side)))
         if known:  # nothing was ranked before
-            self._cells, self._scores = said.nothing_said(len(known))
-            self._cells[[ACCOUNT, KEY]] = np.array(known, np.int32).T
-            self._cells[SAID_QUANTILE] = OUTDATED
-            self._cells = np.ascontiguousarray(self._cells[:, np.argsort(_ids(book, self._cells))])
+            places = said.nothing_said(len(known))
+            places.cells[[ACCOUNT, KEY]] = np.array(known, np.int32).T
+            places.cells[SAID_QUANTILE] = OUTDATED
+            self._places = places.of(np.argsort(_ids(book, places.cells)))
         self._kept = []
 
     # --- saying -------------------------------------------------------------------------------------------------------
@@ -137,10 +167,10 @@ class Ranks:
         yield from ((key, None) for key in strangers)
         rows, self._due = np.split(self._due, [count - len(strangers)])
         self._credit -= (len(strangers) + len(rows)) * _SECOND_MS
-        cells, scores = self._cells[:, rows], self._scores[NOW, rows]
-        self._cells[SAID_QUANTILE, rows] = np.where(cells[QUANTILE] == GONE, NEVER, cells[QUANTILE])
-        self._scores[said.SAID, rows] = scores
-        for row, score in zip(cells.T.tolist(), scores.tolist(), strict=True):
+        cells, scores = self._places.of(rows)
+        self._places.cells[SAID_QUANTILE, rows] = np.where(cells[QUANTILE] == GONE, NEVER, cells[QUANTILE])
+        self._places.scores[SAID, rows] = scores[NOW]
+        for row, score in zip(cells.T.tolist(), scores[NOW].tolist(), strict=True):
             account, key, short, place, population, quantile, _ = row
             name, symbol, side = book.accounts.name(account), book.markets[key >> 2].symbol, SIDES[key & 3]
             if quantile == GONE:
@@ -154,8 +184,11 @@ class Ranks:
             )  # fmt: skip
 
 
-def ranked(book: Book, policy: str, risk: Risk, outside: Iterable[str]) -> Ranked:
-    """Every position that a decision could ask now, with score and place; accounts of `outside` are never asked."""
+def ranked(book: Book, policy: str, risk: Risk, outside: Iterable[str]) -> said.Places:
+    """Every position that a decision could ask now, in the order in which the book gathers them.
+
+    Accounts of `outside` are never asked.
+    """
     gathered = book.gather([(market.row, side) for market in book.markets for side in (1, -1)], outside)
     held = _held(book, gathered)
     line = 2 * gathered.asset + (gathered.quantity_lots < 0)
@@ -163,20 +196,21 @@ def ranked(book: Book, policy: str, risk: Risk, outside: Iterable[str]) -> Ranke
     markets = [book.markets[row] for row in gathered.assets.tolist()]
     model = risk.returns(markets, policy) if policy in NEEDED_BY and markets else None
     if not markets:
-        return Ranked(*said.nothing_said())
+        return said.nothing_said()
     score = figures(held, policy, model, bucket)
     may = np.flatnonzero(gathered.eligible)  # of a symbol that is not parked
     score, line = score[may], line[may]
     place, population = places(score, bucket[may], 2 * len(markets), TIERS)
-    cells, scores = said.nothing_said(len(may))
+    now = said.nothing_said(len(may))
+    cells = now.cells
     account, key = book.accounts_and_keys(gathered.slot[may])
     population = population[line]
     cells[ACCOUNT], cells[KEY], cells[SHORT] = account, key, line & 1
     cells[PLACE], cells[POPULATION] = place, population
     cells[QUANTILE] = said.quantiles(place, population)
     # How far an account is under water is no score of the policy.
-    scores[NOW] = np.where(held.equity[gathered.account[may]] > 0, score, inf)
-    return Ranked(cells, scores)
+    now.scores[NOW] = np.where(held.equity[gathered.account[may]] > 0, score, inf)
+    return now
 
 
 def _held(book: Book, gathered: Gathered) -> Held:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from schemas import Account, AdlRank, Position, decode_output, encode
+from schemas import Account, AdlRank, Position, decode, decode_output, encode
 from tests.worker.random_run import source_of
 from tests.worker.random_tape import random_settings
 from tests.worker.tape import Tape, run_tape, settings_of
@@ -11,7 +11,8 @@ from worker.edge.recording import RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import RANKS
-from worker.record import Output
+from worker.ranks import Ranks
+from worker.record import Output, Record
 
 ON = ("ranks.records_per_second=1000", "ranks.interval_ms=1000", "decision.policy=queue:effective_leverage")
 
@@ -167,6 +168,8 @@ def test_the_feed_is_complete_again_after_a_restart(lost):
         value = encode(msgspec.structs.replace(first, account=name, pool=pool))
         sink.advice.append(Output(RANKS, f"{name}\tBTC\tNET".encode(), value, 1000))
     before = len(feed(sink))
+    garbage = Output(RANKS, b"\xff", b"no json", 1000), Output(RANKS, b"a\tb", encode(first), 1000)
+    sink.advised = lambda _: iter([Record(RANKS, 0, 0, 0, o.key, o.value) for o in (*sink.advice, *garbage)])
     tape.at(5000).account("five", "200").mark(price="100")
     found = feed(run_tape(tape.records, settings_of(*ON), sink))
     assert table(found) == {"four": (1, 2, 4), "two": (2, 2, 2), "long": (1, 1, 4), "theirs": (1, 3, 4)}
@@ -195,3 +198,29 @@ def test_a_source_with_nothing_in_it_ranks_nothing():
     sink = MemorySink()
     run(RecordingSource(Tape().at(1000).fund("5").records), sink, settings_of(*ON))
     assert feed(sink) == []
+
+
+def test_a_row_that_another_account_took_is_told_by_the_names_it_had():
+    """The book may give a name's row away; its record is removed by its own key, and what was due of it is not said."""
+    flags = (*ON, "ranks.interval_ms=5000")
+    engines = []
+    run(RecordingSource(lines().records), MemorySink(), settings_of(*flags), on_engine=engines.append)
+    book, risk = engines[0].book, engines[0].risk
+    feed = Ranks(settings_of(*flags, "ranks.records_per_second=2"))
+
+    def told(ms):
+        return [(key.split("\t")[0], m and m.rank) for key, m in feed.watch(book, "queue:effective_leverage", risk, ms)]
+
+    assert told(1000) == [("five", 1), ("long", 1)]
+    rows = [book.accounts.row(name) for name in ("five", "four")]
+    for name, row in zip(("five", "four"), rows, strict=True):
+        book.remove_account(name)
+        if book.accounts.row(name) >= 0:
+            book.accounts.drop(row)
+    assert told(2000) == [("five", None), ("two", 3)]  # a fifth place of its own until the next ranking
+    later = lines().at(3000).account("new", "200", ("BTC", "-10", "100")).account("x", "100", ("BTC", "-10", "100"))
+    for record in later.records[-2:]:
+        book.apply_update(decode(record.value)[0])
+    assert sorted(book.accounts.row(name) for name in ("new", "x")) == sorted(rows)
+    assert told(6000) == [("x", 1), ("new", 2)]
+    assert told(7000) == []  # two is where it was

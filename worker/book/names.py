@@ -55,6 +55,7 @@ class Names:
         self.state = np.zeros(STATE_FIELDS, np.int64)
         self._counts = self.state.data
         self._recent: dict[str, int] = {}
+        self.given_up: list[tuple[int, str]] | None = None  # for whoever keeps rows: begins it, and empties it
         self._asked = np.zeros(BYTES_MAX, np.uint8)
         self._asked_bytes = self._asked.data
         self._hashes, self._hashed = np.zeros((0, 2), np.uint64), 0
@@ -158,7 +159,10 @@ class Names:
 
     def drop(self, row: int) -> None:
         """Gives up the name of a row; the row will be another name's."""
-        self._recent.pop(self.name(row), None)
+        name = self.name(row)
+        if self.given_up is not None:
+            self.given_up.append((row, name))
+        self._recent.pop(name, None)
         drop_row(row, self.words, self.spans, self.table, self.state)
 
     def hashes(self) -> Hashes:

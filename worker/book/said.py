@@ -4,6 +4,8 @@ Rule 1: rows stand in the order of names, so nothing that leaves depends on arri
 stays until a tombstone is; one that was never said leaves no trace.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,11 +33,22 @@ OUTDATED = -3  # something was, and it counts no longer
 _CELLS, _SCORES = "int32[:, ::1]", "float64[:, ::1]"
 
 
-def nothing_said(size: int = 0) -> tuple[Cells, Scores]:
-    """Cells and scores of positions of which nothing was said, without a place."""
+class Places(NamedTuple):
+    """One column a position."""
+
+    cells: Cells
+    scores: Scores
+
+    def of(self, rows: Ids) -> "Places":
+        """Those of some rows, in their order."""
+        return Places(self.cells.take(rows, 1), self.scores.take(rows, 1))
+
+
+def nothing_said(size: int = 0) -> Places:
+    """Positions of which nothing was said, without a place."""
     cells = np.zeros((FIELDS, size), np.int32)
     cells[QUANTILE], cells[SAID_QUANTILE] = GONE, NEVER
-    return cells, np.zeros((2, size))
+    return Places(cells, np.zeros((2, size)))
 
 
 def quantiles(place: Ids, population: Ids) -> Ids:
@@ -43,37 +56,42 @@ def quantiles(place: Ids, population: Ids) -> Ids:
     return (QUANTILES * (population - place + 1) - 1) // population
 
 
-@kernel(f"int64({_CELLS}, {_SCORES}, int64[::1], {_CELLS}, {_SCORES}, int64[::1], {_CELLS}, {_SCORES})")
+@kernel(
+    f"Tuple(({_CELLS}, {_SCORES}))({_CELLS}, {_SCORES}, int64[::1], {_CELLS}, {_SCORES}, int64[::1])",
+)
 def merge(
-    old: Cells, old_scores: Scores, old_ids: Ids, new: Cells, new_scores: Scores, new_ids: Ids, out: Cells,
-    out_scores: Scores,
-) -> int:  # fmt: skip
-    """Writes the new rows with what was said of them, and the old ones that still need a tombstone; returns how many.
+    old: Cells, old_scores: Scores, old_ids: Ids, new: Cells, new_scores: Scores, new_ids: Ids
+) -> tuple[Cells, Scores]:
+    """The new rows with what was said of them, and the old ones that have no place any more; both sorted by id.
 
-    Both come sorted by their ids; `out` has room for all.
+    `old`: only rows of which something was said.
     """
-    size, at = 0, 0
+    size, at = len(new_ids) + len(old_ids), 0
+    for row in range(len(new_ids)):
+        while at < len(old_ids) and old_ids[at] < new_ids[row]:
+            at += 1
+        size -= at < len(old_ids) and old_ids[at] == new_ids[row]
+    cells, scores = np.empty((FIELDS, size), np.int32), np.empty((2, size))
+    to, at = 0, 0
     for row in range(len(new_ids) + 1):
         while at < len(old_ids) and (row == len(new_ids) or old_ids[at] < new_ids[row]):
-            if old[SAID_QUANTILE, at] != NEVER:
-                for field in range(FIELDS):
-                    out[field, size] = old[field, at]
-                out[QUANTILE, size] = GONE
-                out_scores[SAID, size] = old_scores[SAID, at]
-                size += 1
+            for field in range(FIELDS):
+                cells[field, to] = old[field, at]
+            cells[QUANTILE, to] = GONE
+            scores[NOW, to], scores[SAID, to] = 0.0, old_scores[SAID, at]
             at += 1
+            to += 1
         if row == len(new_ids):
             break
         for field in range(FIELDS):
-            out[field, size] = new[field, row]
-        out_scores[NOW, size] = new_scores[NOW, row]
-        out[SAID_QUANTILE, size] = NEVER
+            cells[field, to] = new[field, row]
+        scores[NOW, to], scores[SAID, to] = new_scores[NOW, row], 0.0
         if at < len(old_ids) and old_ids[at] == new_ids[row]:
-            out[SAID_QUANTILE, size] = old[SAID_QUANTILE, at]
-            out_scores[SAID, size] = old_scores[SAID, at]
+            cells[SAID_QUANTILE, to] = old[SAID_QUANTILE, at]
+            scores[SAID, to] = old_scores[SAID, at]
             at += 1
-        size += 1
-    return size
+        to += 1
+    return cells, scores
 
 
 @kernel(f"int64({_CELLS}, {_SCORES}, float64, int64[::1], uint64[::1])")
