@@ -67,13 +67,18 @@ def factor_ppm(risk: Risk, symbols: list[str], ppm: Iterable[int]) -> Ints:
     return np.array(rows, np.int64).reshape(len(symbols), len(sizes))
 
 
+def alone_ppm(symbols: list[str], ppm: list[int]) -> Ints:
+    """The same in shocks of each symbol alone."""
+    return np.array([ppm for _ in symbols], np.int64).reshape(len(symbols), len(ppm))
+
+
 def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: list[int]) -> Forecast:
     """The forecast of a book as it stands, for shocks of so many parts per million, in rising order.
 
     A unit's deficit falls to the fund of its first symbol by name, as that of a bankruptcy that names no fund.
     """
     symbols = [market.symbol for market in book.markets]
-    crash = _Crash(book, available_minor, np.array(ppm, np.int64), factor_ppm(risk, symbols, [*ppm, 0]))
+    crash = _Crash(book, available_minor, alone_ppm(symbols, ppm), factor_ppm(risk, symbols, [*ppm, 0]))
     left_out = np.zeros(len(REASONS), np.int64)
     insolvent: dict[int, int] = {}
     for units in book.units(left_out):
@@ -96,7 +101,7 @@ class _Crash:
     def __init__(self, book: Book, available_minor: Mapping[str, int], ppm: Ints, factor: Ints) -> None:
         names = sorted(available_minor.keys() | {market.instrument.fund_id for market in book.markets})
         place = {name: row for row, name in enumerate(names)}
-        count, shocks, funds = len(book.markets), len(ppm), len(names)
+        count, shocks, funds = len(book.markets), ppm.shape[1], len(names)
         self.available = np.array([min(available_minor.get(name, 0), SUM_MAX) for name in names], np.int64)
         self.fund = np.array([place[market.instrument.fund_id] for market in book.markets], np.int64)
         self.rank = np.empty(count, np.int64)
