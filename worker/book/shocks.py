@@ -16,7 +16,6 @@ Cells = NDArray[np.int64]
 Cubes = NDArray[np.int64]
 
 PPM: Final = 1_000_000
-MOVE_PPM_MIN: Final = -PPM  # a price does not fall below zero
 # (2**58 + 2**10) * 8 of gross at most, and 2**60 of equity, stay within int64: see `census`.
 MOVE_PPM_MAX: Final = 8 * PPM
 SUM_MAX: Final = 2**61
