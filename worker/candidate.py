@@ -23,6 +23,7 @@ from worker.decide import Case, Rules
 from worker.engine import Engine, Start
 from worker.held import Legs
 from worker.settings import Settings
+from worker.states import States
 
 ZERO = Decimal(0)
 
@@ -88,6 +89,7 @@ class Candidate(Engine):
         replace = msgspec.structs.replace
         worker, decision = replace(settings.worker, mode="live"), replace(settings.decision, policy=policy)
         super().__init__(replace(settings, worker=worker, decision=decision), start=start)
+        self.states = States(replace(settings.state, forecast_ms=None), self.pool)  # nobody reads its advice
         self._given = model is not None
         if model is not None:
             self.risk.set(model)

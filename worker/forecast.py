@@ -5,7 +5,7 @@ once; nobody trades, is liquidated or deposits meanwhile. Rule 2: exact integers
 Rule 3: who cannot be counted is counted as left out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from schemas import Shock, scaled, text_of
 from worker.book.book import Book
 from worker.book.census import REASONS, Units
-from worker.book.shocks import MOVE_PPM_MAX, MOVE_PPM_MIN, SUM_MAX, lacking, shock_all, shock_symbols
+from worker.book.market import Market
+from worker.book.shocks import MOVE_PPM_MAX, PPM, SUM_MAX, lacking, shock_all, shock_symbols
 from worker.risk import Risk
 
 Ints = NDArray[np.int64]
@@ -60,11 +61,30 @@ def distance_ppm(struck: Iterable[Struck]) -> int | None:
     return next((shock.ppm for shock in struck if shock.shortfall), None)
 
 
-def factor_ppm(risk: Risk, symbols: list[str], ppm: Iterable[int]) -> Ints:
-    """How each symbol moves in shocks of the factor, int64[symbols, shocks]: no price falls below zero."""
-    moves, sizes = risk.factor_moves(symbols), list(ppm)
-    rows = [[min(max(round(move * size), MOVE_PPM_MIN), MOVE_PPM_MAX) for size in sizes] for move in moves]
-    return np.array(rows, np.int64).reshape(len(symbols), len(sizes))
+def value_ppm(move_ppm: int, market: Market) -> int:
+    """How far the value of a booked lot moves with its price: an inverse contract's is the reciprocal of the price.
+
+    No price falls below zero, and no value rises to more than ninefold.
+    """
+    move = max(move_ppm, -PPM)
+    if market.scale.sign < 0:
+        move = -move * PPM // (PPM + move) if move > -PPM else MOVE_PPM_MAX
+    return min(move, MOVE_PPM_MAX)
+
+
+def alone_ppm(markets: Sequence[Market], ppm: list[int]) -> Ints:
+    """How far each symbol's values move in shocks of its price alone, int64[symbols, shocks]."""
+    rows = [[value_ppm(size, market) for size in ppm] for market in markets]
+    return np.array(rows, np.int64).reshape(len(markets), len(ppm))
+
+
+def factor_ppm(risk: Risk, markets: Sequence[Market], ppm: list[int]) -> Ints:
+    """The same in shocks of the factor."""
+    moves = risk.factor_moves(market.symbol for market in markets)
+    rows = [
+        [value_ppm(round(move * size), market) for size in ppm] for market, move in zip(markets, moves, strict=True)
+    ]
+    return np.array(rows, np.int64).reshape(len(markets), len(ppm))
 
 
 def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: list[int]) -> Forecast:
@@ -72,8 +92,8 @@ def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: li
 
     A unit's deficit falls to the fund of its first symbol by name, as that of a bankruptcy that names no fund.
     """
-    symbols = [market.symbol for market in book.markets]
-    crash = _Crash(book, available_minor, np.array(ppm, np.int64), factor_ppm(risk, symbols, [*ppm, 0]))
+    symbols, markets = [market.symbol for market in book.markets], book.markets
+    crash = _Crash(book, available_minor, alone_ppm(markets, ppm), factor_ppm(risk, markets, [*ppm, 0]))
     left_out = np.zeros(len(REASONS), np.int64)
     insolvent: dict[int, int] = {}
     for units in book.units(left_out):
@@ -96,7 +116,7 @@ class _Crash:
     def __init__(self, book: Book, available_minor: Mapping[str, int], ppm: Ints, factor: Ints) -> None:
         names = sorted(available_minor.keys() | {market.instrument.fund_id for market in book.markets})
         place = {name: row for row, name in enumerate(names)}
-        count, shocks, funds = len(book.markets), len(ppm), len(names)
+        count, shocks, funds = len(book.markets), ppm.shape[1], len(names)
         self.available = np.array([min(available_minor.get(name, 0), SUM_MAX) for name in names], np.int64)
         self.fund = np.array([place[market.instrument.fund_id] for market in book.markets], np.int64)
         self.rank = np.empty(count, np.int64)

@@ -97,6 +97,7 @@ class States:
         self._forecast_ms: int | None = None
         self._forecast = Forecast({}, [], {}, {}, {})
         self._warned: dict[str, str] = {}  # symbol -> trigger, by the last forecast
+        self._blocked: set[str] = set()  # at the last cut
         self._acted: dict[str, str] = {}  # symbol -> trigger, since the last cut
         self._named: set[str] = set()  # accounts that a bankruptcy named and that have been insolvent since
         self._unnamed: list[tuple[str, int]] = []  # account, deficit
@@ -119,8 +120,8 @@ class States:
         acted, self._acted = self._acted, {}
         for symbol, trigger in acted.items():
             self._machines.setdefault(symbol, Machine()).act(trigger, now_ms)
-        looked_at = acted.keys() | facts.blocked.keys()
-        looked_at |= {symbol for symbol, (state, _) in self._said.items() if state == "BLOCKED"}
+        looked_at = acted.keys() | facts.blocked.keys() | self._blocked
+        self._blocked = set(facts.blocked)
         changed: set[str] = set()
         if not point.cutting:
             self._look_at_funds(now_ms, facts.available_minor)

@@ -5,14 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from schemas import Refused, RiskModel, RiskSymbol
+from schemas import Instrument, Refused, RiskModel, RiskSymbol
 from tests.bench_forecast import bench
 from tests.worker.book.sequences import ACCOUNTS, History, instrument
 from tests.worker.twin_forecast import TwinForecast
 from worker.book import census
 from worker.book.book import Book
 from worker.book.shocks import add, moved
-from worker.forecast import distance_ppm, factor_ppm, forecast, shocks_ppm
+from worker.forecast import distance_ppm, factor_ppm, forecast, shocks_ppm, value_ppm
 from worker.risk import Risk
 
 PPM = shocks_ppm("0.01,0.02,0.05,0.1,0.2,0.3,0.4,0.5")
@@ -40,6 +40,17 @@ def book_after(seed, steps):
     return book
 
 
+def market_of(symbol, **changes):
+    book = Book("USDT", 6)
+    book.set_instrument(
+        Instrument(
+            symbol=symbol, tick_size="0.01", lot_size="1", settlement_currency="USDT",
+            maintenance_margin_fraction="0.1", **changes,
+        )
+    )  # fmt: skip
+    return book.market(symbol)
+
+
 def risk_of(model):
     risk = Risk()
     if model is not None:
@@ -55,10 +66,11 @@ def compare(book, risk, available):
     for symbol in symbols:
         expected = [struck for struck in (twin.alone(symbol, ppm) for ppm in NEAR_FIRST) if struck.accounts]
         assert said.symbols.get(symbol, []) == expected
-    rows = factor_ppm(risk, symbols, NEAR_FIRST).T.tolist()
     expected = []
-    for ppm, row in zip(NEAR_FIRST, rows, strict=True):
-        struck, volumes = twin.together(ppm, dict(zip(symbols, row, strict=True)))
+    for ppm in NEAR_FIRST:
+        struck, volumes = twin.together(
+            ppm, dict(zip(symbols, (ppm * m for m in risk.factor_moves(symbols)), strict=True))
+        )
         expected += [struck] if struck.accounts else []
         assert {s: v for s, v in volumes.items() if v} == {
             s: by_shock[ppm] for s, by_shock in said.factor_volumes.items() if ppm in by_shock
@@ -120,21 +132,29 @@ def test_the_first_factor_moves_symbols_by_their_loadings():
         id="f", horizon_seconds=60, tail=None,
         symbols=[RiskSymbol(row.symbol, [-part for part in row.loadings], row.idiosyncratic) for row in MODEL.symbols],
     )  # fmt: skip
-    symbols = ["BTC-PERP", "ETH-PERP", "PEPE", "DOGE", "NEW"]
+    markets = [market_of(symbol) for symbol in ("BTC-PERP", "ETH-PERP", "PEPE", "DOGE", "NEW")]
     for model in (MODEL, flipped):
-        moves = factor_ppm(risk_of(model), symbols, [-100000, 500000]).T.tolist()
+        moves = factor_ppm(risk_of(model), markets, [-100000, 500000]).T.tolist()
         assert moves[0] == [-66667, -200000, 133333, -266667, -100000]
         assert moves[1] == [333333, 1000000, -666667, 1333333, 500000]
-    assert factor_ppm(Risk(), symbols, [-100000]).T.tolist() == [[-100000] * 5]
+    assert factor_ppm(Risk(), markets, [-100000]).T.tolist() == [[-100000] * 5]
 
 
-def test_no_price_falls_below_zero():
-    """A symbol with many times the mean loading is worth nothing at worst."""
-    steep = RiskModel(
-        id="s", horizon_seconds=60, tail=None,
-        symbols=[RiskSymbol("A", [0.001], 1e-6), RiskSymbol("B", [0.1], 1e-6), RiskSymbol("C", [0.001], 1e-6)],
-    )  # fmt: skip
-    assert factor_ppm(risk_of(steep), ["B"], [-500000, 500000]).tolist() == [[-1000000, 1470588]]
+@pytest.mark.parametrize(
+    ("move", "linear", "inverse"),
+    [
+        (-500_000, -500_000, 1_000_000),  # coins are worth twice as much of the quote's contract at half the price
+        (250_000, 250_000, -200_000),
+        (-1_000_000, -1_000_000, 8_000_000),
+        (-3_000_000, -1_000_000, 8_000_000),
+        (9_000_000, 8_000_000, -900_000),
+        (-1, -1, 1),
+    ],
+)
+def test_a_value_moves_with_its_price_or_against_it(move, linear, inverse):
+    """No price falls below zero; an inverse contract is booked as the linear one of its reciprocal."""
+    assert value_ppm(move, market_of("A")) == linear
+    assert value_ppm(move, market_of("A", contract_type="inverse")) == inverse
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 999_999, -1_000_001, 2**58, -(2**58), 2**58 - 12345])

@@ -1,6 +1,8 @@
 """The forecast said naively: every unit a list of positions, every shock a loop, whole numbers of any size."""
 
 from collections import Counter
+from fractions import Fraction
+from math import floor
 
 from worker.forecast import Struck
 
@@ -79,13 +81,26 @@ class TwinForecast:
         left = {fund: max(0, self.available.get(fund, 0) - other[fund]) for fund in own}
         return gone, sum(own.values()), sum(max(0, own[fund] - left[fund]) for fund in own)
 
+    def value_moves(self, moves):
+        """How values move with prices, in parts per million: of inverse contracts as the reciprocal does."""
+        found = {}
+        for symbol, move in moves.items():
+            price = max(Fraction(0), 1 + Fraction(round(move), MILLION))
+            if self.book.instrument(symbol).contract_type == "inverse":
+                price = min(1 / price, Fraction(9)) if price else Fraction(9)
+            found[symbol] = floor((min(price, Fraction(9)) - 1) * MILLION)
+        return found
+
     def alone(self, symbol, ppm):
         touched = [unit for unit in self.units if symbol in unit.values]
-        gone, deficit, shortfall = self.strike(touched, {symbol: ppm})
+        moves = self.value_moves({symbol: ppm})
+        gone, deficit, shortfall = self.strike(touched, moves)
         elsewhere = sum(abs(value) for unit in gone for (other, _), value in unit.sides.items() if other != symbol)
-        return Struck(ppm, len(gone), deficit, shortfall, volume(gone, symbol, {symbol: ppm}), elsewhere)
+        return Struck(ppm, len(gone), deficit, shortfall, volume(gone, symbol, moves), elsewhere)
 
-    def together(self, ppm, moves):
+    def together(self, ppm, prices):
+        """A shock that moves prices by so many parts per million, by symbol, and is called `ppm`."""
+        moves = self.value_moves(prices)
         gone, deficit, shortfall = self.strike(self.units, moves)
         volumes = {symbol: volume(gone, symbol, moves) for symbol in moves}
         return Struck(ppm, len(gone), deficit, shortfall, sum(volumes.values())), volumes

@@ -1,6 +1,6 @@
 """What a shock of prices does to margin units: who would be bankrupt, what they would lack, what would be taken over.
 
-A shock moves the mark of symbol s by m[s] parts per million. With x[u, s] the value of unit u in s, its equity becomes
+A shock moves the value of symbol s by m[s] parts per million. With x[u, s] the value of unit u in s, its equity becomes
 E[u] + sum over s of floor(x[u, s] * m[s] / 10**6); at zero or below it is bankrupt, with the deficit minus that.
 Rule: all sums are of integers that are not negative and stop at SUM_MAX, so their order and blocks change nothing.
 """
@@ -16,7 +16,6 @@ Cells = NDArray[np.int64]
 Cubes = NDArray[np.int64]
 
 PPM: Final = 1_000_000
-MOVE_PPM_MIN: Final = -PPM  # a price does not fall below zero
 # (2**58 + 2**10) * 8 of gross at most, and 2**60 of equity, stay within int64: see `census`.
 MOVE_PPM_MAX: Final = 8 * PPM
 SUM_MAX: Final = 2**61
@@ -47,7 +46,7 @@ def fund_of(symbol: Cells, first: int, end: int, rank: Cells, fund: Cells) -> in
 
 
 @kernel(
-    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], "
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[::1], "
     "int64[:, ::1], int64[:, :, ::1], int64[:, :, ::1])"
 )
 def shock_symbols(
@@ -63,13 +62,14 @@ def shock_symbols(
     deficit: Cubes,
     volume: Cubes,
 ) -> None:
-    """Moves each symbol alone by each of ppm[K], which rise, and adds up over its holders that are bankrupt then.
+    """Moves each symbol alone by its ppm[M, K], which rise or fall; adds up over its holders that are bankrupt then.
 
     Into bankrupt[M, K], deficit[M, K + 1, F] (the last of K: without a shock), volume[M, 3, K]: value of longs, of
     shorts, and what the same units hold of other symbols.
     """
-    shocks = len(ppm)
-    most = max(abs(ppm[0]), abs(ppm[shocks - 1]))
+    shocks, most = ppm.shape[1], 0
+    for row in range(len(ppm)):
+        most = max(most, abs(ppm[row, 0]), abs(ppm[row, shocks - 1]))
     for unit in range(len(equity)):
         begin, end, own = first[unit], first[unit + 1], equity[unit]
         gross = 0
@@ -85,18 +85,19 @@ def shock_symbols(
             value, elsewhere = long + short, gross - long + short
             whole = value // PPM
             rest = value - whole * PPM
+            upwards = (value >= 0) == (ppm[row, 0] <= ppm[row, shocks - 1])
             for step in range(shocks):  # from the worst move on: once it is not bankrupt, it is so at none that follows
-                shock = step if value >= 0 else shocks - 1 - step
-                change = whole * ppm[shock] + rest * ppm[shock] // PPM
+                shock = step if upwards else shocks - 1 - step
+                change = whole * ppm[row, shock] + rest * ppm[row, shock] // PPM
                 if own + change > 0:
                     break
                 bankrupt[row, shock] += 1
                 deficit[row, shock, fund_row] = add(deficit[row, shock, fund_row], -own - change)
                 if long != 0:
-                    fallen = change if short == 0 else moved(long, ppm[shock])
+                    fallen = change if short == 0 else moved(long, ppm[row, shock])
                     volume[row, 0, shock] = add(volume[row, 0, shock], long + fallen)
                 if short != 0:
-                    fallen = change if long == 0 else moved(short, ppm[shock])
+                    fallen = change if long == 0 else moved(short, ppm[row, shock])
                     volume[row, 1, shock] = add(volume[row, 1, shock], -short - fallen)
                 volume[row, 2, shock] = add(volume[row, 2, shock], elsewhere)
 
