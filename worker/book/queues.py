@@ -226,7 +226,7 @@ class Queues(State):
 
     def _slot_on(self, row: int, market: Market, side: int) -> int:
         """The account's position on a side of a symbol, less what legs hold; -1 where there is none."""
-        for code in (0, 1 if side > 0 else 2):
+        for code in range(COLLATERAL):  # the LONG leg of an inverse contract is booked below 0
             slot = self._slots.find(row, market.key + code)
             if slot >= 0 and self._slots.table.columns[EFFECTIVE][slot] * side > 0:
                 return slot
