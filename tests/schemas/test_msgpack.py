@@ -1,17 +1,17 @@
 """MessagePack is the same door as JSON: what one lets in, the other lets in; what one refuses, the other refuses."""
 
 import json
-from math import inf, isnan, nan
+from math import inf, isfinite, isnan, nan
 from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schemas import limits, messages
 from schemas.codec import decode, decode_output, encode, fields_of
-from schemas.messages import AdlDecision, Certificate, DeadLetter, InputMessage, MarkPrice
+from schemas.messages import AdlDecision, AdlRank, Certificate, DeadLetter, InputMessage, MarkPrice
 from schemas.rejections import Refused
 from tests.schemas.test_examples import FILES, messages_of
 
@@ -82,7 +82,8 @@ def test_any_input_gets_the_same_answer_in_both_encodings(message):
 
 @given(st.one_of([struct_of(struct) for struct in get_args(messages.OutputMessage)]))
 def test_any_output_says_the_same_in_both_encodings(message):
-    """NaN and infinities, which JSON does not have, are null in both."""
+    """NaN and infinities, which JSON does not have, are null in both; a place in line is always a number."""
+    assume(not isinstance(message, AdlRank) or isfinite(message.percentile))
     assert decode_output(encode(message, "msgpack")) == decode_output(encode(message))
 
 
