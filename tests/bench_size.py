@@ -62,7 +62,8 @@ class Bench:
     def line(self, name, size, pauses):
         line = {
             "name": name, "size": size, "us": 1e6 * pauses.seconds / max(size, 1), "longest_ms": 1e3 * pauses.longest,
-            "resident_mb": resident() / 1e6, "accounts": len(self.book.accounts), "digest": f"{self.book.digest():032x}",
+            "resident_mb": resident() / 1e6, "accounts": len(self.book.accounts),
+            "digest": f"{self.book.digest():032x}",
         }  # fmt: skip
         self.lines.append(line)
         print(
@@ -143,15 +144,19 @@ class Bench:
     def churn(self, number):
         """A tenth of the accounts goes, as many others come."""
         gone, pauses = self.coming, Pauses()
-        for name in gone:
+        for at, name in enumerate(gone, 1):
             pauses.time(self.book.remove_account, name)
+            if at % BATCH == 0 or at == len(gone):
+                pauses.time(self.book.let_go, lambda rows: rows < 0)
         self.coming = self.open(len(gone), pauses)
         self.line(f"accounts gone and come, {number}", len(gone), pauses)
 
 
 def bench_all(accounts, symbols):
     """Prints and returns the lines."""
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {resident() / 1e6:,.0f} MB")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {resident() / 1e6:,.0f} MB"
+    )
     bench = Bench(accounts, symbols)
     bench.fill()
     bench.change()

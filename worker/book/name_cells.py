@@ -209,6 +209,13 @@ def drop_row(row: int, words: Words, spans: Cells, heads: Rows, following: Rows,
     state[LIVE] -= 1
 
 
+@kernel(f"void(int64[::1], {_CELLS})")
+def drop_rows(rows: Cells, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells) -> None:
+    """`drop_row` of many names."""
+    for row in rows:
+        drop_row(row, words, spans, heads, following, state)
+
+
 @kernel("UniTuple(uint64, 2)(int64, int64, uint64[::1], int64[::1])")
 def hash_of(row: int, kind: int, words: Words, spans: Cells) -> tuple[np.uint64, np.uint64]:
     """128 bits of a row's name for the digest, keyed by what it names."""

@@ -28,7 +28,7 @@ from worker.book.name_cells import (
     add_row,
     add_rows,
     copy_names,
-    drop_row,
+    drop_rows,
     find_row,
     find_rows,
     hash_rows,
@@ -161,13 +161,14 @@ class Names:
         add_rows(text, begins, ends, *self._cells(), rows)
         return rows
 
-    def drop(self, row: int) -> None:
-        """Gives up the name of a row; the row will be another name's."""
-        name = self.name(row)
+    def drop(self, rows: Cells) -> None:
+        """Gives up the names of rows; the rows will be other names'."""
+        names = self.names(rows)
         if self.given_up is not None:
-            self.given_up.append((row, name))
-        self._recent.pop(name, None)
-        drop_row(row, *self._cells())
+            self.given_up.extend(zip(rows.tolist(), names, strict=True))
+        for name in names:
+            self._recent.pop(name, None)
+        drop_rows(rows, *self._cells())
 
     def hashes(self) -> Hashes:
         """128 bits of each name, by row; of kinds whose names are never given up."""
