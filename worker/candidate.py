@@ -110,6 +110,9 @@ class Candidate(Engine):
     def _on_result(self, message: ForcedTradeResult, event: Event) -> None:
         """Takes no answer to another policy's trades."""
 
+    def _let_go(self) -> None:
+        """Keeps the rows of accounts that went: who bore what is summed by row."""
+
     def _rules(self) -> Rules:
         self._tally = self._asked = None  # what was seen last may have been held back, and is decided anew
         return super()._rules()._replace(observe=self._see)

@@ -101,9 +101,14 @@ class Engine(Writer):
         if not point.cutting and not replaying:  # what was advised is not said again
             for key, rank in self.ranks.watch(self.book, self.policy, self.risk, point.log_time_ms):
                 self.outputs.put(RANKS, key, rank, point.log_time_ms)
+        self._let_go()
         self.book.prepare()
         outputs = self.outputs.take()
         return [] if replaying else outputs
+
+    def _let_go(self) -> None:
+        """Accounts that came and went leave nothing, but for those that had legs: their numbers go on."""
+        self.book.let_go(self.held.numbered)
 
     def _admit(self, group: list[tuple[Event, Bankruptcy]], point: CutPoint, *cause: str, silent: bool) -> None:
         """Turns the bankruptcies of one cut into one joint case; answers those that must not be decided.

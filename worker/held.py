@@ -85,6 +85,12 @@ class Held:
         row = self._book.accounts.row(account)
         return self._accounts.columns[NEWEST][row] if 0 <= row < self._accounts.capacity else 0
 
+    def numbered(self, rows: Ints) -> NDArray[np.bool_]:
+        """Which accounts were ever given a leg."""
+        known: NDArray[np.bool_] = self._accounts.cells[NEWEST, np.minimum(rows, self._accounts.capacity - 1)] > 0
+        known &= rows < self._accounts.capacity
+        return known
+
     def fits(self, account: Ints, key: Ints, lots: Ints, quote_minor: Ints) -> bool:
         """Whether new legs can be booked beside the open ones, whatever the exchange says of either; lots unsigned."""
         self._accounts.reserve(self._book.accounts.used)

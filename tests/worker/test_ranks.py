@@ -1,6 +1,7 @@
 """The feed of ranks: what is said when, at which rate, and that it is complete again after a restart."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from schemas import Account, AdlRank, Position, decode, decode_output, encode
@@ -216,7 +217,7 @@ def test_a_row_that_another_account_took_is_told_by_the_names_it_had():
     for name, row in zip(("five", "four"), rows, strict=True):
         book.remove_account(name)
         if book.accounts.row(name) >= 0:
-            book.accounts.drop(row)
+            book.accounts.drop(np.array([row]))
     assert told(2000) == [("five", None), ("two", 3)]  # a fifth place of its own until the next ranking
     later = lines().at(3000).account("new", "200", ("BTC", "-10", "100")).account("x", "100", ("BTC", "-10", "100"))
     for record in later.records[-2:]:

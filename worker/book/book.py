@@ -135,6 +135,7 @@ class Book(Ledger, Margins):
         row = self.accounts.row(name)
         if row >= 0:
             self._set_role(row, 0, -1)
+            self._emptied.append(row)
         self._unpark("Account", name)
 
     def _set_role(self, row: int, flags: int, owner: int) -> None:
@@ -157,6 +158,7 @@ class Book(Ledger, Margins):
             for field, value in NO_UPDATE:
                 accounts[field][row] = value
             self._touch(row)
+            self._emptied.append(row)
         self._unpark("AccountUpdate", name)
 
     def apply_update(self, update: AccountUpdate) -> str:
@@ -238,7 +240,7 @@ class Book(Ledger, Margins):
         rows = self.accounts.rows_of(text, begins, ends)
         new = np.flatnonzero((rows < 0) & (heads[:, GOOD] > 0) & (heads[:, IS_FULL] > 0))
         names_parked = any(source in ("AccountUpdate", "Account") for source, _ in self.parked)
-        if len(new) and not names_parked and self.accounts.used + len(new) <= self.accounts.most:
+        if len(new) and not names_parked and self.accounts.has_room(len(new)):
             rows[new] = made = self.accounts.extend(text, begins[new], ends[new])
             self._table.reserve(self.accounts.used)
             no_update(self._table.cells, made)

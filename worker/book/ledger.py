@@ -3,6 +3,9 @@
 Every step keeps the derived cells true: equity, unmarked and count of the account, holders of the symbol, dirty rows.
 """
 
+from array import array
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +20,7 @@ from worker.book.queues import Queues
 from worker.book.table import (
     ACCOUNT,
     BUY,
+    COUNT,
     EFFECTIVE,
     ENTRY,
     EPOCH,
@@ -56,6 +60,19 @@ class Ledger(Queues):
             if self.parked:
                 self._flag_parked(name)
         return row
+
+    def let_go(self, keep: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> None:
+        """Gives up the names and rows of accounts of which nothing is left, unless they are to be kept.
+
+        To be called at cuts only: in between, which accounts are empty depends on the order of records of other topics.
+        """
+        if self._emptied:
+            rows, self._emptied = np.unique(np.frombuffer(self._emptied, np.int64)), array("q")
+            empty = (self._table.cells[[EPOCH, OWNER], rows[:, None]] < 0).all(axis=1)
+            empty &= (self._table.cells[[FLAGS, LOOSE, COUNT], rows[:, None]] == 0).all(axis=1)
+            rows = rows[empty & ~keep(rows)]
+            self._hash_dirty()  # while their names are known
+            self.accounts.drop(rows)
 
     def _refuse_beyond(self, names: Names, what: str) -> None:
         if not names.has_room(1):

@@ -1,8 +1,9 @@
-"""Names in cells: their bytes side by side, and a table that finds a name's row by what is written there.
+"""Names in cells: their bytes side by side, and lists that find a name's row by what is written there.
 
 `words` holds each name from a word's first byte on, filled up with zeros, for no name holds a NUL. `spans` has
-256 * (first word) + SORTED + (bytes) for each row, at most 0 where the row is free. `table` is open addressing with
-linear steps: row + 1, 0 where nothing is, and it is never more than half full.
+256 * (first word) + SORTED + (bytes) for each row, at most 0 where the row is free. `heads` has the first row of each
+bucket, `following` the next of each row, as row + 1, 0 at the end. With each name one bucket is split (linear hashing),
+so there is a bucket for each, and never a moment at which all are hashed again.
 """
 
 import numpy as np
@@ -32,10 +33,13 @@ WORDS_USED = 2
 FRESH = 3  # names that the order does not contain yet
 GONE = 4  # names given up that it still contains
 FREE_ROW = 5  # row + 1 of the first of those given back, each with -(the next) as its span; 0: none
-FREE_WORDS = 6  # and on, by number of words less one: first word + 1 of a piece given back, which holds the next
+BUCKETS = 6
+_MASK = 7  # of a hash; at least BUCKETS - 1 and less than twice that
+FREE_WORDS = 8  # and on, by number of words less one: first word + 1 of a piece given back, which holds the next
 STATE_FIELDS = FREE_WORDS + WORDS_MAX
 
 _TEXT = "Array(uint8, 1, 'C', readonly=True)"
+_CELLS = "uint64[::1], int64[::1], int32[::1], int32[::1], int64[::1]"  # words, spans, heads, following, state
 _MIX_1 = np.uint64(0x9E3779B97F4A7C15)
 _MIX_2 = np.uint64(0xBF58476D1CE4E5B9)
 _32, _29 = np.uint64(32), np.uint64(29)
@@ -56,59 +60,102 @@ def _stir(lane: np.uint64, word: np.uint64) -> np.uint64:
     return (lane ^ (lane >> _32)) * _MIX_2
 
 
-@kernel("int64(uint64, int64)")
-def _home(lane: np.uint64, mask: int) -> np.int64:
-    return np.int64(lane ^ (lane >> _29)) & mask
+@kernel("int64(uint64, int64[::1])")
+def _bucket(lane: np.uint64, state: Cells) -> int:
+    """Where the names of a hash are listed."""
+    bucket = np.int64(lane ^ (lane >> _29)) & state[_MASK]
+    return int(bucket if bucket < state[BUCKETS] else bucket & (state[_MASK] >> 1))
 
 
-@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1])")
-def place_of(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows) -> int:
-    """Where in the table the name text[begin:end] stands, or would."""
-    mask, size = len(table) - 1, end - begin
-    lane = np.uint64(size)
+@kernel(f"uint64({_TEXT}, int64, int64)")
+def _hash_text(text: Bytes, begin: int, end: int) -> np.uint64:
+    lane = np.uint64(end - begin)
     for at in range(begin, end, WORD):
         lane = _stir(lane, word_at(text, at, end))
-    place = int(_home(lane, mask))
-    while table[place] != 0:
-        span = spans[table[place] - 1]
+    return lane
+
+
+@kernel("uint64(int64, uint64[::1], int64[::1])")
+def _hash_row(row: int, words: Words, spans: Cells) -> np.uint64:
+    """`_hash_text` of a row's name."""
+    first, size = spans[row] >> FIRST_SHIFT, spans[row] & LENGTH
+    lane = np.uint64(size)
+    for word in range(first, first + (size + WORD - 1) // WORD):
+        lane = _stir(lane, words[word])
+    return lane
+
+
+@kernel(f"int64({_TEXT}, int64, int64, int64, uint64[::1], int64[::1], int32[::1])")
+def _find(text: Bytes, begin: int, end: int, row: int, words: Words, spans: Cells, following: Rows) -> int:
+    """The row of the name text[begin:end] in a list that begins with a row, -1 where it is not there."""
+    size = end - begin
+    while row >= 0:
+        span = spans[row]
         if span & LENGTH == size:
             word, at = span >> FIRST_SHIFT, begin
             while at < end and words[word] == word_at(text, at, end):
                 word, at = word + 1, at + WORD
             if at >= end:
                 break
-        place = (place + 1) & mask
-    return place
-
-
-@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1])")
-def find_row(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows) -> int:
-    """The row of the name text[begin:end], -1 where it has none."""
-    row = -1
-    if 0 < end - begin <= BYTES_MAX:
-        row = table[place_of(text, begin, end, words, spans, table)] - 1
+        row = int(following[row]) - 1
     return row
 
 
-@kernel(f"void({_TEXT}, int64[::1], int64[::1], uint64[::1], int64[::1], int32[::1], int64[::1])")
-def find_rows(text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, table: Rows, rows: Cells) -> None:
+@kernel(f"int64({_TEXT}, int64, int64, {_CELLS})")
+def find_row(
+    text: Bytes, begin: int, end: int, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells
+) -> int:
+    """The row of the name text[begin:end], -1 where it has none."""
+    row = -1
+    if 0 < end - begin <= BYTES_MAX:
+        row = int(heads[_bucket(_hash_text(text, begin, end), state)]) - 1
+        row = _find(text, begin, end, row, words, spans, following)
+    return row
+
+
+@kernel(f"void({_TEXT}, int64[::1], int64[::1], {_CELLS}, int64[::1])")
+def find_rows(
+    text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells,
+    rows: Cells,
+) -> None:  # fmt: skip
     """`find_row` of many names."""
     for at in range(len(begins)):
-        rows[at] = find_row(text, begins[at], ends[at], words, spans, table)
+        rows[at] = find_row(text, begins[at], ends[at], words, spans, heads, following, state)
 
 
-@kernel(f"int64({_TEXT}, int64, int64, uint64[::1], int64[::1], int32[::1], int64[::1])")
-def add_row(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table: Rows, state: Cells) -> int:
+@kernel(f"void({_CELLS})")
+def _split(words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells) -> None:
+    """One bucket more: of the names of another, those whose hash says so move there."""
+    bucket = state[BUCKETS]
+    if bucket > state[_MASK]:
+        state[_MASK] = 2 * state[_MASK] + 1
+    state[BUCKETS] = bucket + 1
+    other = bucket & (state[_MASK] >> 1)
+    link = heads[other]
+    heads[other] = heads[bucket] = 0
+    while link > 0:
+        row = link - 1
+        link = following[row]
+        home = _bucket(_hash_row(row, words, spans), state)
+        following[row] = heads[home]
+        heads[home] = row + 1
+
+
+@kernel(f"int64({_TEXT}, int64, int64, {_CELLS})")
+def add_row(
+    text: Bytes, begin: int, end: int, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells
+) -> int:
     """The row of the name text[begin:end] of 1 to BYTES_MAX bytes, new or not; the caller has made room."""
-    place = place_of(text, begin, end, words, spans, table)
-    row: int = table[place] - 1
+    lane = _hash_text(text, begin, end)
+    row = int(heads[_bucket(lane, state)]) - 1
+    row = _find(text, begin, end, row, words, spans, following)
     if row >= 0:
         return row
-    row = state[FREE_ROW] - 1
+    row = int(state[FREE_ROW]) - 1
     if row >= 0:
         state[FREE_ROW] = -spans[row]
     else:
-        row = state[ROWS_USED]
+        row = int(state[ROWS_USED])
         state[ROWS_USED] += 1
     size = (end - begin + WORD - 1) // WORD
     first = state[FREE_WORDS + size - 1] - 1
@@ -120,58 +167,37 @@ def add_row(text: Bytes, begin: int, end: int, words: Words, spans: Cells, table
     for at in range(size):
         words[first + at] = word_at(text, begin + WORD * at, end)
     spans[row] = (first << FIRST_SHIFT) + end - begin
-    table[place] = row + 1
     state[LIVE] += 1
     state[FRESH] += 1
+    if state[LIVE] > state[BUCKETS]:
+        _split(words, spans, heads, following, state)
+    bucket = _bucket(lane, state)
+    following[row] = heads[bucket]
+    heads[bucket] = row + 1
     return row
 
 
-@kernel(f"void({_TEXT}, int64[::1], int64[::1], uint64[::1], int64[::1], int32[::1], int64[::1], int64[::1])")
+@kernel(f"void({_TEXT}, int64[::1], int64[::1], {_CELLS}, int64[::1])")
 def add_rows(
-    text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, table: Rows, state: Cells, rows: Cells
-) -> None:
+    text: Bytes, begins: Cells, ends: Cells, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells,
+    rows: Cells,
+) -> None:  # fmt: skip
     """`add_row` of many names."""
     for at in range(len(begins)):
-        rows[at] = add_row(text, begins[at], ends[at], words, spans, table, state)
+        rows[at] = add_row(text, begins[at], ends[at], words, spans, heads, following, state)
 
 
-@kernel("int64(int64, uint64[::1], int64[::1], int64)")
-def _home_of_row(row: int, words: Words, spans: Cells, mask: int) -> np.int64:
-    """Where in the table a row would stand if nothing were in its way."""
-    first, size = spans[row] >> FIRST_SHIFT, spans[row] & LENGTH
-    lane = np.uint64(size)
-    for word in range(first, first + (size + WORD - 1) // WORD):
-        lane = _stir(lane, words[word])
-    return _home(lane, mask)
-
-
-@kernel("void(int64, uint64[::1], int64[::1], int32[::1])")
-def fill_table(rows: int, words: Words, spans: Cells, table: Rows) -> None:
-    """Enters rows [0, rows) into an empty table."""
-    mask = len(table) - 1
-    for row in range(rows):
-        if spans[row] > 0:
-            place = _home_of_row(row, words, spans, mask)
-            while table[place] != 0:
-                place = (place + 1) & mask
-            table[place] = row + 1
-
-
-@kernel("void(int64, uint64[::1], int64[::1], int32[::1], int64[::1])")
-def drop_row(row: int, words: Words, spans: Cells, table: Rows, state: Cells) -> None:
-    """Gives up a name: its row and bytes are free for others, and nothing of it stays in the table."""
-    mask = len(table) - 1
-    hole = _home_of_row(row, words, spans, mask)
-    while table[hole] != row + 1:
-        hole = (hole + 1) & mask
-    place = (hole + 1) & mask
-    while table[place] != 0:  # whoever would no longer be found behind the hole moves into it
-        home = _home_of_row(table[place] - 1, words, spans, mask)
-        if (place - home) & mask >= (place - hole) & mask:
-            table[hole] = table[place]
-            hole = place
-        place = (place + 1) & mask
-    table[hole] = 0
+@kernel(f"void(int64, {_CELLS})")
+def drop_row(row: int, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells) -> None:
+    """Gives up a name: its row and bytes are free for others."""
+    bucket = _bucket(_hash_row(row, words, spans), state)
+    if heads[bucket] == row + 1:
+        heads[bucket] = following[row]
+    else:
+        other = heads[bucket] - 1
+        while following[other] != row + 1:
+            other = following[other] - 1
+        following[other] = following[row]
     span = spans[row]
     first, size = span >> FIRST_SHIFT, ((span & LENGTH) + WORD - 1) // WORD
     words[first] = np.uint64(state[FREE_WORDS + size - 1])
@@ -181,6 +207,13 @@ def drop_row(row: int, words: Words, spans: Cells, table: Rows, state: Cells) ->
     spans[row] = -state[FREE_ROW]
     state[FREE_ROW] = row + 1
     state[LIVE] -= 1
+
+
+@kernel(f"void(int64[::1], {_CELLS})")
+def drop_rows(rows: Cells, words: Words, spans: Cells, heads: Rows, following: Rows, state: Cells) -> None:
+    """`drop_row` of many names."""
+    for row in rows:
+        drop_row(row, words, spans, heads, following, state)
 
 
 @kernel("UniTuple(uint64, 2)(int64, int64, uint64[::1], int64[::1])")

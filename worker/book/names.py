@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from schemas import limits
 from worker.book.digest import Hashes
 from worker.book.name_cells import (
+    BUCKETS,
     BYTES_MAX,
     FIRST_SHIFT,
     FRESH,
@@ -27,8 +28,7 @@ from worker.book.name_cells import (
     add_row,
     add_rows,
     copy_names,
-    drop_row,
-    fill_table,
+    drop_rows,
     find_row,
     find_rows,
     hash_rows,
@@ -53,6 +53,7 @@ class Names:
         self.kind = int.from_bytes(kind.encode().ljust(WORD, b"\0")[:WORD], "little", signed=True)
         self.most = most
         self.state = np.zeros(STATE_FIELDS, np.int64)
+        self.state[BUCKETS] = 1
         self._counts = self.state.data
         self._recent: dict[str, int] = {}
         self.given_up: list[tuple[int, str]] | None = None  # for whoever keeps rows: begins it, and empties it
@@ -61,6 +62,7 @@ class Names:
         self._hashes, self._hashed = np.zeros((0, 2), np.uint64), 0
         self._order: Rows = np.zeros(0, np.int32)
         self._rank: Rows = np.zeros(0, np.int32)
+        self._heads, self._following = np.zeros(0, np.int32), np.zeros(0, np.int32)
         self.capacity = 0
         self.spans, self.words = np.zeros(0, np.int64), np.zeros(0, np.uint64)
         self.reserve(_ROWS_MIN)
@@ -98,9 +100,11 @@ class Names:
             self.words = grown(self.words, WORDS_MAX * capacity)
             self._text = self.words.view(np.uint8)
             self._span_cells, self._text_bytes = self.spans.data, self._text.data
-            self.table = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
-            fill_table(self.used, self.words, self.spans, self.table)
+            self._heads, self._following = grown(self._heads, capacity), grown(self._following, capacity)
             self.capacity = capacity
+
+    def _cells(self) -> tuple[Words, Cells, Rows, Rows, Cells]:
+        return self.words, self.spans, self._heads, self._following, self.state
 
     def row(self, name: str) -> int:
         """The row of a name, -1 where it never appeared or was given up."""
@@ -111,7 +115,7 @@ class Names:
             if size > BYTES_MAX:
                 return -1
             self._asked_bytes[:size] = text
-            row = find_row(self._asked, 0, size, self.words, self.spans, self.table)
+            row = find_row(self._asked, 0, size, *self._cells())
             if row >= 0:
                 self._remember(name, row)
         return row
@@ -140,30 +144,31 @@ class Names:
             text = name.encode()
             self.reserve(1)
             self._asked_bytes[: len(text)] = text
-            row = add_row(self._asked, 0, len(text), self.words, self.spans, self.table, self.state)
+            row = add_row(self._asked, 0, len(text), *self._cells())
             self._remember(name, row)
         return row
 
     def rows_of(self, text: Bytes, begins: Cells, ends: Cells) -> Cells:
         """The rows of the names text[begin:end], -1 where one has none."""
         rows = np.empty(len(begins), np.int64)
-        find_rows(text, begins, ends, self.words, self.spans, self.table, rows)
+        find_rows(text, begins, ends, *self._cells(), rows)
         return rows
 
     def extend(self, text: Bytes, begins: Cells, ends: Cells) -> Cells:
         """The rows of many names of 1 to NAME_BYTES_MAX bytes, new or not."""
         self.reserve(len(begins))
         rows = np.empty(len(begins), np.int64)
-        add_rows(text, begins, ends, self.words, self.spans, self.table, self.state, rows)
+        add_rows(text, begins, ends, *self._cells(), rows)
         return rows
 
-    def drop(self, row: int) -> None:
-        """Gives up the name of a row; the row will be another name's."""
-        name = self.name(row)
+    def drop(self, rows: Cells) -> None:
+        """Gives up the names of rows; the rows will be other names'."""
+        names = self.names(rows)
         if self.given_up is not None:
-            self.given_up.append((row, name))
-        self._recent.pop(name, None)
-        drop_row(row, self.words, self.spans, self.table, self.state)
+            self.given_up.extend(zip(rows.tolist(), names, strict=True))
+        for name in names:
+            self._recent.pop(name, None)
+        drop_rows(rows, *self._cells())
 
     def hashes(self) -> Hashes:
         """128 bits of each name, by row; of kinds whose names are never given up."""

@@ -71,6 +71,7 @@ class State:
         # Newest leg contained in a position that is closed, where it is newer than what the last full update contains.
         self._closed: dict[int, dict[int, int]] = {}
         self._dirty = array("q")
+        self._emptied = array("q")  # rows of accounts of which nothing may be left
         self._total = np.zeros(2, np.uint64)
         self._rare = 0  # sum of the hashes of rare cells
 

@@ -5,6 +5,8 @@ columns: measured on 40 k of 221 k positions, a mark cost 12 ns a holder so, and
 Python reads and writes single cells through `columns[FIELD][row]` (a numpy scalar costs twice as much).
 """
 
+import math
+import mmap
 from typing import TypeVar
 
 import numpy as np
@@ -68,8 +70,8 @@ MARK_REST = 8
 TERM_FIELDS = 9
 
 CAPACITY_MIN = 64  # rows
-COPIED_ROWS_MAX = 2**16  # copying so many takes 3 ms
-_PAGE_ROWS = 2**18  # of a huge page
+_COPIED_ROWS_MAX = 2**13  # copying so many takes 2 ms where the machine gives memory slowly
+_SMALL_BYTES = 2**20
 
 
 def larger(capacity: int, rows: int, most: int | None = None) -> int:
@@ -82,12 +84,20 @@ def larger(capacity: int, rows: int, most: int | None = None) -> int:
     if rows > most:
         raise OverflowError(f"at most {most} rows, would be {rows}")
     capacity = max(4 * capacity, rows, CAPACITY_MIN)
-    return capacity if capacity <= min(most, COPIED_ROWS_MAX) else most
+    return capacity if capacity <= min(most, _COPIED_ROWS_MAX) else most
 
 
 def grown(cells: NDArray[_Kind], size: int) -> NDArray[_Kind]:
     """The cells, and zeros behind them."""
-    longer = np.zeros((*cells.shape[:-1], size), cells.dtype)
+    shape = (*cells.shape[:-1], size)
+    count = math.prod(shape)
+    if count * cells.itemsize <= _SMALL_BYTES:
+        longer = np.zeros(shape, cells.dtype)
+    else:
+        # numpy asks for huge pages, and each stops a step until 2 MB are cleared: for 0.2 ms, or for 6 ms on a virtual
+        # machine whose memory is given when it is first touched. Decisions were no quicker with them.
+        room = mmap.mmap(-1, count * cells.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        longer = np.frombuffer(room, cells.dtype, count).reshape(shape)
     longer[..., : cells.shape[-1]] = cells
     return longer
 
@@ -105,7 +115,5 @@ class Table:
         """Room for `size` rows; what was there stays, new cells are 0."""
         if size > self.capacity:
             self.capacity = larger(self.capacity, size, self._most)
-            # Columns that do not begin at the same place of a huge page do not ask for the next one in the same step.
-            spread = _PAGE_ROWS // len(self.cells) if self.capacity > COPIED_ROWS_MAX else 0
-            self.cells = grown(self.cells, self.capacity + spread)
+            self.cells = grown(self.cells, self.capacity)
             self.columns = tuple(memoryview(column) for column in self.cells)

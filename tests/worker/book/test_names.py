@@ -38,7 +38,7 @@ def test_names_that_come_and_go_leave_no_trace(steps: list[tuple[str, int]], siz
             assert row not in [other for key, other in here.items() if key != name]
             here[name] = row
         elif action == "drop" and name in here:
-            names.drop(here.pop(name))
+            names.drop(np.array([here.pop(name)]))
         elif action == "order":
             order, rank = names.order()
             assert names.names(order.astype(np.int64)) == list(names) == sorted(here, key=str.encode)

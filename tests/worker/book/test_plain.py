@@ -61,7 +61,9 @@ MARKS = st.builds(
 def read(values, keys=None):
     """(fetched, records, positions) as the kernel reads them."""
     keys = keys or [None] * len(values)
-    fetched = fetched_of([Record("t", 0, at, 0, key, value) for at, (key, value) in enumerate(zip(keys, values, strict=True))])
+    fetched = fetched_of(
+        [Record("t", 0, at, 0, key, value) for at, (key, value) in enumerate(zip(keys, values, strict=True))]
+    )
     text = np.frombuffer(fetched.text, np.uint8)
     records = np.full((len(values), plain.RECORD_FIELDS), -7, np.int64)
     positions = np.full((plain.positions_max(len(text)), plain.POSITION_FIELDS), -7, np.int64)
@@ -132,7 +134,9 @@ def test_what_the_kernel_accepts_is_what_msgspec_reads(documents):
 
 
 @given(
-    st.sampled_from([encode(m) for m in (*updates(30, __import__("random").Random(3)), *marks(3, __import__("random").Random(3)))]),
+    st.sampled_from(
+        [encode(m) for m in (*updates(30, __import__("random").Random(3)), *marks(3, __import__("random").Random(3)))]
+    ),
     st.lists(st.tuples(st.integers(0, 400), st.sampled_from([*b'{}[]",:.-0179 \\a\x00\x7f\xff', None])), max_size=3),
 )
 @example(b"", [])
