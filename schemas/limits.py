@@ -61,7 +61,7 @@ REASON_BYTES_MAX = 1024  # an operator's or an exchange's free text
 BANKRUPTCY_LINES_MAX = POSITIONS_PER_ACCOUNT_MAX
 DECISION_BYTES_MAX = 512_000  # of a decision's record; brokers refuse 1 MB by default
 MESSAGES_PER_RECORD_MAX = 65536
-UPDATE_ROW, POSITION_ROW = 7, 8  # numbers in a row of a PositionBatch
+UPDATE_ROW, POSITION_ROW = 8, 8  # numbers in a row of a PositionBatch
 
 MARGIN_TIERS_MAX = 100  # of an instrument
 

@@ -98,15 +98,15 @@ class AccountUpdate(Message, frozen=True, tag_field="type", tag=True):
 class PositionBatch(Message, frozen=True, tag_field="type", tag=True):
     """Updates of many accounts as columns, for volume: names, and two blocks of little-endian int64, row by row.
 
-    Each update is one atomic step of its account, as an AccountUpdate with cross positions and no stated margin is. Its
-    positions are the next rows of `positions` with its account index, epoch and seq. Made for MessagePack; JSON has the
-    blocks in base64.
+    Each update is one atomic step of its account, as an AccountUpdate with cross positions and no stated margin is; its
+    positions follow in the order of the updates. Made for MessagePack; JSON has the blocks in base64. Amounts and entry
+    values are in minor units of the pool's currency.
     """
 
     accounts: list[str]
     symbols: list[str]
-    updates: bytes  # account index, epoch, seq, adl_seq, full 0 or 1, amount stated 0 or 1, amount in minor units
-    positions: bytes  # account index, symbol index, side 0 NET 1 LONG 2 SHORT, epoch, seq, adl_seq, lots, entry minor
+    updates: bytes  # account index, epoch, seq, adl_seq, full 0 or 1, amount stated or 0, amount, number of positions
+    positions: bytes  # account index, symbol index, side 0 NET 1 LONG 2 SHORT, epoch, seq, adl_seq, lots, entry value
 
 
 class MarkPrice(Message, frozen=True, tag_field="type", tag=True):

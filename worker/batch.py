@@ -3,7 +3,7 @@
 Rule: a batch stands for its records in the one order (worker/merge.py); whoever needs them singly asks for `events`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -84,7 +84,7 @@ class Run:
 
 
 class Batch:
-    """Runs taken together: at least one, each with a record, sorted by partition, a partition's one behind the other."""
+    """Runs taken together: one or more, each with a record, sorted by partition; a partition's one behind the other."""
 
     __slots__ = ("orders", "runs")
 
@@ -132,3 +132,8 @@ class Batch:
                 first.append(begin)
                 rest.append(end)
         return Batch(first) if first else None, Batch(rest) if rest else None
+
+
+def events_of(step: Event | Batch) -> Iterable[Event]:
+    """Its records, each by itself."""
+    return step.events() if isinstance(step, Batch) else (step,)

@@ -20,8 +20,10 @@ from schemas import (
     Refused,
     amount_minor,
 )
+from worker.batch import events_of
 from worker.book.book import Book
-from worker.cut import Event
+from worker.cut import CutPoint
+from worker.event import Event
 from worker.findings import CheckReport, Findings, Odd, SymbolFacts
 from worker.reader import Reader
 from worker.record import Record, Source
@@ -50,7 +52,7 @@ def check(
     checker = Checker(settings, compacted, found)
     for steps in reader.steps():
         for step in steps:
-            for event in [step] if isinstance(step, Event) else step.cutting:
+            for event in step.cutting if isinstance(step, CutPoint) else events_of(step):
                 checker.take(event)
         if progress is not None:
             progress(reader.records)

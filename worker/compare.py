@@ -12,7 +12,7 @@ import msgspec
 from schemas import RiskModel
 from worker.candidate import Candidate, Compared
 from worker.curves import Curves
-from worker.cut import Event
+from worker.cut import CutPoint, Event
 from worker.engine import Start
 from worker.reader import Reader
 from worker.record import Source
@@ -48,10 +48,10 @@ def compare(
             if isinstance(step, Event):
                 step.messages, step.unread = step.read(), None  # once for all
             for candidate in candidates:
-                if isinstance(step, Event):
-                    candidate.apply(step)
-                else:
+                if isinstance(step, CutPoint):
                     candidate.cut(step)
+                else:
+                    candidate.apply(step)
         progress(reader.records)
     results = [candidate.result() for candidate in candidates]
     models = {burst.risk_model: None for result in results for burst in result.bursts}

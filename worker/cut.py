@@ -11,7 +11,7 @@ waits for the next multiple, one more cut stands at the newest record.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from schemas import (
     Account,
@@ -26,7 +26,7 @@ from schemas import (
     PositionBatch,
     RiskModel,
 )
-from worker.batch import Batch, Plain
+from worker.batch import Batch, Plain, events_of
 from worker.event import Event as Event
 from worker.merge import Merge
 from worker.record import END, Partition
@@ -172,7 +172,7 @@ class Sequencer:
             if crowded and self._last_ms is not None:
                 # Not at the next multiple: log time would move by `watch_ms` each time, and leave the clock behind.
                 yield from self._watch_cut(max([self._cut_ms, *(event.log_time_ms for event in self._held)]))
-        self.merge.put_back(self._held + self._run + self._group)
+        self.merge.put_back([*self._held, *self._run, *self._group])
         self._held, self._run, self._group = [], [], []
         offsets, self._last_ms = self._committed
         self.offsets = dict(offsets)
@@ -205,8 +205,8 @@ class Sequencer:
                 continue
             first_ms = rest.first_ms
             yield from self._advance(first_ms, close_run=True)
-            part, rest = rest.until(self._multiple(max(first_ms, self._cut_ms, self._watched_ms + 1)))
-            assert part is not None
+            first, rest = rest.until(self._multiple(max(first_ms, self._cut_ms, self._watched_ms + 1)))
+            part = cast(Batch, first)  # its first record is not newer than that
             self._passed(part)
             if self._live:
                 self._held.append(part)
@@ -223,11 +223,7 @@ class Sequencer:
                 return
             # The newest record below it may have left the log since: the cut stands where it stood all the same.
             self.offsets.update({p: max(n, self.offsets[p]) for p, n in cut.basis.items() if p in self.offsets})
-            cutting = [
-                event
-                for item in self.merge.take(lambda _: END, cut.after)
-                for event in (item.events() if isinstance(item, Batch) else (item,))
-            ]
+            cutting = [event for item in self.merge.take(lambda _: END, cut.after) for event in events_of(item)]
             if cutting:
                 yield from self._cut(cutting[-1].log_time_ms, cutting)
             else:

@@ -4,6 +4,8 @@ Rule: a mark waits only while no mark and no update of the batches since could b
 the state that follows does not depend on it. Who wants to know the state asks for what waits first.
 """
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,9 +62,4 @@ class Folded:
     def take(self) -> list[tuple[MarkPrice, int]]:
         """The marks that waited, with their log times; none waits any more."""
         newest, self._newest = self._newest, {}
-        found = []
-        for record, log_time_ms in newest.values():
-            (message,) = decode(record)
-            assert isinstance(message, MarkPrice)
-            found.append((message, log_time_ms))
-        return found
+        return [(cast(MarkPrice, decode(record)[0]), log_time_ms) for record, log_time_ms in newest.values()]

@@ -172,7 +172,8 @@ class Held:
     def among(self, rows: Ints) -> NDArray[np.bool_]:
         """Which of the account rows have legs that hold something; none of -1 has."""
         known = (rows >= 0) & (rows < self._accounts.capacity)
-        return known & (self._accounts.cells[FIRST_LEG, np.where(known, rows, 0)] > 0)
+        found: NDArray[np.bool_] = known & (self._accounts.cells[FIRST_LEG, np.where(known, rows, 0)] > 0)
+        return found
 
     def sync(self, account: str) -> None:
         """Brings the book's view of what the account's legs hold up to date, and forgets legs that hold nothing."""

@@ -3,7 +3,7 @@
 Rule: a record that is wrong changes nothing; it is noted for its dead letter, and parks what it was about.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -19,16 +19,18 @@ from schemas import (
     Instrument,
     InsuranceFund,
     MarkPrice,
+    PositionBatch,
     Reason,
     Refused,
     RiskModel,
     amount_minor,
+    decode,
+    encode,
     limits,
 )
 from worker.batch import Batch
 from worker.book.book import Book
-from worker.book.plain import KEY_DIFFERS, NAME_BEGIN, SYMBOL_BEGIN
-from worker.book.scales import HEAD_FIELDS, ROW, STAGED_FIELDS, stage_updates
+from worker.book.plain import KEY_DIFFERS, SYMBOL_BEGIN
 from worker.columns import Columns, spans
 from worker.decide import Case
 from worker.event import Event
@@ -39,6 +41,7 @@ from worker.ids import digest_of
 from worker.reductions import Reductions
 from worker.risk import Risk
 from worker.settings import Policy, Settings
+from worker.updates import batch_updates, plain_updates
 
 NEW_MIN = 16  # fewer accounts are cheaper opened one by one
 NEW_MAX = 1000  # more would fall out of the cache, and make a cut wait
@@ -77,6 +80,7 @@ class Inputs:
             RiskModel: self._on_risk_model,
             Account: self._on_account,
             AccountUpdate: self._on_account_update,
+            PositionBatch: self._on_position_batch,
             MarkPrice: self._on_mark,
             InsuranceFund: self._on_fund,
             ForcedTradeResult: self._on_result,
@@ -107,38 +111,16 @@ class Inputs:
                 self._apply_event(event)
             return
         self._settle_openings()
-        places = columns.updates
-        records = columns.records[places]
-        heads, staged = (
-            np.empty((len(records), HEAD_FIELDS), np.int64),
-            np.empty((len(symbols), STAGED_FIELDS), np.int64),
-        )
-        book = self._book
-        stage_updates(records, columns.positions, symbols, book.currency_decimals, book.terms(), heads, staged)
-        book.enter(heads, columns.text, *spans(records, NAME_BEGIN))
-        differ = int(records[:, KEY_DIFFERS].sum())
-        if differ:
-            self._count("KEY_DIFFERS", differ)
-        for at in self._left(heads, staged):
-            event = columns.event(places[at])
+        updates = plain_updates(self._book, columns, symbols)
+        self._count("KEY_DIFFERS", int(columns.records[columns.updates, KEY_DIFFERS].sum()))
+        for at in updates.left(self._book, self.held):
+            event = columns.event(columns.updates[at])
             self._apply(event, event.read())
+        self._count("STALE", updates.stale)
 
-    def _left(self, heads: Ints, staged: Ints) -> Iterator[int]:
-        """Applies updates as columns, and gives the place of each that must be applied by itself, in its turn."""
-        rows = heads[:, ROW]
-        special = self.held.among(rows) | self._book.remembers(rows)
-        at = 0
-        while at < len(heads):
-            at, stale = self._book.apply_columns(heads, staged, special, at)
-            if stale:
-                self._count("STALE", stale)
-            if at < len(heads):
-                yield at
-                special |= rows == rows[at]  # what it remembers now is its own
-                at += 1
-
-    def _count(self, what: str, by: int) -> None:
-        self.counts[what] = self.counts.get(what, 0) + by
+    def _count(self, what: str, by: int = 1) -> None:
+        if by:
+            self.counts[what] = self.counts.get(what, 0) + by
 
     def _apply_event(self, event: Event) -> None:
         messages = event.read()
@@ -156,7 +138,7 @@ class Inputs:
     def _count_key(self, key: bytes | None, account: str) -> None:
         """Counts a record under another key than its account's: a null value with either would miss the other."""
         if key is not None and key != account.encode():
-            self.counts["KEY_DIFFERS"] = self.counts.get("KEY_DIFFERS", 0) + 1
+            self._count("KEY_DIFFERS")
 
     def _apply(self, event: Event, messages: Sequence[InputMessage]) -> None:
         if event.refused is not None:
@@ -210,9 +192,20 @@ class Inputs:
             raise Refused(Reason.RANGE, f"adl_seq must be one of ours, or at most 2**61, was {newest}")
         outcome = self._book.apply_update(message)
         if outcome != "APPLIED":
-            self.counts[outcome] = self.counts.get(outcome, 0) + 1
+            self._count(outcome)
         elif self.held.holds(message.account):
             self.held.sync(message.account)
+
+    def _on_position_batch(self, message: PositionBatch, event: Event) -> None:
+        updates, update_of = batch_updates(self._book, message)
+        for at in updates.left(self._book, self.held):
+            update = update_of(at)
+            try:
+                decode(encode(update))  # judged as if it had been sent so
+                self._on_account_update(update, event)
+            except Refused as refused:
+                self._refuse(event, refused, update)
+        self._count("STALE", updates.stale)
 
     def _on_mark(self, message: MarkPrice, event: Event) -> None:
         self.book.set_mark(message, event.log_time_ms)
@@ -227,7 +220,7 @@ class Inputs:
         if leg is None or leg.account != message.account:
             raise Refused(Reason.UNKNOWN_TRADE, f"trade_id must be one of ours to the account, was {message.trade_id}")
         if leg.answered:
-            self.counts["ANSWERED_TWICE"] = self.counts.get("ANSWERED_TWICE", 0) + 1
+            self._count("ANSWERED_TWICE")
             return
         filled = self.book.scale(leg.symbol).lots(message.filled_quantity, "filled_quantity")
         if not 0 <= filled <= leg.lots:
@@ -283,6 +276,9 @@ class Inputs:
             self.book.park_account(message.account, reason, type(message).__name__)
         elif isinstance(message, Instrument | MarkPrice):
             self.book.park_symbol(message.symbol, reason, type(message).__name__)
+        elif isinstance(message, PositionBatch):
+            for account in message.accounts:
+                self.book.park_account(account, reason, "AccountUpdate")
         elif message is None:
             topics = self.settings.input.topics
             topic = event.record.topic

@@ -7,7 +7,7 @@ Rule 2: plain records wait as runs and are taken as batches; that says the same 
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final, Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class Merge(Generic[Item]):
                     yield batch
                 heads, horizon = self._heads(complete_until_ms, bounds)
                 continue
-            item = queue.popleft()
+            item = cast(Item, queue.popleft())
             self._waiting[partition] -= 1
             if item.kind in cutting_kinds:
                 self.cutting -= 1
@@ -171,7 +171,7 @@ class Merge(Generic[Item]):
             limit = min(limit, found) if found is not None else limit
         taken: list[Run] = []
         for partition, queue in self._queues.items():
-            side = "right" if partition <= limit[1] else "left"
+            side: Literal["left", "right"] = "right" if partition <= limit[1] else "left"
             while queue and isinstance(run := queue[0], Run):
                 count = min(int(np.searchsorted(run.orders, limit[0], side)), run.below(bounds[partition]))
                 if count == 0:

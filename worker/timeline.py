@@ -4,7 +4,7 @@ Rule: the order depends on the records alone, not on how they were read, so the 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -62,4 +62,5 @@ def in_time_order(
 
 
 def _taken(merge: Merge[Waiting], complete_until_ms: Callable[[Partition], int]) -> list[tuple[int, Record]]:
-    return [(item.log_time_ms, item.record) for item in merge.take(complete_until_ms)]
+    items = cast(Iterator[Waiting], merge.take(complete_until_ms))  # no columns were pushed
+    return [(item.log_time_ms, item.record) for item in items]

@@ -77,7 +77,9 @@ def market_log(seed, records=3000):
         ms += rng.choice([0, 0, 0, 1, 1, 7, 90])
         symbol = rng.choice(SYMBOLS)
         if rng.random() < 0.35:
-            price = f"{rng.uniform(50, 150):.2f}" if rng.random() < 0.97 else rng.choice(["900000000", "0", "1e3", "1.000"])
+            price = (
+                f"{rng.uniform(50, 150):.2f}" if rng.random() < 0.97 else rng.choice(["900000000", "0", "1e3", "1.000"])
+            )
             named = symbol if rng.random() < 0.99 else "unknown"
             say("mark-prices", SYMBOLS.index(symbol) % 2, named, MarkPrice(
                 symbol=named, mark_price=price, event_time_ms=ms
@@ -122,7 +124,8 @@ def market_log(seed, records=3000):
 def test_a_busy_market_read_as_columns_leaves_the_same_state(seed, runs_from, tmp_path):
     """Positions opened, changed and closed, refusals and marks that are refused for what is held, parked accounts."""
     log = market_log(seed)
-    settings = settings_of("cut.watch_ms=250", f"worker.mode={'live' if seed % 2 else 'shadow'}")
+    mode = "live" if seed % 2 else "shadow"
+    settings = settings_of("cut.watch_ms=250", f"worker.mode={mode}", "pool.currency=USDT", "pool.currency_decimals=6")
     partitions = [(topic, number) for topic, count in PLACES.items() for number in range(count)]
     found = []
     for name, least, batch_max in (("singly", 1 << 60, None), ("all", 1, None), ("some", 16, 700)):

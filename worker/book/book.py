@@ -20,7 +20,7 @@ from worker.book.market import Market
 from worker.book.marks import largest_lots, move_mark
 from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
-from worker.book.scales import GOOD, IS_FULL, ROW
+from worker.book.scales import GOOD, IS_FULL, ROW, UNSAYABLE
 from worker.book.slots import SLOTS_MAX
 from worker.book.state import CLASSES, ROLES, SIDES
 from worker.book.table import (
@@ -244,7 +244,7 @@ class Book(Ledger, Margins):
             rows[new] = made = self.accounts.extend(text, begins[new], ends[new])
             self._table.reserve(self.accounts.used)
             no_update(self._table.cells, made)
-        heads[:, ROW] = rows
+        heads[:, ROW] = np.where(heads[:, GOOD] == UNSAYABLE, -1, rows)
 
     def apply_columns(self, heads: Cells, staged: Cells, special: NDArray[np.bool_], at: int) -> tuple[int, int]:
         """Applies updates from the place `at` on; returns the place of the first that is left, and how many were stale.

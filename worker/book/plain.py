@@ -67,7 +67,7 @@ _QUOTE, _COMMA, _POINT, _MINUS, _ZERO, _NINE, _ESCAPE, _SPACE, _TILDE, _OPEN, _C
 @kernel("boolean(Array(uint8, 1, 'C', readonly=True), int64, Array(uint8, 1, 'C', readonly=True))")
 def stands(text: Bytes, at: int, word: Bytes) -> bool:
     """Whether the word stands there."""
-    for place in range(len(word)):
+    for place in range(len(word)):  # noqa: SIM110  numba has no generator here
         if text[at + place] != word[place]:
             return False
     return True

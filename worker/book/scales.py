@@ -53,11 +53,12 @@ UPDATE_EPOCH, UPDATE_SEQ, UPDATE_ADL_SEQ = 1, 2, 3
 IS_FULL = 4
 BALANCE_MINOR, REQUIRED_MINOR = 5, 6  # UNSAID where they stay; a margin of -1 is none
 FIRST_STAGED, STAGED = 7, 8  # its positions
-GOOD = 9  # 0: left to others
+GOOD = 9  # 1, or 0: left to others, or UNSAYABLE
 HEAD_FIELDS = 10
+UNSAYABLE = -1  # numbers that no message could have: not even stale
 
-NO_NUMBER = np.int64(-(2**63))
-UNSAID = np.int64(-(2**62))  # of a balance or requirement that a delta does not list
+NO_NUMBER = -(2**63)
+UNSAID = -(2**62)  # of a balance or requirement that a delta does not list
 POSITIONS_MAX = 64  # of one update here: looking for doubles costs the square of it
 _POWERS = np.array([10**places for places in range(DIGITS_MAX + 1)], np.int64)
 
@@ -68,7 +69,8 @@ def on_scale(mantissa: int, places: int, decimals: int) -> int:
     missing = decimals - places
     if missing < 0 or missing > DIGITS_MAX or abs(mantissa) >= _POWERS[DIGITS_MAX - missing]:
         return NO_NUMBER
-    return mantissa * _POWERS[missing]
+    scaled: int = mantissa * _POWERS[missing]
+    return scaled
 
 
 @kernel("boolean(int64[::1], int64, int64, int64[:, ::1], int64[::1])")
@@ -111,6 +113,17 @@ def stage_position(said: Cells, symbol: int, decimals: int, terms: Cells, out: C
     return True
 
 
+@kernel("boolean(int64[:, ::1], int64, int64)")
+def beside(staged: Cells, begin: int, place: int) -> bool:
+    """Whether a position may stand beside those of its update before it: not twice, and nothing beside NET."""
+    two = staged[place, KEY]
+    for other in range(begin, place):
+        one = staged[other, KEY]
+        if one >> 2 == two >> 2 and (one == two or one & 3 == 0 or two & 3 == 0):
+            return False
+    return True
+
+
 @kernel("void(int64[:, ::1], int64[:, ::1], int64[::1], int64, int64[:, ::1], int64[:, ::1], int64[:, ::1])")
 def stage_updates(
     records: Cells, positions: Cells, symbols: Cells, decimals: int, terms: Cells, heads: Cells, staged: Cells
@@ -142,10 +155,7 @@ def stage_updates(
             fine = symbols[place] >= 0 and stage_position(
                 positions[place], symbols[place], decimals, terms, staged[place]
             )
-            for other in range(begin, place):
-                # Beside LONG there may be SHORT, and nothing beside NET.
-                one, two = staged[other, KEY], staged[place, KEY]
-                fine &= one >> 2 != two >> 2 or (one != two and one & 3 != 0 and two & 3 != 0)
+            fine = fine and beside(staged, begin, place)
             if not fine:
                 break
         head[GOOD] = fine

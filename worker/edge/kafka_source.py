@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from worker.edge.exits import ClientError, LogLostError, NotAllowedError
 from worker.edge.kafka_cluster import FORBIDDEN, GONE, REPORT_SECONDS, Cluster, is_away
 from worker.edge.kafka_words import ClientWords
-from worker.fetched import Fetched, packed
+from worker.fetched import Fetched, Span, packed
 from worker.record import END, Partition, Record
 
 POLL_SECONDS: Final = 0.05  # signals are seen between two polls
@@ -43,8 +43,12 @@ class Arrived:
 
     def beyond(self, offset: int) -> list[Message]:
         """The messages from an offset on."""
-        count = bisect_left(self.messages, offset, key=lambda message: message.offset())
+        count = bisect_left(self.messages, offset, key=_offset)
         return self.messages[count:]
+
+
+def _offset(message: Message) -> int:
+    return message.offset() or 0  # None only where there is an error
 
 
 class KafkaSource:
@@ -190,7 +194,9 @@ class KafkaSource:
     def _given(self, arrived: "dict[Partition, Arrived]") -> Fetched:
         """Sorts out what may be given now; the rest waits."""
         in_round = bool(self._behind)
-        self._waiting, spans, given = {}, [], []
+        self._waiting = {}
+        spans: list[Span] = []
+        given: list[Message] = []
         for where, of in arrived.items():
             messages, waiting = of.messages, of.beyond(self._ends[where]) if in_round else []
             if waiting:
@@ -203,7 +209,7 @@ class KafkaSource:
                 given += messages
         fetched = packed(
             spans,
-            [message.offset() for message in given],
+            [_offset(message) for message in given],
             [message.timestamp()[1] for message in given],
             [message.key() for message in given],
             [message.value() for message in given],

@@ -1,14 +1,14 @@
 """Plain records read by one kernel: what it accepts is what msgspec reads, and what it leaves is left to msgspec."""
 
 import json
+import random
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas import AccountUpdate, MarkPrice, Refused, decode, encode
-from schemas.units import scaled
+from schemas import AccountUpdate, MarkPrice, decode, encode
 from tests.bench_book import marks, updates
 from worker.book import plain
 from worker.fetched import fetched_of
@@ -79,10 +79,9 @@ def number(cells, field):
 
 
 def wanted(text):
-    return None if text is None else int(scaled_exactly(text))
-
-
-def scaled_exactly(text):
+    """The same of a message's text."""
+    if text is None:
+        return None
     whole, _, fraction = text.partition(".")
     return int(whole + fraction) * 10 ** (DECIMALS - len(fraction))
 
@@ -134,9 +133,7 @@ def test_what_the_kernel_accepts_is_what_msgspec_reads(documents):
 
 
 @given(
-    st.sampled_from(
-        [encode(m) for m in (*updates(30, __import__("random").Random(3)), *marks(3, __import__("random").Random(3)))]
-    ),
+    st.sampled_from([encode(message) for message in (*updates(30, random.Random(3)), *marks(3, random.Random(3)))]),
     st.lists(st.tuples(st.integers(0, 400), st.sampled_from([*b'{}[]",:.-0179 \\a\x00\x7f\xff', None])), max_size=3),
 )
 @example(b"", [])
@@ -156,8 +153,6 @@ def test_any_bytes_are_left_or_read(value):
 
 def test_what_exchanges_send_is_plain():
     """All of it, so that nothing slow stays unseen."""
-    import random
-
     values = [encode(message) for message in (*updates(500, random.Random(1)), *marks(100, random.Random(2)))]
     _, records, _ = read(values)
     assert (records[:, plain.KIND] != plain.NOT_PLAIN).all()
