@@ -172,13 +172,15 @@ class Ranks:
         self._places.scores[SAID, rows] = scores[NOW]
         for row, score in zip(cells.T.tolist(), scores[NOW].tolist(), strict=True):
             account, key, short, place, population, quantile, _ = row
-            name, symbol, side = book.accounts.name(account), book.markets[key >> 2].symbol, SIDES[key & 3]
+            name, market, side = book.accounts.name(account), book.markets[key >> 2], SIDES[key & 3]
+            symbol = market.symbol
             if quantile == GONE:
                 yield key_of(name, symbol, side), None
                 continue
+            line = LINES[short if market.scale.sign > 0 else 1 - short]  # lots of an inverse contract are turned
             yield key_of(name, symbol, side), AdlRank(
                 pool=self._pool, account=name, symbol=symbol, position_side=side,
-                side=LINES[short], score=score if isfinite(score) else None, rank=place, population=population,
+                side=line, score=score if isfinite(score) else None, rank=place, population=population,
                 percentile=(population - place + 1) / population, quantile=quantile,
                 formula=self._formula, cut_time_ms=self._ranked_ms or 0,
             )  # fmt: skip

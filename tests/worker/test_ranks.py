@@ -8,6 +8,7 @@ from schemas import Account, AdlRank, Position, decode, decode_output, encode
 from tests.worker.random_run import source_of
 from tests.worker.random_tape import random_settings
 from tests.worker.tape import Tape, run_tape, settings_of
+from tests.worker.test_inverse import COIN, Coins
 from worker.edge.recording import RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
@@ -118,6 +119,23 @@ def test_legs_of_a_hedge_stand_in_their_own_lines():
     )  # fmt: skip
     found = [(key[2], m.side, m.rank, m.population) for _, key, m in said(tape) if m.account == "both"]
     assert sorted(found) == [("LONG", "LONG", 2, 2), ("SHORT", "SHORT", 2, 4)]
+
+
+@pytest.mark.parametrize("policy", ["risk", "queue:effective_leverage", "queue:pnl_leverage"])
+def test_an_inverse_contract_stands_as_the_linear_one_of_its_reciprocal(policy):
+    """Same ranks and scores; the sides are those of the contract that the trader holds."""
+
+    def told(by_hand):
+        tape = Coins(by_hand).lists("INV").marks("INV", "8000")
+        for name, cash, lots in (("a", "1", "20000"), ("b", "1", "30000"), ("c", "2", "-50000"), ("d", "0.9", "9000")):
+            tape.holds(name, cash, ("INV", "NET", lots, "7900", None))
+        found = feed(run_tape(tape.records, settings_of(*ON, *COIN, f"decision.policy={policy}")))
+        return {m.account: (tape.side_of("INV", m.side), m.rank, pytest.approx(m.score, 1e-6)) for _, _, m in found}
+
+    assert told(by_hand=False) == told(by_hand=True)
+    assert {name: side for name, (side, *_) in told(by_hand=False).items()} == {
+        "a": "LONG", "b": "LONG", "c": "SHORT", "d": "LONG",
+    }  # fmt: skip
 
 
 def test_what_the_rate_leaves_waits_and_nothing_is_lost():
