@@ -139,6 +139,25 @@ def test_a_pause_a_shadow_and_the_time_before_the_start_are_silent():
         assert few(said, "cut_time_ms") == [(5_000,)]
 
 
+OTHERWISE = {
+    "switched off": ["reductions.tiers=null"],
+    "other tiers": ["reductions.tiers=2:0.1", "reductions.hysteresis=0.5", "reductions.cool_down_ms=1"],
+    "in shadow": [FLAG, "worker.mode=shadow"],
+}
+
+
+@pytest.mark.parametrize("flags", OTHERWISE.values(), ids=OTHERWISE)
+def test_a_pool_goes_on_under_other_settings(flags):
+    """What is used up follows from what was published, not from what is set now; it is the same at the commit."""
+    tape = random_tape(2)
+    for part in (0.3, 0.6, 0.9):
+        sink = run_tape(tape.records[: int(part * len(tape.records))], settings_of(FLAG))
+        digest = sink.report.state_digest
+        again = run_tape(tape.records[: int(part * len(tape.records))], settings_of(*flags), sink)
+        assert again.report.state_digest == digest
+        run_tape(tape.records, settings_of(*flags), sink)
+
+
 # --- random books against the twin ------------------------------------------------------------------------------------
 
 
