@@ -81,6 +81,7 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_engine
 	@$(BIN)/python -m tests.bench_forecast
 	@$(BIN)/python -m tests.bench_ranks
+	@$(BIN)/python -m tests.bench_staged
 	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "cvxpy and quixstreams cannot be installed here"
 	@test ! -e $(RIVAL)/.done || $(RIVAL)/bin/python -m tests.bench_rivals
 	@$(BIN)/python -m tests.kafka.bench --quixstreams $(RIVAL)/bin/python

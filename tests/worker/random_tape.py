@@ -19,7 +19,7 @@ TIERS = "3:0.25, 2:0.5, 1.3:1"  # of accounts that are seldom in need
 
 
 def random_settings(*flags):
-    """Settings under which decisions are also held by a limit, states come and go, and margins are reduced in stages."""
+    """Settings under which a limit holds decisions too, states come and go, and margins are reduced in stages."""
     states = ("state.forecast_ms=3000", "state.warning_shock=0.05", "state.warning_fall=0.1", "state.quiet_ms=1000")
     return settings_of("decision.accounts_max=12", f"reductions.tiers={TIERS}", *states, *flags)
 

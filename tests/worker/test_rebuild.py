@@ -8,7 +8,8 @@ from tests.worker.random_run import Timely, source_of
 from tests.worker.random_tape import random_log, random_settings
 from worker.loop import StateLostError, run
 from worker.memory import MemorySink
-from worker.output import CUTS, DECISIONS, TRADES, link
+from worker.output import CUTS, DECISIONS, REDUCTIONS, TRADES, link
+from worker.record import Committed
 
 SETTINGS = random_settings()
 
@@ -49,20 +50,20 @@ def test_a_pool_that_ends_where_its_commit_says_goes_on(sink, records):
     run(source_of(records), sink, SETTINGS)
     whole = MemorySink()
     run(source_of(records), whole, SETTINGS)
-    for topic in (CUTS, DECISIONS, TRADES):
+    for topic in (CUTS, DECISIONS, TRADES, REDUCTIONS):
         assert newest(sink, topic).value == newest(whole, topic).value
 
 
-@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES])
+@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES, REDUCTIONS])
 def test_a_record_behind_the_last_commit_is_noticed(topic, sink, records):
     """A part of a transaction that never took effect can be read."""
     last = newest(sink, topic)
     number = decode_output(last.value).sequence
-    sink.records.append(following(last, **({"cut_number": 10_000} if topic == DECISIONS else {})))
+    sink.records.append(following(last, **({"cut_number": 10_000} if topic in (DECISIONS, REDUCTIONS) else {})))
     ends_with(sink, records, f"{topic} holds record {number + 1}, but committed was record {number} as its last")
 
 
-@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES])
+@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES, REDUCTIONS])
 def test_a_record_that_comes_again_is_noticed(topic, sink, records):
     """Also behind the end, where nothing asks for a further one."""
     last = newest(sink, topic)
@@ -71,7 +72,7 @@ def test_a_record_that_comes_again_is_noticed(topic, sink, records):
     ends_with(sink, records, f"{topic}: record {number} does not follow record {number}")
 
 
-@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES])
+@pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES, REDUCTIONS])
 def test_a_record_that_is_missing_at_the_end_is_noticed(topic, sink, records):
     """What was committed must be there."""
     sink.records.remove(newest(sink, topic))
@@ -83,3 +84,16 @@ def test_a_record_before_the_first_commit_is_noticed(sink, records):
     torn = MemorySink()
     torn.records.append(next(sink.outputs(CUTS)))
     ends_with(torn, records, f"{CUTS} holds record 1, but committed was record 0")
+
+
+def test_a_commit_of_before_a_topic_was_there_says_that_it_is_empty(records):
+    """A worker that knows one more topic goes on from a commit of one that did not."""
+    sink, turns = MemorySink(), iter(range(len(records) // 40))
+    silent = random_settings("reductions.tiers=null")
+    run(Timely(records, batch_max=20), sink, silent, stop=lambda: next(turns, None) is None)
+    committed = sink.committed()
+    words = msgspec.json.decode(committed.metadata)
+    del words["heads"][REDUCTIONS]
+    sink._committed = Committed(committed.offsets, msgspec.json.encode(words).decode())
+    run(source_of(records), sink, SETTINGS)
+    assert [decode_output(r.value).sequence for r in sink.outputs(REDUCTIONS)][:2] == [1, 2]

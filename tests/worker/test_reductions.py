@@ -10,7 +10,11 @@ from schemas import Account, Instrument, Position, RiskModel, RiskSymbol, decode
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.twin_reductions import Twin, Wanted, text
 from worker.book.book import Book
+from worker.cli.common import recording_source, start_of
+from worker.edge.jsonlines import write_records
 from worker.engine import Start
+from worker.loop import run
+from worker.memory import MemorySink
 from worker.output import REDUCTIONS
 
 TIERS = [("1.5", "0.25"), ("1.25", "0.5"), ("1.1", "1")]
@@ -137,6 +141,43 @@ def test_a_pause_a_shadow_and_the_time_before_the_start_are_silent():
         tape = one("120").at(4_500).mark(price="100")
         said = Said(run_tape(tape.records, settings_of(FLAG), start=start))
         assert few(said, "cut_time_ms") == [(5_000,)]
+
+
+OTHERWISE = {
+    "switched off": ["reductions.tiers=null"],
+    "other tiers": ["reductions.tiers=2:0.1", "reductions.hysteresis=0.5", "reductions.cool_down_ms=1"],
+    "in shadow": [FLAG, "worker.mode=shadow"],
+}
+
+
+@pytest.mark.parametrize("flags", OTHERWISE.values(), ids=OTHERWISE)
+def test_a_pool_goes_on_under_other_settings(flags):
+    """What is used up follows from what was published, not from what is set now; it is the same at the commit."""
+    tape = random_tape(2)
+    for part in (0.3, 0.6, 0.9):
+        sink = run_tape(tape.records[: int(part * len(tape.records))], settings_of(FLAG))
+        digest = sink.report.state_digest
+        again = run_tape(tape.records[: int(part * len(tape.records))], settings_of(*flags), sink)
+        assert again.report.state_digest == digest
+        run_tape(tape.records, settings_of(*flags), sink)
+
+
+def test_a_recording_that_is_joined_at_its_end_asks_for_nothing_of_the_past(tmp_path):
+    """`worker.start_at` end: what the marks of the past would have asked for is no instruction any more."""
+    tape = one("120").at(4_500).mark(price="100")
+    recording = tmp_path / "recording.jsonl"
+    write_records(recording, tape.records)
+    settings = settings_of(FLAG, "worker.start_at=end")
+    source = recording_source(recording, settings)
+    assert [said.cut_time_ms for said in _run(source, settings, start_of(source, settings))] == [5_000]
+    source = recording_source(recording, settings)
+    assert [said.cut_time_ms for said in _run(source, settings, Start())] == [1_000]
+
+
+def _run(source, settings, start):
+    sink = MemorySink()
+    run(source, sink, settings, start=start)
+    return [decode_output(record.value) for record in sink.outputs(REDUCTIONS)]
 
 
 # --- random books against the twin ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from worker.edge.kafka import PublishedTopics
 from worker.edge.log import start_logging
 from worker.edge.recording import RecordingSink, RecordingSource
 from worker.edge.secrets import client_config, masked
+from worker.edge.topics import deciding_topics
 from worker.settings import SettingError, Settings, load, to_values
 from worker.summary import Summary
 
@@ -51,7 +52,7 @@ def start_of(source: RecordingSource, settings: Settings) -> "Start":
     start_at = settings.worker.start_at
     if isinstance(start_at, int):
         return Start(log_time_ms=start_at)
-    topics = settings.input.topics["bankruptcies"]
+    topics = deciding_topics(settings)
     ends = {where: end for where, end in source.ends().items() if where[0] in topics}
     return Start(offsets=ends) if start_at == "end" else Start()
 

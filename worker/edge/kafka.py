@@ -21,7 +21,7 @@ from worker.edge.kafka_inputs import InputWatch, check_logs
 from worker.edge.kafka_log import offsets_named, own_records, records_of
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
-from worker.edge.topics import READER_GROUP, identity, input_topics, output_topics, wanted_topics
+from worker.edge.topics import READER_GROUP, deciding_topics, identity, input_topics, output_topics, wanted_topics
 from worker.edge.topics_check import Level, judge
 from worker.edge.watchdog import Watchdog
 from worker.record import Partition, Record
@@ -150,8 +150,8 @@ def _first(settings: Settings, cluster: Cluster, ids: dict[str, str], begins: di
 
 
 def _counting(settings: Settings, partitions: Iterable[Partition]) -> list[Partition]:
-    """Those that decisions come from: an operator's TRIGGER is a bankruptcy too."""
-    topics = {*settings.input.topics["bankruptcies"], *settings.input.topics["controls"]}
+    """Those that decisions come from."""
+    topics = deciding_topics(settings)
     return [partition for partition in partitions if partition[0] in topics]
 
 

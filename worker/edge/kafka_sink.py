@@ -101,7 +101,7 @@ class KafkaSink:
         size = len(msgspec.json.encode(Words(origin))) + MARK_BYTES_MAX
         if size > METADATA_BYTES_MAX:
             raise WrongTopicsError(
-                "where each partition of bankruptcies and controls begins to count is kept beside an offset, and "
+                "where each partition that decisions come from begins to count is kept beside an offset, and "
                 f"{len(origin.start) + len(origin.begins)} of them need {size:,} bytes where {METADATA_BYTES_MAX:,} "
                 "fit: these topics must have fewer partitions, or worker.start_at be beginning"
             )

@@ -53,11 +53,11 @@ def _trade(trade: ForcedTrade) -> str:
 
 def _reduction(reduction: MarginReduction) -> str:
     side = "" if reduction.position_side == "NET" else f" ({reduction.position_side})"
-    after = "nothing left" if reduction.ratio_after is None else f"to {reduction.ratio_after}"
+    after = "nothing left" if reduction.ratio_after is None else reduction.ratio_after
     return (
         f"reduction {reduction.reduction_id[:ID_CHARS]}: {reduction.account} {reduction.side} {reduction.quantity} "
         f"{reduction.symbol}{side} {reduction.margin_mode}, {reduction.place} of {reduction.places}, tier "
-        f"{reduction.tier}, margin ratio {reduction.ratio_before} {after}"
+        f"{reduction.tier}, margin ratio {reduction.ratio_before}, then {after}"
     )
 
 

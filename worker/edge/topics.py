@@ -51,6 +51,16 @@ def input_topics(settings: Settings) -> list[str]:
     return sorted({topic for topics in settings.input.topics.values() for topic in topics})
 
 
+def deciding_topics(settings: Settings) -> set[str]:
+    """Input topics whose end at the first start says what is past; an operator's TRIGGER is a bankruptcy too.
+
+    Staged reductions follow from marks, which go on whether or not anybody goes bankrupt.
+    """
+    topics = settings.input.topics
+    marks = topics["mark-prices"] if settings.reductions.tiers is not None else []
+    return {*topics["bankruptcies"], *topics["controls"], *marks}
+
+
 def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     """Every topic of the pool: inputs, then outputs, each by name."""
     kinds = settings.input.topics

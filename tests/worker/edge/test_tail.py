@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from schemas import AdlDecision, DeadLetter, ForcedTrade, decode_output, encode
+from schemas import AdlDecision, DeadLetter, ForcedTrade, MarginReduction, decode_output, encode
 from tests.schemas.test_examples import FILES, messages_of
 from tests.worker.test_cli import adl, run
 from worker.edge.recording import committed_outputs
 from worker.edge.tail import line
 from worker.record import Record
 
-SAID = AdlDecision | ForcedTrade | DeadLetter
+SAID = AdlDecision | ForcedTrade | MarginReduction | DeadLetter
 EXAMPLES = {file.stem: messages_of(file)[0] for file in FILES}
 
 
@@ -32,6 +32,10 @@ forced_trade_counterparty trade 274b01e98bd2 of 6a18e2319d57: COUNTERPARTY dave 
 -43811.3, haircut 261.3, leverage 5.0x
 forced_trade_liquidated   trade 9a6e377cfdef of 6a18e2319d57: LIQUIDATED carol SELL 2 BTC-PERP at 50300 for 100600, \
 haircut -600
+margin_reduction_cross    reduction 534998e78432: ivan SELL 1.39 BTC-PERP cross, 1 of 1, tier 1.25, margin ratio \
+1.169064, then 2.338129
+margin_reduction_isolated reduction c5e37cc02f57: grace BUY 5.5 ETH-PERP isolated, 1 of 1, tier 1.1, margin ratio \
+1.058275, then nothing left
 dead_letter               dead letter LOT positions:1@912: quantity must be a whole number of lots of 0.001, \
 was '1.0005'
 """.strip().splitlines()
@@ -47,7 +51,9 @@ def test_a_line_says_who_what_and_how_much(name, words, encoding):
 def test_every_output_has_its_line_or_says_nothing():
     """Every status, role and reason of the examples; cuts and advice are left out."""
     for name, message in EXAMPLES.items():
-        if name.split("_")[0] in ("adl", "forced", "cut", "dead") and not name.startswith("forced_trade_result"):
+        if name.split("_")[0] in ("adl", "forced", "margin", "cut", "dead") and not name.startswith(
+            "forced_trade_result"
+        ):
             assert len(line_of(name)) == isinstance(message, SAID), name
     [held] = line_of("adl_decision_held")
     assert f"HELD {EXAMPLES['adl_decision_held'].reason}: " in held

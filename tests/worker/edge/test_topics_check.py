@@ -3,7 +3,7 @@
 import pytest
 
 from worker.edge.acls import acls, command
-from worker.edge.topics import identity, settings_wanted, wanted_topics
+from worker.edge.topics import deciding_topics, identity, settings_wanted, wanted_topics
 from worker.edge.topics_check import FOREVER, LEVELS, Level, TopicFacts, TopicOdd, judge
 from worker.settings import KINDS, load
 
@@ -57,6 +57,13 @@ def test_every_topic_of_the_settings_is_wanted_once():
     assert (one.carries, one.history) == (tuple(KINDS), True)
     two = wanted_topics(load(flags=["input.topics.accounts=static", "input.topics.instruments=static"]))["static"]
     assert (two.carries, two.history) == (("instruments", "accounts"), False)
+
+
+def test_what_is_past_at_the_first_start_is_told_by_what_decisions_come_from():
+    """Marks too where they make staged reductions: else each of the past would be asked for again."""
+    assert deciding_topics(load()) == {"bankruptcies", "controls"}
+    staged = load(flags=["reductions.tiers=1.1:1", "input.topics.mark-prices=m1,m2"])
+    assert deciding_topics(staged) == {"bankruptcies", "controls", "m1", "m2"}
 
 
 def test_every_kind_of_finding_has_a_level():
