@@ -106,10 +106,13 @@ def from_recording(path: Path, policy: str) -> Iterator[str]:
     yield f"  opening book {book.since(begin)}; event of {event_s:.0f} s in {end.since(book)}"
     yield f"  = {times:.0f} times real time (asked: {SPEED})"
     yield (
-        f"  {len(watched.deciding)} cuts with decisions {deciding:.1f} s, "
-        f"{deciding / max(1, trades) * 1e6:.1f} us a trade, the slowest {slowest[0] * 1000:.0f} ms with {slowest[1]:,} trades; "
-        f"{len(watched.watching_s)} watch cuts {sum(watched.watching_s):.1f} s, "
-        f"the slowest {max(watched.watching_s, default=0.0) * 1000:.0f} ms"
+        f"  {len(watched.deciding)} cuts with decisions {deciding:.1f} s, {deciding / max(1, trades) * 1e6:.1f} us a "
+        f"trade, the slowest {slowest[0] * 1000:.0f} ms with {slowest[1]:,} trades"
+    )
+    slowest_ms = max(watched.watching_s, default=0.0) * 1000
+    yield (
+        f"  {len(watched.watching_s)} watch cuts {sum(watched.watching_s):.1f} s, the slowest {slowest_ms:.0f} ms, "
+        "with forecasts and rankings in them"
     )
     digest = hashlib.blake2b(digest_size=8)
     for record in sink.records:
