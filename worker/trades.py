@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from schemas import ForcedTrade, Scale, scaled, text_of
+from schemas import ForcedTrade, Scale, scaled
 from worker.book.book import Book
+from worker.book.decimals import decimal_texts
 from worker.book.state import SIDES
 from worker.book.update import SIDE_CODE
 from worker.held import Legs
@@ -87,42 +88,52 @@ def _words(book: Book, orders: Orders) -> list[_Words]:
 
 def trade_ids(book: Book, decision_id: str, orders: Orders) -> list[str]:
     """`short_hash` of decision, round, account, symbol, position side and role; what is common is hashed once."""
-    name, ids = book.accounts.name, []
+    ids = []
     rounds = orders.round.tolist()
     begin = {n: blake2b(f"{decision_id}\x1f{n}\x1f".encode(), digest_size=ID_BYTES) for n in set(rounds)}
-    for number, account, words in zip(rounds, orders.account.tolist(), _words(book, orders), strict=True):
+    names = book.accounts.names(orders.account)
+    for number, name, words in zip(rounds, names, _words(book, orders), strict=True):
         identity = begin[number].copy()
-        identity.update((name(account) + words.id_end).encode())
+        identity.update((name + words.id_end).encode())
         ids.append(identity.hexdigest())
     return ids
 
 
 def trade_texts(book: Book, frame: Frame, orders: Orders, legs: Legs) -> list[str]:
     """Each trade's JSON text behind its chain."""
-    decimals, name = book.currency_decimals, book.accounts.name
     same = f',"decision_id":{_text(frame.decision_id)},"adl_seq":'
     clearing = f'","clearing_account":{_text(frame.clearing_account)},"round":'
-    texts = []
+    every = _words(book, orders)
     columns = zip(
-        legs.trade_id, legs.adl_seq.tolist(), orders.account.tolist(), orders.lots.tolist(),
-        orders.quote_minor.tolist(), orders.haircut_minor.tolist(), orders.round.tolist(),
-        _optional("leverage", orders.leverage), _scores(orders), _account_seqs(book, frame, orders),
-        _words(book, orders), strict=True,
+        legs.trade_id, legs.adl_seq.tolist(), book.accounts.names(orders.account), orders.round.tolist(), every,
+        *_numbers(book, orders, [words.scale for words in every]), _optional("leverage", orders.leverage),
+        _scores(orders), _account_seqs(book, frame, orders), strict=True,
     )  # fmt: skip
-    for trade_id, adl_seq, account, lots, quote, haircut, number, leverage, scores, account_seq, words in columns:
-        _, role, symbol, scale = words
-        price = scale.nearest_price(quote, lots)
-        given_up = f',"haircut":"{text_of(haircut, decimals)}"' if haircut else ""
-        texts.append(
-            f',"trade_id":"{trade_id}"{same}{adl_seq}{role}{_text(name(account))}{symbol}{scale.quantity_text(lots)}'
-            f'","quote_amount":"{text_of(quote, decimals)}","price":"{scale.price_text(price)}'
-            f"{clearing}{number}{given_up}{leverage}{scores}{account_seq}}}"
+    return [
+        f',"trade_id":"{trade_id}"{same}{adl_seq}{words.role}{_text(name)}{words.symbol}{quantity}'
+        f'","quote_amount":"{quote}","price":"{price}{clearing}{number}{given_up}{leverage}{scores}{account_seq}}}'
+        for trade_id, adl_seq, name, number, words, quantity, quote, price, given_up, leverage, scores, account_seq in (
+            columns
         )
-    return texts
+    ]
+
+
+def _numbers(book: Book, orders: Orders, scales: list[Scale]) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Quantity, quote, price and haircut of each leg as text; the last one with its field, nothing where it is 0."""
+    lots, quotes = orders.lots.tolist(), orders.quote_minor.tolist()
+    minor = [book.currency_decimals] * len(lots)
+    scaled_lots = [n * scale.lot_scaled for n, scale in zip(lots, scales, strict=True)]
+    quantities = decimal_texts(scaled_lots, [scale.lot_decimals for scale in scales])
+    scaled_prices = [scale.nearest_price(q, n) for q, n, scale in zip(quotes, lots, scales, strict=True)]
+    prices = decimal_texts(scaled_prices, [scale.price_decimals for scale in scales])
+    haircuts = decimal_texts(orders.haircut_minor.tolist(), minor)
+    given_up = ["" if haircut == "0" else f',"haircut":"{haircut}"' for haircut in haircuts]
+    return quantities, decimal_texts(quotes, minor), prices, given_up
 
 
 def _text(name: str) -> str:
-    return _json(name).decode()
+    """As JSON; what is printable needs no more than its quotes unless it holds a quote itself, or a backslash."""
+    return f'"{name}"' if '"' not in name and "\\" not in name else _json(name).decode()
 
 
 def _optional(field: str, values: Floats) -> list[str]:

@@ -79,11 +79,12 @@ class Writer(Inputs):
         return decision, self._write_trades(case, point, orders)
 
     def _write_trades(self, case: Case, point: CutPoint, orders: Orders) -> Legs:
-        settings, name = self.settings, self.book.accounts.name
+        settings = self.settings
         legs = legs_of_orders(self.book, case.decision_id, orders, self.held.number(orders.account))
         frame = Frame(case.decision_id, settings.pool.clearing_account, settings.decision.strict_guard)
         texts = trade_texts(self.book, frame, orders, legs)
-        self.outputs.put_texts(TRADES, "ForcedTrade", map(name, orders.account.tolist()), texts, point.log_time_ms)
+        names = self.book.accounts.names(orders.account)
+        self.outputs.put_texts(TRADES, "ForcedTrade", names, texts, point.log_time_ms)
         return legs
 
     def _write_letters(self, point: CutPoint) -> None:

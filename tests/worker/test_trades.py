@@ -13,8 +13,9 @@ from worker.legs import Orders
 from worker.output import TRADES, OutputLog, link
 from worker.trades import Frame, legs_of_orders, legs_of_trades, trade_texts
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | st.sampled_from(
-    ['"', "\\", 'a","b', "\n\t\x00\x1f\x7f", "ключ", "😀", "</script>", "\u2028"]
+# As the codec lets them in: what prints.
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12) | st.sampled_from(
+    ['"', "\\", 'a","b', "ключ", "😀", "</script>", "a b", '\\"']
 )
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([-0.0, 1e16, 1e17, 1e18, 5e-324, 100.0])
 SCALES = [("1", "1", 0, "1"), ("0.001", "0.01", 9, "1"), ("0.5", "100", 1, "0.001"), ("0.00001", "0.3", 5, "2")]
