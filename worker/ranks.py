@@ -172,7 +172,9 @@ class Ranks:
         self._places.scores[SAID, rows] = scores[NOW]
         for row, score in zip(cells.T.tolist(), scores[NOW].tolist(), strict=True):
             account, key, short, place, population, quantile, _ = row
-            name, symbol, side = book.accounts.name(account), book.markets[key >> 2].symbol, SIDES[key & 3]
+            market, side = book.markets[key >> 2], SIDES[key & 3]
+            name, symbol = book.accounts.name(account), market.symbol
+            short = short == (market.scale.sign > 0)  # as on the wire
             if quantile == GONE:
                 yield key_of(name, symbol, side), None
                 continue
