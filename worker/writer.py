@@ -106,14 +106,15 @@ class Writer(Inputs):
         for due in every:
             account, after = due.name[0], due.plan.after
             for place, (position, lots) in enumerate(due.plan.parts, start=1):
+                scale = self.book.scale(position.symbol)
                 sequence, chain = self.outputs.next(REDUCTIONS)
                 name = short_hash(self.pool, REDUCTIONS, self.cut_number, account, position.symbol, position.side)
                 reduction = MarginReduction(
                     pool=self.pool, sequence=sequence, chain=chain, reduction_id=name,
                     cut_number=self.cut_number, cut_time_ms=point.log_time_ms, account=account,
                     symbol=position.symbol, position_side=position.side,
-                    margin_mode="isolated" if position.isolated else "cross", side="SELL" if lots > 0 else "BUY",
-                    quantity=self.book.scale(position.symbol).quantity_text(abs(lots)),
+                    margin_mode="isolated" if position.isolated else "cross", side="SELL" if lots * scale.sign > 0 else "BUY",
+                    quantity=scale.quantity_text(abs(lots)),
                     place=place, places=len(due.plan.parts), tier=due.tier.text, share=due.tier.share_text,
                     ratio_before=rounded_down(due.plan.before),
                     ratio_after=None if after is None else rounded_down(after),

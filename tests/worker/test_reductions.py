@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from schemas import Account, Instrument, Position, RiskModel, RiskSymbol, decode_output, text_of
+from schemas import Account, Instrument, MarginTier, Position, RiskModel, RiskSymbol, decode_output, text_of
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.twin_reductions import Twin, Wanted, text
 from worker.book.book import Book
@@ -20,6 +20,10 @@ from worker.output import REDUCTIONS
 TIERS = [("1.5", "0.25"), ("1.25", "0.5"), ("1.1", "1")]
 FLAG = "reductions.tiers=" + ", ".join(f"{ratio}:{share}" for ratio, share in TIERS)
 SYMBOLS = {"A": ("1", "0.1", "1"), "B": ("0.01", "0.05", "1"), "C": ("5", "0.004", "0.1"), "D": ("1", "0.25", "3")}
+MARGIN_TIERS = [
+    MarginTier(notional_max=end, maintenance_margin_fraction=part)
+    for end, part in (("5000", "0.1"), ("20000", "0.2"), ("50000", "0.35"))
+]
 
 
 def reductions(said):
@@ -200,6 +204,7 @@ def random_tape(seed):
         instrument = Instrument(
             symbol=symbol, tick_size="0.01", lot_size=lot, settlement_currency="USD", multiplier=multiplier,
             maintenance_margin_fraction=mmf, price_decimals=2,
+            margin_tiers=MARGIN_TIERS if symbol == "A" else None,
         )  # fmt: skip
         tape.say(instrument)
         marks[symbol] = rng.randint(500, 20_000)
@@ -305,3 +310,12 @@ def test_nothing_set_says_nothing_and_looks_at_nothing(monkeypatch):
     monkeypatch.setattr(Book, "thin", None)
     off = tape.run()
     assert (len(reductions(on)) > 10, reductions(off), off.cuts) == (True, [], on.cuts)
+
+
+def test_a_long_of_an_inverse_contract_is_reduced_by_selling():
+    """10,000 contracts of a dollar at 100 are worth 100 coins: equity 12 over the requirement of 10 is at the tier."""
+    tape = Tape().instrument("INV", contract_type="inverse").mark("INV")
+    tape.account("long", "12", ("INV", "10000", "100")).account("short", "12", ("INV", "-10000", "100")).at(2500)
+    tape.mark("INV").at(4000).mark("INV")
+    found = {said.account: (said.side, said.quantity) for said in reductions(tape.run(FLAG))}
+    assert found == {"long": ("SELL", "5000"), "short": ("BUY", "5000")}

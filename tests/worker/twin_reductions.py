@@ -88,7 +88,13 @@ class Twin:
         return floor(lots * size * self.marks[symbol][0] * 100)
 
     def requirement(self, symbol, lots):
-        return abs(self.value(symbol, lots)) * Fraction(self.instruments[symbol].maintenance_margin_fraction)
+        value, begin, needed = Fraction(abs(self.value(symbol, lots)), 100), Fraction(0), Fraction(0)
+        for tier in self.instruments[symbol].margin_tiers or ():
+            end, fraction = Fraction(tier.notional_max), Fraction(tier.maintenance_margin_fraction)
+            needed += fraction * max(0, min(end, value) - begin)
+            begin = end
+        last = fraction if begin else Fraction(self.instruments[symbol].maintenance_margin_fraction)
+        return 100 * (needed + last * max(0, value - begin))
 
     def margins(self):
         """(account, isolated position or None) -> equity, requirement, positions as lots; known margins alone."""

@@ -28,6 +28,7 @@ from worker.book.table import (
     PARKED,
     ROLE_BITS,
 )
+from worker.book.tiers import requirement, tiers_of
 from worker.book.value import slot_value
 from worker.book.views import PositionView
 
@@ -37,8 +38,9 @@ Bits = NDArray[np.uint8]
 IsKnown = Callable[[Market], bool]
 
 _CELLS = "int64[:, ::1]"
+_TIERS = "float64[::1], int64[::1], int64[::1], float64[::1]"  # as `tiers_of` gives them
 CROSS, GONE = -1, -2  # instead of an isolated position's slot
-# A requirement is a sum of at most 1,024 products, so its relative error stays below 2**-41.
+# A requirement is a sum of at most 1,024 products, and some more per margin tier, so its relative error stays far below.
 ROOM = 1e-9
 
 
@@ -51,7 +53,7 @@ class Thin(NamedTuple):
 
 
 @kernel(
-    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64, float64, int64[::1], int64[::1], "
+    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], {_TIERS}, int64, float64, int64[::1], int64[::1], "
     "float64[::1], int64)"
 )
 def look(
@@ -60,6 +62,9 @@ def look(
     terms: Cells,
     known: Bits,
     fraction: Floats,
+    tier: Cells,
+    begin: Cells,
+    step: Floats,
     account: int,
     limit: float,
     found_account: Cells,
@@ -76,7 +81,7 @@ def look(
     first = accounts[FIRST, account]
     for slot in range(first, first + accounts[COUNT, account]):
         value = slot_value(slots, terms, slot)
-        own = abs(value) * fraction[slots[KEY, slot] >> 2]
+        own = requirement(value, slots[KEY, slot] >> 2, fraction, tier, begin, step)
         there = known[slots[KEY, slot] >> 2] != 0
         if slots[MARGIN, slot] < 0:
             required += own
@@ -98,7 +103,7 @@ def look(
 
 
 @kernel(
-    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], float64[::1], int64[::1], float64, int64[::1], int64[::1], "
+    f"int64({_CELLS}, {_CELLS}, {_CELLS}, uint8[::1], {_TIERS}, int64[::1], float64, int64[::1], int64[::1], "
     "float64[::1])"
 )
 def look_all(
@@ -107,6 +112,9 @@ def look_all(
     terms: Cells,
     known: Bits,
     fraction: Floats,
+    tier: Cells,
+    begin: Cells,
+    step: Floats,
     rows: Cells,
     limit: float,
     found_account: Cells,
@@ -118,8 +126,9 @@ def look_all(
     for account in rows:
         if accounts[COUNT, account] > 0 and accounts[FLAGS, account] & (ROLE_BITS | PARKED) == 0:
             found = look(
-                accounts, slots, terms, known, fraction, account, limit, found_account, found_slot, found_ratio, found
-            )
+                accounts, slots, terms, known, fraction, tier, begin, step, account, limit, found_account, found_slot,
+                found_ratio, found,
+            )  # fmt: skip
     return found
 
 
@@ -134,7 +143,7 @@ class Margin(NamedTuple):
 
 def requirement_minor(market: Market, value_minor: int) -> Fraction:
     """Maintenance requirement of a position of this value, exactly."""
-    return abs(value_minor) * market.scale.mmf
+    return market.scale.requirement(value_minor)
 
 
 def _isolated_equity_minor(view: PositionView) -> int:
@@ -152,11 +161,11 @@ class Margins(State):
         """
         rows = np.arange(len(self.accounts), dtype=np.int64) if rows is None else rows
         known = np.array([is_known(market) for market in self.markets], np.uint8)
-        fraction = np.array([float(market.scale.mmf) for market in self.markets], np.float64)
+        tiers = tiers_of(market.scale for market in self.markets)
         room = self._slots.used + len(rows)  # memory that is not written costs nothing
         account, slot, found = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float64)
         size = look_all(
-            self._table.cells, self._slots.table.cells, self._terms.cells, known, fraction, rows, ratio * (1.0 + ROOM),
+            self._table.cells, self._slots.table.cells, self._terms.cells, known, *tiers, rows, ratio * (1.0 + ROOM),
             account, slot, found,
         )  # fmt: skip
         return Thin(account[:size], slot[:size], found[:size])

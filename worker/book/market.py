@@ -62,15 +62,16 @@ class Market:
         return cell_hash(*self._said, self.mark, self.event_time_ms, self.log_time_ms)
 
     def terms(self) -> tuple[int, ...]:
-        """In the order of the fields of a symbol's terms; of an inverse contract no price passes, so no plain update.
+        """In the order of the fields of a symbol's terms; an inverse contract has no lot there.
 
-        Those go one by one through `update.py`, which alone knows how signs turn and prices are read.
+        So nothing plain is read of it: `update.py` alone knows how signs turn and prices are read.
         """
         scale, (whole, rest) = self.scale, divmod(self.mark_num, self.den)
-        price_max, value_num = (scale.price_scaled_max, scale.value_num) if scale.sign > 0 else (0, 0)
+        lot, price_max, value_num = scale.lot_scaled, scale.price_scaled_max, scale.value_num
+        if scale.sign < 0:
+            lot = price_max = value_num = 0
         return (
-            scale.lot_decimals, scale.lot_scaled, self.lots_limit, scale.price_decimals, price_max, value_num, self.den,
-            whole, rest,
+            scale.lot_decimals, lot, self.lots_limit, scale.price_decimals, price_max, value_num, self.den, whole, rest,
         )  # fmt: skip
 
     @property

@@ -92,6 +92,7 @@ class Openings:
             market, price = self.market.get(position.symbol), position.entry_price
             if (
                 market is None
+                or market.scale.sign < 0  # see Market.terms
                 or price is None
                 or position.entry_value is not None
                 or position.margin_mode != "cross"
