@@ -40,7 +40,7 @@ IsKnown = Callable[[Market], bool]
 _CELLS = "int64[:, ::1]"
 _TIERS = "float64[::1], int64[::1], int64[::1], float64[::1]"  # as `tiers_of` gives them
 CROSS, GONE = -1, -2  # instead of an isolated position's slot
-# A requirement is a sum of at most 1,024 products, and some more per margin tier, so its relative error stays far below.
+# A requirement is a sum of at most 1,024 products, with more per margin tier: its relative error is far below this.
 ROOM = 1e-9
 
 
