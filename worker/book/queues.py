@@ -85,7 +85,10 @@ def members(
 
 
 class Queues(State):
-    """Ladders kept by small changes, and the questions that they answer; `side` is +1 for longs, -1 for shorts."""
+    """Ladders kept by small changes, and the questions that they answer; `side` is +1 for longs, -1 for shorts.
+
+    Longs of an inverse contract are those who win when its price rises, booked as shorts of the reciprocal.
+    """
 
     def __init__(self, currency: str, currency_decimals: int) -> None:
         super().__init__(currency, currency_decimals)
@@ -159,7 +162,7 @@ class Queues(State):
         """The symbol, number and isolated positions of a side, and what a lot is worth at the mark; all up to date."""
         self.place_lifted()
         market = self._market[symbol]
-        number = 2 * market.row + (side < 0)
+        number = 2 * market.row + (side * market.scale.sign < 0)
         isolated = self._sides.get(number) if market.mark else None
         if isolated is None:
             isolated = Side(number)
@@ -203,7 +206,7 @@ class Queues(State):
         counts = self._rungs[number, :, COUNT]
         if slots[MARGIN][slot] >= 0:
             cash = slots[MARGIN][slot] - slots[ENTRY][slot] + slots[HELD_QUOTE][slot]
-            key = isolated_key(bankruptcy_value(slots[EFFECTIVE][slot], cash), value, side < 0)
+            key = isolated_key(bankruptcy_value(slots[EFFECTIVE][slot], cash), value, bool(number & 1))
         elif accounts[LEVEL][row] > 0:
             key = cross_key(accounts[EQUITY][row], accounts[GROSS][row])
         else:
@@ -226,8 +229,8 @@ class Queues(State):
 
     def _slot_on(self, row: int, market: Market, side: int) -> int:
         """The account's position on a side of a symbol, less what legs hold; -1 where there is none."""
-        for code in range(COLLATERAL):  # the LONG leg of an inverse contract is booked below 0
+        for code in range(COLLATERAL):
             slot = self._slots.find(row, market.key + code)
-            if slot >= 0 and self._slots.table.columns[EFFECTIVE][slot] * side > 0:
+            if slot >= 0 and self._slots.table.columns[EFFECTIVE][slot] * market.scale.sign * side > 0:
                 return slot
         return -1
