@@ -87,7 +87,7 @@ def members(
 class Queues(State):
     """Ladders kept by small changes, and the questions that they answer; `side` is +1 for longs, -1 for shorts.
 
-    Longs are those of the wire: of an inverse contract, which is booked by its reciprocal, booked shorts.
+    Longs of an inverse contract are those who win when its price rises, booked as shorts of the reciprocal.
     """
 
     def __init__(self, currency: str, currency_decimals: int) -> None:
@@ -162,7 +162,7 @@ class Queues(State):
         """The symbol, number and isolated positions of a side, and what a lot is worth at the mark; all up to date."""
         self.place_lifted()
         market = self._market[symbol]
-        number = 2 * market.row + (side * market.scale.sign < 0)  # of booked lots
+        number = 2 * market.row + (side * market.scale.sign < 0)
         isolated = self._sides.get(number) if market.mark else None
         if isolated is None:
             isolated = Side(number)
@@ -199,7 +199,7 @@ class Queues(State):
         """The place of an account's position in the queue, 1 for the first, and how many queue; None if it does not."""
         market, number, isolated, value = self._side(symbol, side)
         row = self.accounts.row(account)
-        slot = self._slot_on(row, market, number) if row >= 0 else -1
+        slot = self._slot_on(row, market, side) if row >= 0 else -1
         accounts, slots = self._table.columns, self._slots.table.columns
         if slot < 0 or not market.mark or not may_be_taken(accounts[FLAGS][row]):
             return None
@@ -227,11 +227,10 @@ class Queues(State):
             members(accounts, slots, market.slots(), bool(number & 1), level_min, level_max, found)
         return found[0], found[1]
 
-    def _slot_on(self, row: int, market: Market, number: int) -> int:
+    def _slot_on(self, row: int, market: Market, side: int) -> int:
         """The account's position on a side of a symbol, less what legs hold; -1 where there is none."""
-        booked = 1 - 2 * (number & 1)
-        for code in range(COLLATERAL):  # the LONG leg of an inverse contract is booked below 0
+        for code in range(COLLATERAL):
             slot = self._slots.find(row, market.key + code)
-            if slot >= 0 and self._slots.table.columns[EFFECTIVE][slot] * booked > 0:
+            if slot >= 0 and self._slots.table.columns[EFFECTIVE][slot] * market.scale.sign * side > 0:
                 return slot
         return -1
