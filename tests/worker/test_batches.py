@@ -71,6 +71,7 @@ def market_log(seed, records=3000):
         say("instruments", 0, symbol, Instrument(
             symbol=symbol, tick_size="0.01", lot_size="0.001", settlement_currency="USDT",
             maintenance_margin_fraction="0.01",
+            contract_type="inverse" if symbol == SYMBOLS[-1] and seed % 4 == 3 else "linear",
         ))  # fmt: skip
     seqs = Counter()
     for number in range(records):

@@ -28,7 +28,7 @@ SYMBOLS = [f"S{number}" for number in range(5)]
 INSTRUMENTS = [
     Instrument(
         symbol=symbol, tick_size="0.01", lot_size="0.003", settlement_currency="USDT",
-        maintenance_margin_fraction="0.01",
+        maintenance_margin_fraction="0.01", contract_type="inverse" if symbol == "S3" else "linear",
     )
     for symbol in SYMBOLS
 ]  # fmt: skip

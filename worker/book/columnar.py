@@ -28,8 +28,8 @@ from worker.book.scales import (
     UPDATE_EPOCH,
     UPDATE_SEQ,
     beside,
+    plain_symbol,
 )
-from worker.book.table import LOT_SCALED
 from worker.book.update import CROSS
 
 Cells = NDArray[np.int64]
@@ -76,7 +76,7 @@ def pair(updates: Block, positions: Block, accounts: int, symbols: int, heads: C
 def stage_row(out: Cells, terms: Cells, symbol: int, said: Cells) -> bool:
     """Writes one row as a position; False where it is to be left to others."""
     side, lots, entry = said[P_SIDE], said[P_LOTS], said[P_ENTRY]
-    if symbol < 0 or terms[LOT_SCALED, symbol] == 0 or not 0 <= side <= 2:
+    if not plain_symbol(terms, symbol) or not 0 <= side <= 2:
         return False
     out[KEY], out[LOTS], out[ENTRY], out[MARGIN] = 4 * symbol + side, lots, entry, CROSS
     out[ADL_SEQ] = said[P_ADL_SEQ]

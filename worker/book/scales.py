@@ -73,12 +73,18 @@ def on_scale(mantissa: int, places: int, decimals: int) -> int:
     return scaled
 
 
+@kernel("boolean(int64[:, ::1], int64)")
+def plain_symbol(terms: Cells, symbol: int) -> bool:
+    """Whether the row is that of a linear contract: of an inverse one no price passes, and signs turn elsewhere."""
+    return symbol >= 0 and terms[LOT_SCALED, symbol] > 0 and terms[VALUE_NUM, symbol] > 0
+
+
 @kernel("boolean(int64[::1], int64, int64, int64[:, ::1], int64[::1])")
 def stage_position(said: Cells, symbol: int, decimals: int, terms: Cells, out: Cells) -> bool:
     """Writes one position as numbers; False where it is to be left to others."""
     side, lot = said[SIDE], terms[LOT_SCALED, symbol]
     quantity = on_scale(said[QUANTITY], said[QUANTITY_PLACES], terms[LOT_DECIMALS, symbol])
-    if quantity == NO_NUMBER or lot == 0:
+    if quantity == NO_NUMBER:
         return False
     lots = quantity // lot
     if lots * lot != quantity or abs(lots) > limits.QUANTITY_LOTS_MAX or (side == 1 and lots < 0):
@@ -152,7 +158,7 @@ def stage_updates(
         head[IS_FULL], head[BALANCE_MINOR], head[REQUIRED_MINOR] = record[FULL], balance, required
         head[FIRST_STAGED], head[STAGED] = begin, record[COUNT]
         for place in range(begin, begin + record[COUNT] if fine else begin):
-            fine = symbols[place] >= 0 and stage_position(
+            fine = plain_symbol(terms, symbols[place]) and stage_position(
                 positions[place], symbols[place], decimals, terms, staged[place]
             )
             fine = fine and beside(staged, begin, place)
@@ -169,7 +175,7 @@ def stage_marks(records: Cells, symbols: Cells, terms: Cells, lots_max: Cells) -
     """
     for at in range(len(records)):
         symbol = symbols[at]
-        if symbol < 0 or terms[LOT_SCALED, symbol] == 0:
+        if not plain_symbol(terms, symbol):
             return False
         price = on_scale(records[at, BALANCE], records[at, BALANCE_PLACES], terms[PRICE_DECIMALS, symbol])
         if not 0 < price <= terms[PRICE_MAX, symbol]:
