@@ -110,6 +110,14 @@ def forecast(book: Book, risk: Risk, available_minor: Mapping[str, int], ppm: li
     )
 
 
+def is_insolvent(book: Book, account: str) -> bool:
+    """Whether the account's cross book or an isolated position of it is at or below zero equity."""
+    held = [view for view in book.positions(account) if view.effective_lots]
+    return (any(not view.isolated for view in held) and book.equity_minor(account) <= 0) or any(
+        view.isolated and book.isolated_equity_minor(account, view.symbol, view.side) <= 0 for view in held
+    )
+
+
 class _Crash:
     """The sums of one forecast; the last of the factor's shocks is none, which says what is lacking already."""
 

@@ -60,6 +60,7 @@ def run(
     if engine.ranks.on:
         engine.ranks.resume(sink.advised(RANKS))
     rebuild = Rebuild(sink, settings.pool.name)
+    engine.states.replay_until(rebuild.last_ms)
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
     for steps in reader.steps(stop):
         outputs: list[Output] = []

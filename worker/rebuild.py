@@ -67,6 +67,7 @@ class Rebuild:
         self._mark = None if committed is None else msgspec.json.decode(committed.metadata, type=Mark)
         self.open = self._mark is not None
         self.last_cut = self._mark.cut if self._mark is not None else 0
+        self.last_ms = self._mark.log_time_ms if self._mark is not None else 0
         self._cuts = OwnLog(sink, CUTS, Cut, pool)
         self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
         self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)

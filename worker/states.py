@@ -1,10 +1,12 @@
 """`adl-state`: how near each symbol is to deleveraging, and what a forecast says of it and of the pool.
 
-    NORMAL --cause--> WARNING --quiet--> NORMAL        cause: a fund has fallen, or would not cover a shock
-    any --a decision took positions--> ACTIVE --quiet--> ENDED --quiet--> NORMAL       quiet: `quiet_ms` of log time
-    ENDED --cause--> WARNING          BLOCKED wins over all while its reason holds     without decision and cause
+    NORMAL, ENDED --cause--> WARNING --quiet--> NORMAL      cause: a fund has fallen, or would not cover a shock
+    any --a decision took positions--> ACTIVE               quiet: `quiet_ms` of log time without what began it
+    ACTIVE --quiet--> WARNING with a cause, else ENDED      BLOCKED wins over all while its reason holds
+    ENDED --quiet--> NORMAL
 
-Rule: looked at in cuts alone, in log time; funds, forecasts and quiet only at watch cuts. So a replay says the same.
+Rule 1: looked at in cuts alone, in log time; funds, forecasts and quiet only at watch cuts. So a replay says the same.
+Rule 2: a cause is forgotten after `quiet_ms`, so a silent replay makes only the forecasts that can still matter.
 """
 
 from collections import deque
@@ -17,7 +19,7 @@ import msgspec
 from schemas import AdlDecision, AdlPoolState, AdlState, FundState, InsolventAccount, text_of
 from worker.book.book import Book
 from worker.cut import CutPoint
-from worker.forecast import PPM_DECIMALS, Forecast, Struck, distance_ppm, forecast, shocks_ppm
+from worker.forecast import PPM_DECIMALS, Forecast, Struck, distance_ppm, forecast, is_insolvent, shocks_ppm
 from worker.risk import Risk
 from worker.settings import StateSettings
 
@@ -65,7 +67,7 @@ class Machine:
     def __init__(self) -> None:
         self.state = "NORMAL"
         self.trigger: str | None = None
-        self.busy_ms = 0  # log time of the last decision or cause, or of the last change
+        self.busy_ms = 0  # log time of the decision, of the last cause, or of the end
 
     def act(self, trigger: str, now_ms: int) -> None:
         """A decision took positions."""
@@ -73,11 +75,12 @@ class Machine:
 
     def look(self, cause: str | None, now_ms: int, quiet_ms: int) -> None:
         """Takes what there is to warn of at a watch cut."""
+        quiet = now_ms - self.busy_ms >= quiet_ms
+        if self.state == "ACTIVE" and not quiet:
+            return
         if cause is not None:
-            self.busy_ms = now_ms
-            if self.state != "ACTIVE":
-                self.state, self.trigger = "WARNING", cause
-        elif self.state != "NORMAL" and now_ms - self.busy_ms >= quiet_ms:
+            self.state, self.trigger, self.busy_ms = "WARNING", cause, now_ms
+        elif self.state != "NORMAL" and quiet:
             self.state = "ENDED" if self.state == "ACTIVE" else "NORMAL"
             self.trigger, self.busy_ms = None, now_ms
 
@@ -94,6 +97,7 @@ class States:
         self._funds: list[tuple[str, int, int]] = []  # name, available, highest; at the last watch cut
         self._fallen: list[str] = []
         self._turn = -1  # log time of the last forecast in units of `forecast_ms`
+        self._forecasts_from_ms = 0
         self._forecast_ms: int | None = None
         self._forecast = Forecast({}, [], {}, {}, {})
         self._warned: dict[str, str] = {}  # symbol -> trigger, by the last forecast
@@ -103,6 +107,13 @@ class States:
         self._unnamed: list[tuple[str, int]] = []  # account, deficit
         self._said: dict[str, tuple[str, str | None]] = {}
         self._pool_said: AdlPoolState | None = None
+
+    def replay_until(self, log_time_ms: int) -> None:
+        """Cuts until then are silent: forecasts on which no state can depend at that time are not made.
+
+        1 M accounts take 0.3 s each time, and a log may hold days.
+        """
+        self._forecasts_from_ms = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
 
     def name(self, account: str) -> None:
         """A bankruptcy names an account."""
@@ -127,7 +138,10 @@ class States:
             self._look_at_funds(now_ms, facts.available_minor)
             if settings.forecast_ms is not None and now_ms // settings.forecast_ms != self._turn:
                 self._turn = now_ms // settings.forecast_ms
-                changed = self._make_forecast(now_ms, facts)
+                still = {name for name in self._named if name in facts.waiting or is_insolvent(facts.book, name)}
+                self._named = still
+                if now_ms >= self._forecasts_from_ms:
+                    changed = self._make_forecast(now_ms, facts)
             causes = self._causes(facts.book)
             for symbol in causes:
                 self._machines.setdefault(symbol, Machine())
@@ -178,7 +192,6 @@ class States:
             if alone is not None:
                 self._warned[symbol] = f"FORECAST {text_of(alone, PPM_DECIMALS)}"
         insolvent = {book.accounts.name(row): deficit for row, deficit in made.insolvent.items()}
-        self._named &= {*insolvent, *facts.waiting}
         unnamed = [(name, deficit) for name, deficit in insolvent.items() if name not in self._named]
         self._unnamed = sorted(unnamed, key=lambda item: (-item[1], item[0].encode()))
         return {

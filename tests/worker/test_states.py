@@ -5,8 +5,10 @@ from itertools import pairwise
 import pytest
 
 from schemas import AdlPoolState, AdlState, decode_output
-from tests.worker.random_run import source_of
+from tests.worker.random_run import Timely, source_of
 from tests.worker.tape import Tape, run_tape, settings_of
+from worker import states as states_module
+from worker.forecast import forecast
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import STATE
@@ -62,7 +64,8 @@ def test_a_decision_in_between_keeps_it_active():
     [
         ([("cause", 0), ("quiet", 4), ("quiet", 5)], ["WARNING", "WARNING", "NORMAL"]),
         ([("cause", 0), ("cause", 4), ("quiet", 8), ("quiet", 9)], ["WARNING", "WARNING", "WARNING", "NORMAL"]),
-        ([("act", 0), ("cause", 4), ("quiet", 8), ("quiet", 9)], ["ACTIVE", "ACTIVE", "ACTIVE", "ENDED"]),
+        ([("act", 0), ("cause", 4), ("cause", 5), ("quiet", 10)], ["ACTIVE", "ACTIVE", "WARNING", "NORMAL"]),
+        ([("act", 0), ("cause", 4), ("quiet", 5), ("quiet", 10)], ["ACTIVE", "ACTIVE", "ENDED", "NORMAL"]),
         ([("act", 0), ("quiet", 5), ("cause", 6), ("quiet", 11)], ["ACTIVE", "ENDED", "WARNING", "NORMAL"]),
         ([("act", 0), ("quiet", 5), ("act", 6), ("quiet", 11)], ["ACTIVE", "ENDED", "ACTIVE", "ENDED"]),
         ([("quiet", 5), ("cause", 6), ("act", 7)], ["NORMAL", "WARNING", "ACTIVE"]),
@@ -222,19 +225,26 @@ def test_any_batch_and_interleaving_gives_the_same_states(seed, batch, records, 
     assert said[0] == said[1]
 
 
-def test_a_run_that_goes_on_says_what_an_undisturbed_one_says(records, settings):
-    """Replayed cuts are silent, and leave the states as they were."""
-    whole = MemorySink()
+def test_a_run_that_goes_on_says_what_an_undisturbed_one_says(records, settings, monkeypatch):
+    """Replayed cuts are silent, leave the states as they were, and make few forecasts."""
+    whole, made = MemorySink(), []
     run(source_of(records), whole, settings)
     expected = [(output.key, output.value) for output in whole.advice if output.topic == STATE]
-    for part in (3, 10):
+    monkeypatch.setattr(states_module, "forecast", lambda *given: made.append(0) or forecast(*given))
+    again = []
+    for part in range(1, 5):
         sink = MemorySink()
-        looks = iter(range(part))
-        run(source_of(records, batch_max=200), sink, settings, stop=lambda looks=looks: next(looks, None) is None)
+        looks = iter(range(part * len(records) // 600))
+        made.clear()
+        run(Timely(records, batch_max=100), sink, settings, stop=lambda looks=looks: next(looks, None) is None)
         said = len(sink.advice)
         run(source_of(records), sink, settings)
         assert 0 < said < len(sink.advice)
         assert [(output.key, output.value) for output in sink.advice if output.topic == STATE] == expected
+        again.append(len(made))
+    made.clear()
+    run(source_of(records), MemorySink(), settings)
+    assert max(again) <= len(made) + 2, "a replay makes those of the last `quiet_ms` and `forecast_ms`"
 
 
 def test_states_change_no_decision(records):
