@@ -50,7 +50,11 @@ class Reductions:
     def __init__(self, settings: ReductionSettings) -> None:
         self.tiers = tiers_of(settings.tiers)
         self.cool_down_ms = settings.cool_down_ms
-        self._hysteresis = settings.hysteresis
+        again_above = {tier.text: plain(Decimal(tier.text) + settings.hysteresis) for tier in self.tiers}
+        self._passed = [dict(list(again_above.items())[: place + 1]) for place in range(len(self.tiers))]
+        self._known: dict[
+            tuple[tuple[str, str], ...], tuple[list[Tier], float]
+        ] = {}  # few: what margins have in common
         self._used: dict[Name, Used] = {}
         self.digest = 0
 
@@ -127,15 +131,17 @@ class Reductions:
         self._put(name, self._use(said.again_above, said.not_before_ms))
 
     def _use(self, again_above: dict[str, str], not_before_ms: int) -> Used:
-        deepest = min(map(Fraction, again_above), default=None)
-        counting = [tier for tier in self.tiers if deepest is None or tier.ratio < deepest]
-        return Used(again_above, not_before_ms, counting, min(map(float, again_above.values()), default=0.0))
+        words = tuple(again_above.items())
+        if words not in self._known:
+            deepest = min(map(Fraction, again_above), default=None)
+            counting = [tier for tier in self.tiers if deepest is None or tier.ratio < deepest]
+            self._known[words] = counting, min(map(float, again_above.values()), default=0.0)
+        return Used(again_above, not_before_ms, *self._known[words])
 
     def _again_above(self, name: Name, tier: Tier) -> dict[str, str]:
         """All that is used up once this tier is: it, and what it passed on its way."""
         used = self._used.get(name)
-        passed = {t.text: plain(Decimal(t.text) + self._hysteresis) for t in self.tiers if t.ratio >= tier.ratio}
-        return passed | (used.again_above if used is not None else {})
+        return self._passed[self.tiers.index(tier)] | (used.again_above if used is not None else {})
 
     def _put(self, name: Name, used: Used | None) -> None:
         for sign, entry in ((-1, self._used.pop(name, None)), (1, used)):
@@ -148,7 +154,9 @@ class Reductions:
 
 def _above(margin: Margin, ratio: Fraction) -> bool:
     """Whether the margin ratio is above; a margin of which nothing is required is above every ratio."""
-    return not margin.required or margin.equity_minor > ratio * margin.required
+    required = margin.required
+    most = ratio.numerator * required.numerator  # whole numbers: a product of fractions costs six times as much
+    return not required or margin.equity_minor * ratio.denominator * required.denominator > most
 
 
 def _name(book: Book, row: int, slot: int) -> Name:
