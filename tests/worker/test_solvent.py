@@ -5,6 +5,7 @@ A watch cut stands at each second of log time. Prices and accounts are those of 
 
 import json
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.worker.random_run import Timely, source_of
 from tests.worker.random_tape import random_log, random_settings
 from tests.worker.small_market import legs, run, waterfall
 from tests.worker.tape import Said, Tape, run_tape
+from tests.worker.test_inverse import COIN, SATOSHI, Coins
 from worker.engine import Engine
 from worker.explain import explain
 from worker.ids import digest_of
@@ -138,6 +140,20 @@ def test_an_isolated_position_was_solvent_at_its_own_time():
         [("AAPL", "150")], [("TSLA", "300")],
     ]  # fmt: skip
     assert waterfall(decision) == [("carol", "100", "0", "100", "0"), ("carol", "250", "0", "250", "0")]
+
+
+def test_a_long_of_an_inverse_contract_settles_above_the_mark_too():
+    """1,000 coins at the entry, solvent with 30 of them there; 8.2 short at 7,600: it gives 1,030, as it can."""
+    tape = Coins().lists("B").marks("B", "7890.08").holds("long", "30", ("B", "NET", "7890080", "7890.08", None))
+    tape.holds("short", "500", ("B", "NET", "-7890080", "7890.08", None)).at(1500).marks("B", "7600")
+    said = tape.at(1600).bankrupt("long").run(*COIN, FLAG)
+    [decision], [loser, winner] = said.decisions, said.trades
+    assert abs(Fraction(loser.quote_amount) + 1030) <= SATOSHI
+    assert Fraction(winner.quote_amount) == -Fraction(loser.quote_amount)
+    [mark] = decision.bankruptcies[0].solvent_marks
+    assert (mark.mark_price, decision.bankruptcies[0].bad_debt) == ("7890.08", "0")
+    deficit = Fraction(decision.bankruptcies[0].deficit)
+    assert mark.loss_share == pytest.approx(float(deficit / (Fraction(7890080, 7600) - 1000)), rel=1e-9)
 
 
 def test_what_is_said_of_a_price_names_the_mark_and_the_share():
