@@ -2,7 +2,9 @@
 
 import signal
 
-from schemas import decode_output
+import msgspec
+
+from schemas import decode_output, encode
 from tests.kafka.topics import Topics, Worker, committed
 from tests.worker.tape import run_tape
 from tests.worker.test_ranks import lines
@@ -25,7 +27,7 @@ def test_the_topic_is_complete_again_after_a_kill(broker, tmp_path):
     topics = Topics(broker, PARTITIONS)
     settings = topics.settings(*FLAGS)
     producer = topics.producer()
-    producer.produce(topics.named(RANKS), table_of_another_life(), b"gone\tBTC\tNET")
+    producer.produce(topics.named(RANKS), said_in_another_life("gone"), b"gone\tBTC\tNET")
     producer.flush()
     tape = lines()
     topics.publish(tape.records)
@@ -50,8 +52,9 @@ def test_the_topic_is_complete_again_after_a_kill(broker, tmp_path):
     assert len(table(ranked())) == 3
 
 
-def table_of_another_life():
-    """A record that another run of the pool has left."""
+def said_in_another_life(account):
+    """What another run of the pool has left of an account."""
     sink = MemorySink()
     run_tape(lines().records, load(flags=[*FLAGS, "worker.mode=live"]), sink)
-    return next(out.value for out in sink.advice if out.topic == RANKS)
+    first = next(out.value for out in sink.advice if out.topic == RANKS)
+    return encode(msgspec.structs.replace(decode_output(first), account=account))
