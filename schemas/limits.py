@@ -19,6 +19,7 @@ kernels add and multiply int64 without looking. What the checks must establish:
    BALANCE_MINOR_MAX + LOOSE_QUOTE_MINOR_MAX
    + POSITIONS_PER_ACCOUNT_MAX * (POSITION_VALUE_MINOR_MAX + ENTRY_VALUE_MINOR_MAX + HELD_QUOTE_MINOR_MAX) < 2**63,
    as has every partial sum, in any order. (A change of one value is at most twice the largest: 2**52.)
+   The sum of |value| over an account's positions is at most 2**10 * POSITION_VALUE_MINOR_MAX = 2**61.
 5. *Lots.* |q| <= QUANTITY_LOTS_MAX = 2**53 is exact as a float, and 2**10 of them add up within int64; totals over a
    whole book (open interest, demands) are Python integers or are bounded by 2**63 / 2**53 = 2**10 entries of that size.
 """

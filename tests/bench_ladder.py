@@ -125,6 +125,7 @@ class Bench:
         for _ in range(TICKS):
             self.book._lift_many(np.arange(len(self.book.accounts)))
             seconds.append(self.tick(0, size))
+        self.book.place_lifted()
         self.line(name, len(self.book.holders("S0")), statistics.median(seconds))
 
     def second(self, name, size):
