@@ -221,6 +221,8 @@ def random_tape(seed):
         for number in range(8):
             if step == 0 or rng.random() < 0.15:
                 tape.account(f"a{number}", *random_account(rng, marks))
+        if step in (10, 24):  # rows that nobody has stand before rows of others
+            tape.raw("positions", None, f"a{rng.randrange(4)}".encode())
         if step == 20:
             tape.say(Account(account="a1", role="LIQUIDATION"))
         if step == 25:  # held for ever: NEW has no mark

@@ -52,6 +52,9 @@ class Twin:
         self.not_before_ms = {}
 
     def apply(self, record):
+        if record.value is None:
+            self.accounts.pop(record.key.decode(), None)
+            return
         for message in decode(record.value):
             if isinstance(message, Instrument):
                 self.instruments[message.symbol] = message
@@ -121,8 +124,10 @@ class Twin:
         self.now_ms = now_ms
         found = []
         for account, isolated in list(self.used):
-            if isolated is not None and getattr(self.accounts[account][3].get(isolated), "isolated", None) is None:
-                del self.used[account, isolated]  # the position is gone
+            held = self.accounts[account][3] if account in self.accounts else {}
+            gone = account not in self.accounts if isolated is None else isolated not in held
+            if gone or (isolated is not None and held[isolated].isolated is None):
+                del self.used[account, isolated]
         for margin, equity, required, own, lots in self.margins():
             used = self.used[margin]
             for tier in list(used):

@@ -159,7 +159,7 @@ class Margins(State):
         `is_known`: whether a symbol's mark can be relied on; margins with a position where it cannot are left out, as
         are accounts that are parked or no traders.
         """
-        rows = np.arange(len(self.accounts), dtype=np.int64) if rows is None else rows
+        rows = np.arange(self.accounts.used, dtype=np.int64) if rows is None else rows
         known = np.array([is_known(market) for market in self.markets], np.uint8)
         tiers = tiers_of(market.scale for market in self.markets)
         room = self._slots.used + len(rows)  # memory that is not written costs nothing
