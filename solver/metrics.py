@@ -110,7 +110,7 @@ class Tally:
 
     def leverage(self, *, before=False):
         """float[N]: gross notional over equity; infinite where something is held on equity that is not positive."""
-        lots = np.abs(self.problem.quantity_lots) - (0 if before else self.taken)
+        lots = np.abs(self.problem.held_lots()) - (0 if before else self.taken)
         equity = self.equity if before else self.equity - self.paid
         gross = self._by_account(lots * self.problem.lot_price[self.problem.asset])
         result = np.where(gross > 0, np.inf, 0.0)

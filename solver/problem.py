@@ -91,6 +91,7 @@ class Problem:
         self, account, asset, quantity_lots, equity, mark_price, lot_size=1.0, *,
         demand_asset, demand_side, demand_lots, demand_price=None,
         available_lots=None, eligible=None, entry_price=None, balance=None, maintenance_margin=None, tie_rank=None,
+        collateral=None,
     ):  # fmt: skip
         self.account = integers("account", account)
         entries = (self.account.size,)
@@ -119,6 +120,7 @@ class Problem:
         self._check_entries()
         self._demands(demand_asset, demand_side, demand_lots, demand_price)
         self._optional(entries, accounts, available_lots, eligible, entry_price, balance, maintenance_margin, tie_rank)
+        self.collateral = self._flags("collateral", collateral, entries)
 
     @staticmethod
     def _lot_size(lot_size, assets):
@@ -182,10 +184,7 @@ class Problem:
             if wrong.any():
                 raise ValueError(f"available_lots must be in 0..|quantity_lots|, was not at entry {wrong.argmax()}")
         if eligible is not None:
-            flags = plain("eligible", eligible, "biuf")
-            if flags.dtype != np.bool_ and not np.isin(flags, (0, 1)).all():
-                raise ValueError("eligible must be true or false")
-            self.eligible = shaped("eligible", np.require(flags, np.bool_, "CWA"), entries, "entry")
+            self.eligible = self._flags("eligible", eligible, entries)
         if entry_price is not None:
             self.entry_price = shaped("entry_price", numbers("entry_price", entry_price), entries, "entry")
         if balance is not None:
@@ -195,6 +194,21 @@ class Problem:
             self.maintenance_margin = shaped("maintenance_margin", margin, accounts, "account")
         if tie_rank is not None:
             self.tie_rank = shaped("tie_rank", integers("tie_rank", tie_rank), accounts, "account")
+
+    @staticmethod
+    def _flags(name, values, entries):
+        if values is None:
+            return None
+        flags = plain(name, values, "biuf")
+        if flags.dtype != np.bool_ and not np.isin(flags, (0, 1)).all():
+            raise ValueError(f"{name} must be true or false")
+        return shaped(name, np.require(flags, np.bool_, "CWA"), entries, "entry")
+
+    def held_lots(self):
+        """Lots of each entry that count as a position: those of collateral carry risk, and no leverage."""
+        if self.collateral is None or not self.collateral.any():
+            return self.quantity_lots
+        return np.where(self.collateral, 0, self.quantity_lots)
 
     def rank(self):
         """Tie rank per account, smaller is taken first; the account's number where none was given."""

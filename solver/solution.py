@@ -68,7 +68,7 @@ def leverage(problem, reduction_lots=None):
 
     Infinite where something is held on equity that is not positive; 0 where nothing is held. For reports, not ties.
     """
-    held = problem.quantity_lots
+    held = problem.held_lots()
     equity = problem.equity
     if reduction_lots is not None:
         taken = np.asarray(reduction_lots)

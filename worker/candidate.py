@@ -183,12 +183,14 @@ class Candidate(Engine):
 
     def _end(self) -> Metrics:
         """The whole book, nothing being asked of it."""
-        gathered = self.book.gather([(market.row, side) for market in self.book.markets for side in (1, -1)])
+        gathered = self.book.gather(
+            [(market.row, side) for market in self.book.markets for side in (1, -1)], with_collateral=True
+        )
         markets = [self.book.markets[row] for row in gathered.assets.tolist()]
         problem = Problem(
             gathered.account, gathered.asset, gathered.quantity_lots, gathered.equity,
             np.array([market.scale.price_float(market.mark) for market in markets], np.float64),
-            demand_asset=[], demand_side=[], demand_lots=[],
+            demand_asset=[], demand_side=[], demand_lots=[], collateral=gathered.collateral,
         )  # fmt: skip
         metrics: Metrics = Tally(problem).metrics(risk=self.risk.returns(markets))
         return metrics

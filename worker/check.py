@@ -67,7 +67,7 @@ class Checker:
     ) -> None:
         self._settings = settings
         self._compacted = compacted
-        self._book = Book(settings.pool.currency, settings.pool.currency_decimals)
+        self._book = Book(settings.pool.currency, settings.pool.currency_decimals, settings.pool.collateral)
         self._found = Findings() if found is None else found
         self._partitions: dict[str, int] = {}
         self._messages: dict[str, int] = {}

@@ -81,6 +81,8 @@ def symbols_of(book: Book, case: Case) -> set[str]:
         if not claim.lines or listed - {(view.symbol, view.side) for view in views if view.isolated}:
             cross = [view for view in views if not view.isolated and view.effective_lots]
             symbols |= {view.symbol for view in cross if not claim.lines or not view.mark}
+            converting = [symbol for symbol, _ in book.collateral(name)]
+            symbols |= {symbol for symbol in converting if not claim.lines or not book.market(symbol).mark}
     return symbols
 
 

@@ -57,7 +57,7 @@ class Inputs:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.policy: str = settings.decision.policy
-        self._book = Book(settings.pool.currency, settings.pool.currency_decimals)
+        self._book = Book(settings.pool.currency, settings.pool.currency_decimals, settings.pool.collateral)
         self._openings = self._book.openings()
         self._new: list[Event] = []  # the records of those
         self._folded = Folded(self._book)

@@ -191,7 +191,11 @@ def ranked(book: Book, policy: str, risk: Risk, outside: Iterable[str]) -> said.
 
     Accounts of `outside` are never asked.
     """
-    gathered = book.gather([(market.row, side) for market in book.markets for side in (1, -1)], outside)
+    gathered = book.gather(
+        [(market.row, side) for market in book.markets for side in (1, -1)],
+        outside,
+        with_collateral=policy in NEEDED_BY,
+    )
     held = _held(book, gathered)
     line = 2 * gathered.asset + (gathered.quantity_lots < 0)
     bucket = TIERS * line + tiers(held, gathered.adl_class == 1)

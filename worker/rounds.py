@@ -89,12 +89,13 @@ class Outcome:
 class _Allocation:
     """The counterparties of one decision as they stand between rounds, and what is still asked of them."""
 
-    def __init__(self, book: Book, demands: dict[Key, list[Line]], excluded: Excluded) -> None:
+    def __init__(self, book: Book, demands: dict[Key, list[Line]], excluded: Excluded, policy: str) -> None:
         self.demands = demands
         self.left = {key: sum(line.left for line in demands[key]) for key in sorted(demands)}
         self.gathered = gathered = book.gather(
-            [(book.market(symbol).row, side) for symbol, side in self.left], excluded.accounts, excluded.owners
-        )
+            [(book.market(symbol).row, side) for symbol, side in self.left], excluded.accounts, excluded.owners,
+            with_collateral=policy in NEEDED_BY,
+        )  # fmt: skip
         markets = [book.markets[row] for row in gathered.assets.tolist()]
         self.markets = markets
         self.lot_price = np.array([market.scale.price_float(market.mark) for market in markets], np.float64)
@@ -118,6 +119,7 @@ class _Allocation:
             demand_price=None if at_mark else [float(mean_price(self.demands[key]) / unit) for key in keys],
             eligible=eligible, entry_price=gathered.entry_price, balance=gathered.balance,
             maintenance_margin=gathered.maintenance_margin, tie_rank=gathered.tie_rank,
+            collateral=gathered.collateral,
         )  # fmt: skip
 
     def apply(self, result: Round, problem: Problem, reduction: NDArray[np.int64]) -> None:
@@ -149,7 +151,7 @@ def run_rounds(
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     if not demands:
         return Outcome([], {}, {}, 0, 0)
-    now = _Allocation(book, demands, excluded)
+    now = _Allocation(book, demands, excluded, method.policy)
     gathered = now.gathered
     risk = method.risk.returns(now.markets, method.policy) if method.policy in NEEDED_BY else None
     outcome = Outcome([], now.left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))

@@ -42,6 +42,7 @@ Name = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits, dots, dashes or underscores")
 ]
 Account = Annotated[str, Meta(min_length=1, max_length=64, description="an account name of 1 to 64 characters")]
+Symbol = Annotated[str, Meta(min_length=1, max_length=64, description="a symbol of 1 to 64 characters")]
 Topic = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="a topic name: letters, digits, dots, dashes, underscores"),
@@ -63,8 +64,14 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     name: Name = "main"
     # Keeps the same pool of another environment apart (transactional id).
     environment: Name = "local"
-    # The one currency that balances, marks and trades are in; balances in another are refused.
+    # The one currency that marks and trades are in, and every instrument is settled in.
     currency: Name = "USDT"
+    # Other currencies that balances may be in -> the symbol whose mark converts one unit of them; none: they are
+    # refused. Such a balance counts by its weight, rounded down to a lot of the symbol: too coarse a lot loses some.
+    collateral: Annotated[
+        dict[Name, Symbol],
+        Meta(description="a table of currencies, each with the symbol that converts it"),
+    ] = msgspec.field(default_factory=dict)
     # Decimals of the smallest amount booked. Too small: amounts with more decimals are refused.
     # Too large: the largest position value that fits shrinks tenfold for each (2**51 smallest amounts).
     currency_decimals: Annotated[int, Meta(ge=0, le=9, description="a whole number from 0 to 9")] = 6
@@ -286,7 +293,7 @@ class LogSettings(Section, frozen=True, kw_only=True):
 class Settings(Section, frozen=True, kw_only=True):
     """Everything that can be set."""
 
-    pool: PoolSettings = PoolSettings()
+    pool: PoolSettings = msgspec.field(default_factory=PoolSettings)
     worker: WorkerSettings = WorkerSettings()
     input: InputSettings = msgspec.field(default_factory=InputSettings)
     output: OutputSettings = OutputSettings()

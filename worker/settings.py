@@ -63,6 +63,7 @@ class SettingError(ValueError):
 
 ENVIRONMENT_PREFIX: Final = "ADL_"
 CLIENT: Final = ["kafka", "client"]
+COLLATERAL: Final = ["pool", "collateral"]
 # Settings with one underscore between. Other names are not ours: Kubernetes sets ADL_WORKER_SERVICE_HOST and the like.
 _MISSPELT: Final = {
     "_".join(("ADL", section, *key)).upper()
@@ -86,6 +87,8 @@ def load(toml: str = "", environ: Mapping[str, str] | None = None, flags: Iterab
             if path[:2] == CLIENT and len(path) > 2:
                 setting, text = client_settings.of_variable("_".join(path[2:]), name, text)
                 path = [*CLIENT, setting]
+            elif path[:2] == COLLATERAL and len(path) > 2:
+                path[2:] = ["__".join(name[len(ENVIRONMENT_PREFIX) :].split("__")[2:])]  # a currency, as it is spelt
             elif len(path) > 2:  # a topic's or a kind's name, which the environment cannot spell
                 path[2:] = ["-".join(path[2:]).replace("_", "-")]
             _put(values, path, text, origin=name)
@@ -111,6 +114,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
         made[section] = cls(**fields)
     settings = Settings(**made)
     _check_formats(settings)
+    _check_collateral(settings)
     _check_tiers(settings)
     return settings
 
@@ -202,6 +206,19 @@ def _check_tiers(settings: Settings) -> None:
         tiers_of(settings.reductions.tiers)
     except ValueError as error:
         raise SettingError(f"reductions.tiers {error}") from None
+
+
+def _check_collateral(settings: Settings) -> None:
+    """Raises SettingError where the pool's own currency is to be converted, or one symbol converts two currencies."""
+    converting: dict[str, str] = {}
+    for currency, symbol in sorted(settings.pool.collateral.items()):
+        if currency == settings.pool.currency:
+            raise SettingError(f"pool.collateral.{currency} must not be there: it is the pool's own currency")
+        if symbol in converting:
+            raise SettingError(
+                f"pool.collateral.{currency} must be another symbol than that of {converting[symbol]}, was {symbol!r}"
+            )
+        converting[symbol] = currency
 
 
 def _shown(setting: str, value: Any) -> str:

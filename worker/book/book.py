@@ -41,7 +41,7 @@ from worker.book.table import (
     PRICE_DECIMALS,
     SEQ,
 )
-from worker.book.update import Staged, balance_minor, requirement_minor, staged_positions
+from worker.book.update import Staged, requirement_minor, staged_balances, staged_positions
 from worker.book.value import lots_limit
 
 FALLS_SHIFT = 4  # holders are sorted once one in 16 stands behind the next
@@ -178,15 +178,19 @@ class Book(Ledger, Margins):
         kept = not full and row >= 0 and accounts[COUNT][row] > 0
         if kept or len(staged) > 1:
             self._refuse_mixed_modes(row if kept else -1, staged)
+        # What a delta does not list stays; what a full update does not list is gone.
+        balance = required = None
+        if full or update.balances:
+            balance, collateral = staged_balances(
+                update.balances, self.currency, self.currency_decimals, self.converting, self._market
+            )
+            staged += collateral
+            balance = 0 if full and balance is None else balance
         if len(staged) + (accounts[COUNT][row] if kept else 0) > limits.POSITIONS_PER_ACCOUNT_MAX:
             self._check_count(row, full, staged)
         self._refuse_positions_beyond(row, staged)
         if row < 0:
             self._refuse_beyond(self.accounts, "accounts")
-        # What a delta does not list stays; what a full update does not list is gone.
-        balance = required = None
-        if full or update.balances:
-            balance = balance_minor(update.balances, self.currency, self.currency_decimals)
         if full or update.maintenance_margin is not None:
             required = requirement_minor(update.maintenance_margin, self.currency_decimals)
 

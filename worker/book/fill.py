@@ -7,6 +7,7 @@ from worker.book.kernel import kernel
 from worker.book.table import (
     ADL_SHIFT,
     BALANCE,
+    COLLATERAL,
     DEN,
     EFFECTIVE,
     ENTRY,
@@ -39,7 +40,7 @@ def fill_entries(
     terms: Cells,
     entry_slot: Cells,
     entry_row: Cells,
-    entry_rank: Cells,
+    entry_key: Cells,
     fraction: Floats,
     first: Cells,
     begin: Cells,
@@ -49,16 +50,19 @@ def fill_entries(
     price: Floats,
     required: Floats,
 ) -> None:
-    """Lots and entry price of each entry, and what each row requires, summed in entry order.
+    """Lots and entry price of each entry, and what each row requires, summed in entry order; collateral: nothing.
 
-    `terms` and tiers are by symbol rank. Values are made anew, for those of isolated slots are not kept.
+    `entry_key`: 4 * symbol rank + side, as `terms` and tiers are by rank. Values are made anew, for those of
+    isolated slots are not kept.
     """
     for at in range(len(entry_slot)):
         slot = entry_slot[at]
         lots[at] = slots[EFFECTIVE, slot]
         price[at] = slots[ENTRY, slot] / slots[LOTS, slot] / unit
     for at in range(len(entry_slot)):
-        rank = entry_rank[at]
+        rank = entry_key[at] >> 2
+        if entry_key[at] & 3 == COLLATERAL:
+            continue
         value = value_minor(lots[at], terms[MARK_WHOLE, rank], terms[MARK_REST, rank], terms[DEN, rank])
         required[entry_row[at]] += requirement(value, rank, fraction, first, begin, step)
 

@@ -17,6 +17,7 @@ from worker.book.names import Names
 from worker.book.table import (
     ACCOUNT,
     ADL_SHIFT,
+    COLLATERAL,
     COUNT,
     EFFECTIVE,
     FIRST,
@@ -57,7 +58,7 @@ def touch(slots: Cells, holders: Numbers, bits: int, rank: Numbers, touched: Bit
     """Notes, at its rank, each account with a cross or isolated position on a demanded side; returns the positions."""
     found = 0
     for slot in holders:
-        if demanded(bits, slots[EFFECTIVE, slot]):
+        if demanded(bits, slots[EFFECTIVE, slot]) and slots[KEY, slot] & 3 != COLLATERAL:
             touched[rank[slots[ACCOUNT, slot]]] |= CROSS_ROW if slots[MARGIN, slot] < 0 else ISOLATED_ROW
             found += 1
     return found
@@ -122,7 +123,7 @@ def insert(entry_key: Cells, entry_slot: Cells, first: int, end: int, key: int, 
 
 @kernel(
     f"UniTuple(int64, 3)({_CELLS}, int32[::1], {_CELLS}, uint8[::1], uint8[::1], uint8[::1], int32[::1], "
-    "int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])"
+    "int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], boolean)"
 )
 def walk(
     slots: Cells,
@@ -137,6 +138,7 @@ def walk(
     entry_row: Cells,
     row_account: Cells,
     row_slot: Cells,
+    with_collateral: bool,
 ) -> tuple[int, int, int]:
     """Lists the entries and rows of the chosen accounts, sorted; returns (rows, entries, unmarked accounts).
 
@@ -152,7 +154,7 @@ def walk(
         slot, lots, key, margin = heads[0, at], heads[1, at], heads[2, at], heads[3, at]
         last = slot + heads[4, at] - 1
         while True:
-            wanted = cross and lots != 0
+            wanted = cross and lots != 0 and (with_collateral or key & 3 != COLLATERAL)
             sort_key = np.int64(symbol_rank[key >> 2]) * 4 + (key & 3)
             if margin >= 0:
                 wanted = demanded(demand[key >> 2], lots)
@@ -205,6 +207,7 @@ def gather(
     symbol_sides: Iterable[tuple[int, int]],
     excluded_accounts: Iterable[int],
     owner_excluded: Bits,
+    with_collateral: bool,
     unit: float,
 ) -> Gathered:
     """The counterparties of the demanded (symbol row, +1 or -1); accounts to leave out as rows, owners as flags."""
@@ -221,9 +224,10 @@ def gather(
     row_account, row_slot = np.empty(found, np.int64), np.empty(found, np.int64)
     rows, entries, unmarked = walk(
         slots, chosen, heads, chosen_bits, demand, state, symbol_rank, entry_key, entry_slot, entry_row, row_account,
-        row_slot,
+        row_slot, with_collateral,
     )  # fmt: skip
-    slot, row, by_rank = entry_slot[:entries], entry_row[:entries], entry_key[:entries] >> 2
+    slot, row, key = entry_slot[:entries], entry_row[:entries], entry_key[:entries]
+    by_rank, collateral = key >> 2, key & 3 == COLLATERAL
     row_account, row_slot = row_account[:rows], row_slot[:rows]
 
     used = np.zeros(len(markets), np.bool_)
@@ -236,13 +240,14 @@ def gather(
     equity, balance, required = np.empty(rows, np.float64), np.empty(rows, np.float64), np.zeros(rows, np.float64)
     adl_class = np.empty(rows, np.int8)
     terms_of = np.ascontiguousarray(terms[:, symbol_order])
-    fill_entries(slots, terms_of, slot, row, by_rank, *tiers, unit, lots, price, required)
+    fill_entries(slots, terms_of, slot, row, key, *tiers, unit, lots, price, required)
     fill_rows(accounts, slots, terms, row_account, row_slot, unit, equity, balance, required, adl_class)
     return Gathered(
         account=row,
         asset=asset_of.take(by_rank),
         quantity_lots=lots,
-        eligible=eligible_of.take(by_rank),
+        eligible=eligible_of.take(by_rank) & ~collateral,
+        collateral=collateral,
         entry_price=price,
         slot=slot,
         equity=equity,

@@ -15,6 +15,7 @@ from worker.book.kernel import kernel
 from worker.book.levels import LEVELS, cross_key, level_of
 from worker.book.table import (
     ADL_SHIFT,
+    COLLATERAL,
     EFFECTIVE,
     EQUITY,
     FIRST,
@@ -42,7 +43,6 @@ LOW_BITS = 31
 _LOW_MASK = 2**LOW_BITS - 1
 
 ROW_BITS = 32  # of a note: side of the symbol, account row
-COLLATERAL = 3  # side of a slot that is no position
 _EXEMPT = 2
 
 _CELLS, _RUNGS = "int64[:, ::1]", "int64[:, :, ::1]"

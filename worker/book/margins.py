@@ -16,6 +16,7 @@ from worker.book.kernel import kernel
 from worker.book.market import Market
 from worker.book.state import SIDES, State
 from worker.book.table import (
+    COLLATERAL,
     COUNT,
     ENTRY,
     EQUITY,
@@ -81,7 +82,9 @@ def look(
     first = accounts[FIRST, account]
     for slot in range(first, first + accounts[COUNT, account]):
         value = slot_value(slots, terms, slot)
-        own = requirement(value, slots[KEY, slot] >> 2, fraction, tier, begin, step)
+        own = 0.0
+        if slots[KEY, slot] & 3 != COLLATERAL:
+            own = requirement(value, slots[KEY, slot] >> 2, fraction, tier, begin, step)
         there = known[slots[KEY, slot] >> 2] != 0
         if slots[MARGIN, slot] < 0:
             required += own
@@ -186,7 +189,8 @@ class Margins(State):
             return None
         views = self.positions(account) if slot != GONE else []
         mine = [view for view in views if (view.slot == slot if slot >= 0 else not view.isolated)]
-        if not all(is_known(self.markets[view.symbol_row]) for view in mine):
+        converting = [self._market[symbol] for symbol, _ in self.collateral(account)] if slot == CROSS else []
+        if not all(is_known(market) for market in (*(self.markets[view.symbol_row] for view in mine), *converting)):
             return None
         own = sum((self._requirement(view) for view in mine), Fraction(0))
         stated = self.maintenance_margin(account) if slot == CROSS else None

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
-from worker.book.ladders import COLLATERAL, move
+from worker.book.ladders import move
 from worker.book.levels import cross_key, level_of
 from worker.book.table import (
     ACCOUNT,
+    COLLATERAL,
     EFFECTIVE,
     EQUITY,
     GROSS,
@@ -77,5 +78,6 @@ def net_lots(slots: NDArray[np.int64], holders: NDArray[np.int32]) -> int:
     """Longs less shorts; as far as they fit int64 (2**10 positions of the largest size)."""
     net = 0
     for slot in holders:
-        net += slots[LOTS, slot]
+        if slots[KEY, slot] & 3 != COLLATERAL:
+            net += slots[LOTS, slot]
     return net

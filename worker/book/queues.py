@@ -5,6 +5,7 @@ that may be counterparties queue (ladders.py), and in a symbol without a mark no
 """
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from worker.book.isolated import Side
 from worker.book.kernel import kernel
 from worker.book.ladders import (
-    COLLATERAL,
     COUNT,
     LIFTED,
     LOTS_HIGH,
@@ -36,7 +36,19 @@ from worker.book.levels import (
 )
 from worker.book.market import Market
 from worker.book.state import State
-from worker.book.table import ACCOUNT, EFFECTIVE, ENTRY, EQUITY, FLAGS, GROSS, HELD_QUOTE, KEY, LEVEL, MARGIN
+from worker.book.table import (
+    ACCOUNT,
+    COLLATERAL,
+    EFFECTIVE,
+    ENTRY,
+    EQUITY,
+    FLAGS,
+    GROSS,
+    HELD_QUOTE,
+    KEY,
+    LEVEL,
+    MARGIN,
+)
 from worker.book.table import COUNT as POSITIONS
 
 Cells = NDArray[np.int64]
@@ -90,8 +102,8 @@ class Queues(State):
     Longs of an inverse contract are those who win when its price rises, booked as shorts of the reciprocal.
     """
 
-    def __init__(self, currency: str, currency_decimals: int) -> None:
-        super().__init__(currency, currency_decimals)
+    def __init__(self, currency: str, currency_decimals: int, converting: Mapping[str, str] | None = None) -> None:
+        super().__init__(currency, currency_decimals, converting)
         self._rungs = empty_rungs(1)
         self._sides: dict[int, Side] = {}
         self._lifted = array("q")

@@ -1,7 +1,7 @@
 """The book's cells and every question that can be asked of them; nothing here changes what the book says."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +26,7 @@ from worker.book.table import (
     ADL_SEQ,
     ADL_SHIFT,
     BALANCE,
+    COLLATERAL,
     ENTRY,
     EPOCH,
     EQUITY,
@@ -34,6 +35,7 @@ from worker.book.table import (
     HELD_QUOTE,
     KEY,
     LOOSE,
+    LOTS,
     MARGIN,
     MARGIN_REQUIRED,
     OWNER,
@@ -54,10 +56,14 @@ SIDES: tuple[PositionSide, ...] = ("NET", "LONG", "SHORT")
 
 
 class State:
-    """Accounts, slots and markets; unknown accounts answer as empty ones, unknown symbols raise KeyError."""
+    """Accounts, slots and markets; unknown accounts answer as empty ones, unknown symbols raise KeyError.
 
-    def __init__(self, currency: str, currency_decimals: int) -> None:
+    `converting`: the symbol at whose mark each other currency of balances is worth something.
+    """
+
+    def __init__(self, currency: str, currency_decimals: int, converting: Mapping[str, str] | None = None) -> None:
         self.currency = currency
+        self.converting = dict(converting or {})
         self.currency_decimals = currency_decimals
         self.accounts = Names("account")
         self.symbols = Names("symbol", limits.SYMBOLS_MAX)
@@ -128,7 +134,7 @@ class State:
         row = self.accounts.row(account)
         required = Fraction(0)
         for slot in self._slots.of(row) if row >= 0 else ():
-            if cells[MARGIN][slot] < 0:
+            if cells[MARGIN][slot] < 0 and cells[KEY][slot] & 3 != COLLATERAL:
                 required += self.markets[cells[KEY][slot] >> 2].scale.requirement(cells[VALUE][slot])
         return required
 
@@ -169,9 +175,16 @@ class State:
 
     def positions(self, account: str) -> list[PositionView]:
         """All positions of an account, in the order of (symbol, side NET, LONG, SHORT)."""
-        row = self.accounts.row(account)
-        views = [self._view(slot) for slot in self._slots.of(row)] if row >= 0 else []
+        row, keys = self.accounts.row(account), self._slots.table.columns[KEY]
+        slots = [slot for slot in self._slots.of(row) if keys[slot] & 3 != COLLATERAL] if row >= 0 else []
+        views = [self._view(slot) for slot in slots]
         return sorted(views, key=lambda view: (view.symbol.encode(), SIDE_CODE[view.side]))
+
+    def collateral(self, account: str) -> list[tuple[str, int]]:
+        """Balances in other currencies as (converting symbol, booked lots), sorted."""
+        row, cells = self.accounts.row(account), self._slots.table.columns
+        slots = [slot for slot in self._slots.of(row) if cells[KEY][slot] & 3 == COLLATERAL] if row >= 0 else []
+        return sorted((self.markets[cells[KEY][slot] >> 2].symbol, cells[LOTS][slot]) for slot in slots)
 
     def _view(self, slot: int) -> PositionView:
         row = self._slots.table.cells[:, slot].tolist()
@@ -229,7 +242,8 @@ class State:
     def holders(self, symbol: str) -> list[str]:
         """Names of the accounts with a position in the symbol, sorted, once per position."""
         cells = self._slots.table.columns
-        return sorted(self.accounts.name(cells[ACCOUNT][slot]) for slot in self._market[symbol].slots().tolist())
+        slots = [slot for slot in self._market[symbol].slots().tolist() if cells[KEY][slot] & 3 != COLLATERAL]
+        return sorted(self.accounts.name(cells[ACCOUNT][slot]) for slot in slots)
 
     def longs_minus_shorts(self, symbol: str) -> int:
         """Net lots over all positions of a symbol, signed as on the wire, before what legs hold: 0 if all are there."""
@@ -260,17 +274,21 @@ class State:
         symbol_sides: Iterable[tuple[int, int]],
         excluded_accounts: Iterable[str] = (),
         excluded_owners: Iterable[str] = (),
+        *,
+        with_collateral: bool = False,
     ) -> Gathered:
-        """Counterparties on the demanded (symbol row, +1 longs or -1 shorts).
+        """Counterparties on the demanded (symbol row, +1 longs or -1 shorts, as booked).
 
-        Excluded accounts are left out, and every account of an excluded owner.
+        Excluded accounts are left out, and every account of an excluded owner. `with_collateral`: balances in other
+        currencies are entries too, for who asks what an account could lose.
         """
         rows = [row for row in map(self.accounts.row, excluded_accounts) if row >= 0]
         owner_excluded = np.zeros(len(self.owners), np.uint8)
         owner_excluded[[owner for owner in map(self.owners.row, excluded_owners) if owner >= 0]] = 1
         return gather(
             self._table.cells, self._slots.table.cells, self._terms.cells, self.accounts, self.symbols,
-            self.markets, self._slots.used, symbol_sides, rows, owner_excluded, float(10**self.currency_decimals),
+            self.markets, self._slots.used, symbol_sides, rows, owner_excluded, with_collateral,
+            float(10**self.currency_decimals),
         )  # fmt: skip
 
     # --- the digest ---------------------------------------------------------------------------------------------------

@@ -57,6 +57,10 @@ SLOT_FIELDS = 12
 NOBODY = -1  # a slot of an account's block that holds nothing
 FREE = -2  # the first or the last slot of a free block
 
+COLLATERAL = (
+    3  # instead of a position side: lots that nobody can take, a balance in a currency that the symbol converts
+)
+
 # --- a symbol's terms: what reading and valuing its positions needs ---------------------------------------------------
 LOT_DECIMALS = 0
 LOT_SCALED = 1

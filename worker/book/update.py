@@ -1,10 +1,17 @@
-"""An AccountUpdate to numbers: everything that can be refused is refused here, before anything is written."""
+"""An AccountUpdate to numbers: everything that can be refused is refused here, before anything is written.
+
+A balance in another currency than the pool's is booked as lots of the symbol that converts it, which nobody can take:
+they are worth what the symbol's mark says, and enter no leverage. Rounded down to a lot; weighed where it is not owed.
+"""
+
+from math import floor
 
 from schemas import limits
 from schemas.messages import AccountUpdate, Balance, Position
 from schemas.rejections import Reason, Refused, shown
 from schemas.units import amount_minor, fraction_of
 from worker.book.market import Market
+from worker.book.table import COLLATERAL
 
 SIDE_CODE = {"NET": 0, "LONG": 1, "SHORT": 2}
 CROSS = -1  # as isolated margin
@@ -92,20 +99,56 @@ def _refuse_doubles(staged: list[Staged]) -> None:
         seen.add(key)
 
 
-def balance_minor(balances: list[Balance], currency: str, decimals: int) -> int:
-    """The account's balance in the pool's currency; 0 where nothing is listed."""
-    total = 0
+def staged_balances(
+    balances: list[Balance], currency: str, decimals: int, converting: dict[str, str], markets: dict[str, Market]
+) -> tuple[int | None, list[Staged]]:
+    """The balance in the pool's currency, None where it is not listed, and others as lots of `converting` symbols."""
+    total: int | None = None
+    staged: list[Staged] = []
     for balance in balances:
         if balance.currency != currency:
-            raise Refused(
-                Reason.UNSUPPORTED, f"currency of a balance must be {currency}, was {shown(balance.currency)}"
-            )
+            staged.append(_collateral(balance, currency, converting, markets))
+            continue
         if balance.collateral_weight != "1" and fraction_of(balance.collateral_weight, "collateral_weight") != 1:
-            raise Refused(Reason.UNSUPPORTED, f"collateral_weight must be 1, was {shown(balance.collateral_weight)}")
+            raise Refused(
+                Reason.UNSUPPORTED,
+                f"collateral_weight of {currency}, the pool's, must be 1, was {shown(balance.collateral_weight)}",
+            )
+        if total is not None:
+            raise Refused(Reason.DUPLICATE, f"balances must name {currency} once, was twice")
         total = amount_minor(balance.amount, decimals, "amount")
-    if len(balances) > 1:
-        raise Refused(Reason.DUPLICATE, f"balances must name {currency} once, were {len(balances)}")
-    return total
+    if len({key for _, key, *_ in staged}) < len(staged):
+        raise Refused(Reason.DUPLICATE, "balances must name each currency once, one was named twice")
+    return total, staged
+
+
+def _collateral(balance: Balance, currency: str, converting: dict[str, str], markets: dict[str, Market]) -> Staged:
+    """What is owed counts in full; what is owned by its weight."""
+    symbol = converting.get(balance.currency)
+    if symbol is None:
+        raise Refused(
+            Reason.UNSUPPORTED,
+            f"currency of a balance must be {currency} or have a symbol in pool.collateral, "
+            f"was {shown(balance.currency)}",
+        )
+    market = markets.get(symbol)
+    if market is None:
+        raise Refused(
+            Reason.UNKNOWN_SYMBOL, f"symbol must have an instrument before it converts a balance, was {shown(symbol)}"
+        )
+    amount, weight = fraction_of(balance.amount, "amount"), fraction_of(balance.collateral_weight, "collateral_weight")
+    if not 0 <= weight <= 1:
+        raise Refused(
+            Reason.FIELD, f"collateral_weight must be between 0 and 1, was {shown(balance.collateral_weight)}"
+        )
+    lots = floor((amount * weight if amount > 0 else amount) / (market.scale.lot * market.scale.multiplier))
+    if abs(lots) > market.lots_limit:
+        raise Refused(
+            Reason.RANGE,
+            f"a balance in {shown(balance.currency)} must be at most 2**51 minor units of {currency}, "
+            f"was {shown(balance.amount)}",
+        )
+    return market, market.key + COLLATERAL, lots, 0, CROSS, 0
 
 
 def requirement_minor(text: str | None, decimals: int) -> int:

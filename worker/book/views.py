@@ -45,7 +45,8 @@ class Gathered:
     account: Ints  # [P] number of the solver's row, sorted
     asset: Ints  # [P] index into `assets`
     quantity_lots: Ints  # [P] effective, never 0
-    eligible: NDArray[np.bool_]  # [P] false where the symbol is parked
+    eligible: NDArray[np.bool_]  # [P] false where the symbol is parked, and of collateral
+    collateral: NDArray[np.bool_]  # [P] lots that a balance in another currency is worth: no position
     entry_price: Floats  # [P] quote per lot
     slot: Ints  # [P]
     equity: Floats  # [N] quote currency, as all amounts

@@ -18,6 +18,7 @@ INSTRUMENTS = {
 PRICES = {"BTC-PERP": 60000.0, "ETH-PERP": 2500.0, "PEPE": 0.00001, "ÅXS": 5.0, "INV": 5.4, "Z0": 12.0}
 SIZES = {"BTC-PERP": 1000, "ETH-PERP": 2000, "PEPE": 10**6, "ÅXS": 10**6, "INV": 5000, "Z0": 3000}
 ACCOUNTS = ["a", "aa", "b", "Zoë", "0x9", "0x10", "account-with-a-rather-long-name-of-its-own", "é"]
+CONVERTING = {"BTC": "BTC-PERP", "BRL": "INV"}
 OWNERS = [None, None, "owner 1", "owner 2"]
 
 
@@ -28,7 +29,8 @@ def instrument(symbol: str, **changes: Any) -> Instrument:
 class History:
     """One seeded history; `step()` gives the next message."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, collateral: bool = False) -> None:
+        self.collateral = collateral
         self.random = random.Random(seed)
         self.seq: dict[str, int] = {}
         self.epoch: dict[str, int] = {}
@@ -103,6 +105,9 @@ class History:
             balances.append(self.random.choice([*other, balances[0]]))
         if self.random.random() < 0.01:
             balances = [Balance(currency="USDT", amount=self.random.choice(["2000000000000", "0.0000001"]))]
+        if self.collateral:
+            balances += self.foreign()
+            self.random.shuffle(balances)
         required = self.random.choices([None, f"{self.random.uniform(-5, 999):.6f}"], weights=[5, 1])[0]
         return "apply_update", (
             AccountUpdate(
@@ -116,6 +121,18 @@ class History:
                 maintenance_margin=required,
             ),
         )
+
+    def foreign(self) -> list[Balance]:
+        """Balances that count as collateral, owned and owed, now and then one that is to be refused."""
+        chance, found = self.random, []
+        for currency, size in (("BTC", 0.4), ("BRL", 9e4), ("EUR", 1.0), ("BTC", 1.0)):
+            if chance.random() < {"EUR": 0.01}.get(currency, 0.3 if size != 1.0 else 0.01):
+                weight = chance.choice(
+                    ["1", "0.95", "0.5", "0", "0.95"] if chance.random() < 0.97 else ["-0.1", "1.01"]
+                )
+                amount = chance.choice([f"{chance.gauss(0.5, 1) * size:.8f}", "0", "0.00001"])
+                found.append(Balance(currency=currency, amount=amount, collateral_weight=weight))
+        return found
 
     def mark(self) -> Step:
         self.clock += 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rejections import Refused
-from tests.worker.book.sequences import ACCOUNTS, INSTRUMENTS, History, Step, instrument
+from tests.worker.book.sequences import ACCOUNTS, CONVERTING, INSTRUMENTS, History, Step, instrument
 from tests.worker.book.twin import SIDES, Twin, TwinRefusal
 from tests.worker.book.twin_digest import digest
 from tests.worker.book.twin_gather import gather
@@ -60,7 +60,9 @@ def compare(book: Book, twin: Twin) -> None:
         assert [(v.value_minor, v.margin_minor if v.isolated else None) for v in views] == [
             (twin.value(symbol, h.effective), h.margin) for symbol, _, h in held
         ]
-        assert book.unmarked(name) == sum(h.margin is None and symbol not in twin.marks for symbol, _, h in held)
+        assert book.collateral(name) == twin.collateral(name)
+        lacking = [symbol for symbol, _, h in held if h.margin is None] + [s for s, _ in twin.collateral(name)]
+        assert book.unmarked(name) == sum(symbol not in twin.marks for symbol in lacking)
         assert book.maintenance_requirement(name) == twin.requirement(name)
         own = twin.books.get(name)
         assert book.holds(name) == (own is not None)
@@ -112,8 +114,10 @@ def compare_gather(book: Book, twin: Twin, chance: random.Random) -> int:
     sides = [(symbol, side) for symbol in known for side in (1, -1) if chance.random() < 0.4]
     excluded = chance.sample(ACCOUNTS, chance.choice([0, 1, 2]))
     owners = chance.choice([[], ["owner 1"], ["nobody"]])
-    gathered = book.gather([(book.symbols.row(symbol), side) for symbol, side in sides], excluded, owners)
-    rows, unmarked = gather(twin, sides, excluded, owners)
+    asked, with_collateral = [(book.symbols.row(symbol), side) for symbol, side in sides], chance.random() < 0.5
+    gathered = book.gather(asked, excluded, owners, with_collateral=with_collateral)
+    rows, unmarked = gather(twin, sides, excluded, owners, with_collateral)
+    assert not gathered.collateral.any() or with_collateral
     assert rows_of(book, gathered) == rows
     assert gathered.unmarked_accounts == unmarked
     assert (np.diff(gathered.account) >= 0).all()
@@ -129,7 +133,8 @@ def compare_gather(book: Book, twin: Twin, chance: random.Random) -> int:
 @pytest.mark.parametrize("seed", range(12))
 def test_the_whole_state_agrees_with_the_twin_after_every_few_messages(seed: int) -> None:
     """State, equities, holders, gathered arrays and digest are the twin's, and a refusal changes nothing."""
-    book, twin, history = Book("USDT", 6), Twin("USDT", 6), History(seed)
+    converting = CONVERTING if seed % 2 else {}
+    book, twin, history = Book("USDT", 6, converting), Twin("USDT", 6, converting), History(seed, bool(converting))
     for step in history.start():
         play(book, twin, step)
     seen: dict[str, int] = {}

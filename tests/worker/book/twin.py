@@ -43,12 +43,13 @@ class Book1:
     balance: int = 0
     required: int | None = None
     positions: dict[tuple[str, str], Held] = field(default_factory=dict)
+    collateral: dict[str, int] = field(default_factory=dict)  # converting symbol -> booked lots
     closed: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Twin:
-    def __init__(self, currency: str, decimals: int) -> None:
-        self.currency, self.decimals = currency, decimals
+    def __init__(self, currency: str, decimals: int, converting: dict[str, str] | None = None) -> None:
+        self.currency, self.decimals, self.converting = currency, decimals, converting or {}
         self.unit = 10**decimals
         self.instruments: dict[str, Instrument] = {}
         self.marks: dict[str, tuple[Fraction, int, int, int]] = {}  # price, scaled, event time, log time
@@ -149,6 +150,8 @@ class Twin:
             for (held_symbol, _), held in book.positions.items():
                 if held_symbol == symbol and self.too_large(symbol, held.lots, price):
                     raise TwinRefusal("RANGE")
+            if self.too_large(symbol, book.collateral.get(symbol, 0), price):
+                raise TwinRefusal("RANGE")
         scaled = int(price * 10 ** self.price_scale(symbol))
         self.marks[symbol] = price, scaled, message.event_time_ms, log_time_ms
         self.parked.pop(("MarkPrice", symbol), None)
@@ -166,7 +169,7 @@ class Twin:
             new.full_adl_seq = max(book.full_adl_seq, new.full_adl_seq)
         seen = {} if renewed else {key: held.adl_seq for key, held in book.positions.items()} | book.closed
         if not update.full:
-            new.balance, new.required = book.balance, book.required
+            new.balance, new.required, new.collateral = book.balance, book.required, dict(book.collateral)
             new.positions = {key: replace(held) for key, held in book.positions.items()}
         listed = [(position.symbol, position.position_side) for position in update.positions]
         for position in update.positions:
@@ -191,8 +194,7 @@ class Twin:
         for key, held in new.positions.items():
             held.adl_seq = max(seen[key], new.full_adl_seq)
         new.closed = {k: seq for k, seq in seen.items() if k not in new.positions and seq > new.full_adl_seq}
-        if update.balances:
-            new.balance = self.balance(update)
+        self.balances(update, new)
         if update.maintenance_margin is not None:
             new.required = self.minor(update.maintenance_margin, 2**60)
             if new.required < 0:
@@ -231,15 +233,39 @@ class Twin:
                 raise TwinRefusal("FIELD")
         return Held(lots, entry, margin, 0)
 
-    def balance(self, update: AccountUpdate) -> int:
-        amounts = []
+    def balances(self, update: AccountUpdate, new: Book1) -> None:
+        own, listed = [], set()
         for balance in update.balances:
-            if balance.currency != self.currency or Fraction(balance.collateral_weight) != 1:
+            weight = Fraction(balance.collateral_weight)
+            if balance.currency == self.currency:
+                if weight != 1:
+                    raise TwinRefusal("UNSUPPORTED")
+                if own:
+                    raise TwinRefusal("DUPLICATE")
+                own.append(self.minor(balance.amount, 2**60))
+                continue
+            symbol = self.converting.get(balance.currency)
+            if symbol is None:
                 raise TwinRefusal("UNSUPPORTED")
-            if amounts:
+            if symbol not in self.instruments:
+                raise TwinRefusal("UNKNOWN_SYMBOL")
+            if not 0 <= weight <= 1:
+                raise TwinRefusal("FIELD")
+            amount = Fraction(balance.amount)
+            lots = floor(
+                min(amount, amount * weight) / self.lot(symbol) / Fraction(self.instruments[symbol].multiplier)
+            )
+            if abs(lots) > 2**53 or (symbol in self.marks and self.too_large(symbol, lots, self.marks[symbol][0])):
+                raise TwinRefusal("RANGE")
+            if symbol in listed:
                 raise TwinRefusal("DUPLICATE")
-            amounts.append(self.minor(balance.amount, 2**60))
-        return amounts[0]
+            listed.add(symbol)
+            new.collateral[symbol] = lots
+        new.balance = own[0] if own else new.balance
+        new.collateral = {symbol: lots for symbol, lots in new.collateral.items() if lots}
+
+    def collateral(self, account: str) -> list[tuple[str, int]]:
+        return sorted(self.books[account].collateral.items()) if account in self.books else []
 
     def remove_account(self, name: str) -> None:
         self.books.pop(name, None)
@@ -274,7 +300,7 @@ class Twin:
         for symbol, _, held in self.sorted_positions(account):
             if held.margin is None:
                 total += self.value(symbol, held.effective) - held.entry + held.quote
-        return total
+        return total + sum(self.value(symbol, lots) for symbol, lots in self.collateral(account))
 
     def isolated_equity(self, account: str, symbol: str, side: str) -> int:
         held = self.books[account].positions[symbol, side]

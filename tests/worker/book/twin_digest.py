@@ -44,6 +44,8 @@ def digest(twin: Twin) -> int:
             margin = -1 if held.margin is None else held.margin
             total += numbers(name, 1, *name_words(symbol, b"symbol"), SIDES.index(side), held.lots, held.entry,
                              margin, held.adl_seq, held.quote, held.sell, held.buy)  # fmt: skip
+        for symbol, lots in book.collateral.items():
+            total += numbers(name, 1, *name_words(symbol, b"symbol"), 3, lots, 0, -1, book.full_adl_seq, 0, 0, 0)
         for (symbol, side), seq in book.closed.items():
             total += rare("closed", name, symbol, SIDES.index(side), seq)
     return total % 2**128

@@ -10,7 +10,7 @@ CLASSES = ["NORMAL", "LAST", "EXEMPT"]
 
 
 def gather(
-    twin: Twin, sides: list[tuple[str, int]], excluded: list[str], excluded_owners: list[str]
+    twin: Twin, sides: list[tuple[str, int]], excluded: list[str], excluded_owners: list[str], with_collateral: bool
 ) -> tuple[list[dict[str, Any]], int]:
     """Rows in the order promised, each with its entries; and the accounts left out for want of a mark."""
     owners = set(excluded_owners)
@@ -31,10 +31,14 @@ def gather(
         groups += [([item], True) for item in positions if item[2].margin is not None and item[:2] in asked]
         lacking = False
         for items, isolated in groups:
-            if any(symbol not in twin.marks for symbol, _, _ in items):
+            foreign = [] if isolated else twin.collateral(name)
+            if any(symbol not in twin.marks for symbol, *_ in (*items, *foreign)):
                 lacking = True
                 continue
             rows.append(row(twin, name, role, items, isolated))
+            if foreign and with_collateral:  # behind the positions in the same symbol
+                rows[-1]["entries"] += [(symbol, lots, False, 0.0) for symbol, lots in foreign]
+                rows[-1]["entries"].sort(key=lambda entry: entry[0].encode())
         unmarked_accounts += lacking
     return rows, unmarked_accounts
 
