@@ -1,5 +1,6 @@
 """The sums: plain arrays in, plain arrays out. Never sees a message, a name or a clock."""
 
+import solver.cache  # noqa: F401  # first: kernels are compiled as they are imported
 from solver.metrics import Metrics, metrics
 from solver.problem import Problem
 from solver.risk import RiskModel, Scenarios

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import numba  # type: ignore[import-untyped, unused-ignore]  # numba ships no types
 
+import solver.cache  # noqa: F401  # when compiled code is still good
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
