@@ -186,7 +186,7 @@ class StateSettings(Section, frozen=True, kw_only=True):
     """When the pool is warned, in `adl-state`; never changes a decision."""
 
     # Milliseconds of log time between two forecasts, made at watch cuts; null: none is made. Too small: the worker does
-    # little else (0.2 us an account each time, also while it rebuilds). Too large: warnings come late.
+    # little else (0.4 us an account each time, also while it catches up). Too large: warnings come late.
     forecast_ms: (
         Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000, or null")] | None
     ) = 60_000
