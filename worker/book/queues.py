@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import limits
 from worker.book.isolated import Side
 from worker.book.kernel import kernel
 from worker.book.ladders import (
@@ -108,6 +109,8 @@ class Queues(State):
         self._sides: dict[int, Side] = {}
         self._lifted = array("q")
         self._placed = 0  # account rows beyond were never placed
+        self._one, self._lifted_one = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self._notes_one = np.zeros(limits.POSITIONS_PER_ACCOUNT_MAX, np.int64)
 
     # --- keeping them -------------------------------------------------------------------------------------------------
 
@@ -120,8 +123,19 @@ class Queues(State):
 
     def _lift(self, row: int) -> None:
         """Takes one account out of the ladders; to be called before anything of it changes."""
-        if self._table.columns[LEVEL][row] != LIFTED:
-            self._lift_many(np.array([row], np.int64))
+        accounts = self._table.columns
+        if accounts[LEVEL][row] == LIFTED:
+            return
+        if accounts[POSITIONS][row]:
+            self._one[0] = row  # arrays that are there save 6 of 8 us
+            _, noted = lift(
+                self._table.cells, self._slots.table.cells, self._rungs, self._one, self._lifted_one, self._notes_one
+            )
+            if noted:
+                self._note(self._notes_one[:noted])
+        else:
+            accounts[LEVEL][row] = LIFTED
+        self._lifted.append(row)
 
     def _lift_many(self, rows: Cells) -> None:
         """The same for many accounts, doubles allowed."""
