@@ -78,6 +78,7 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_solver
 	@$(BIN)/python -m tests.bench_risk
 	@$(BIN)/python -m tests.bench_book
+	@$(BIN)/python -m tests.bench_size
 	@$(BIN)/python -m tests.bench_ladder
 	@$(BIN)/python -m tests.bench_engine
 	@$(BIN)/python -m tests.bench_forecast

@@ -135,7 +135,6 @@ class Book(Ledger, Margins):
         row = self.accounts.row(name)
         if row >= 0:
             self._set_role(row, 0, -1)
-            self._emptied.append(row)
         self._unpark("Account", name)
 
     def _set_role(self, row: int, flags: int, owner: int) -> None:
@@ -143,6 +142,8 @@ class Book(Ledger, Margins):
         accounts = self._table.columns
         accounts[FLAGS][row] = flags | accounts[FLAGS][row] & PARKED
         accounts[OWNER][row] = owner
+        if not flags and owner < 0:
+            self._emptied.append(row)
         self._touch(row)
 
     def remove_account(self, name: str) -> None:
