@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from schemas import AccountUpdate, Balance, Instrument, MarkPrice, Position, decode, encode
-from worker.cut import Event
+from schemas import AccountUpdate, Balance, Instrument, MarkPrice, Position, PositionBatch, decode, encode
+from worker.cut import KIND, CutPoint, Event
 from worker.edge.jsonlines import read_records, write_records
 from worker.edge.recording import RecordingSource
 from worker.inputs import Inputs
@@ -27,6 +28,7 @@ from worker.record import Record
 from worker.settings import KINDS, load
 
 SYMBOLS = 200
+POSITIONS = 3  # of each account of a PositionBatch
 CHUNK = 2000  # records between two looks at the clock
 _bare = msgspec.json.Decoder(AccountUpdate | MarkPrice).decode
 
@@ -68,6 +70,25 @@ def recorded(topic, messages, log_time_ms):
     return [Record(topic, 0, at, log_time_ms, None, encode(message)) for at, message in enumerate(messages)]
 
 
+def batch_of(accounts, rng):
+    """A PositionBatch of full updates."""
+    many, size = np.random.default_rng(rng.randrange(1 << 30)), len(accounts)
+    said, rows = np.zeros((size, 8), "<i8"), np.zeros((POSITIONS * size, 8), "<i8")
+    said[:] = np.column_stack([
+        np.arange(size), *np.tile([[1], [9], [0], [1], [1]], size), many.integers(0, 10**11, size),
+        np.full(size, POSITIONS),
+    ])  # fmt: skip
+    rows[:, 0], rows[:, 3], rows[:, 4] = np.repeat(np.arange(size), POSITIONS), 1, 9
+    first = np.repeat(many.integers(0, SYMBOLS, size), POSITIONS)
+    rows[:, 1] = (first + np.tile(7 * np.arange(POSITIONS), size)) % SYMBOLS
+    rows[:, 6] = many.integers(1, 50_000, len(rows))
+    rows[:, 7] = rows[:, 6] * 90_000
+    return PositionBatch(
+        accounts=[f"account-{number:08d}" for number in accounts], symbols=[f"S{number}" for number in range(SYMBOLS)],
+        updates=said.tobytes(), positions=rows.tobytes(),
+    )  # fmt: skip
+
+
 class Bench:
     """Loads records step by step, and measures each step beside the bare decode."""
 
@@ -94,6 +115,22 @@ class Bench:
         self.line(f"{name}: decode", len(records), decoded, bare)
         self.line(f"{name}: decode and apply", len(records), applied, bare)
 
+    def batches(self, count, rng):
+        """Decode and apply of PositionBatches in MessagePack, all positions anew; figures are of a row (a position)."""
+        seconds = bare = 0.0
+        for begin in range(0, count, CHUNK):
+            accounts = range(begin, min(begin + CHUNK, count))
+            value, said = encode(batch_of(accounts, rng), "msgpack"), [encode(u) for u in updates(len(accounts), rng)]
+            clock = time.process_time()
+            for update in said:
+                _bare(update)
+            bare += -clock + (clock := time.process_time())
+            (message,) = decode(value, "msgpack")
+            record = Record("positions", 0, begin, 4000, None, value)
+            self.inputs.apply(Event(record, [message], KIND[PositionBatch], None, 4000))
+            seconds += time.process_time() - clock
+        self.line("PositionBatch: decode and apply, by row", POSITIONS * count, seconds, POSITIONS * bare)
+
     def line(self, name, size, seconds, bare):
         digest = f"{self.inputs.book.digest():032x}"
         line = {"name": name, "records": size, "us": 1e6 * seconds / size, "ratio": seconds / bare, "digest": digest}
@@ -114,10 +151,10 @@ def whole(path, records):
     settings = load(flags=["worker.mode=live"])
     inputs = Inputs(settings)
     clock = time.process_time()
-    reader = Reader(RecordingSource(path, partitions=[(kind, 0) for kind in KINDS]), settings)
+    reader = Reader(RecordingSource(path, partitions=[(kind, 0) for kind in KINDS]), settings, batches=True)
     for steps in reader.steps():
         for step in steps:
-            if isinstance(step, Event):
+            if not isinstance(step, CutPoint):
                 inputs.apply(step)
     inputs.settle()
     return inputs, time.process_time() - clock, bare
@@ -141,10 +178,12 @@ def bench_all(count):
     print(f"memory: {grown / count:,.0f} bytes an account, with {book._slots.positions / count:.2f} positions each")
     bench.load("marks", recorded("mark-prices", marks(count // 100, rng), 2000))
     bench.load("accounts again, all positions anew", recorded("positions", updates(count // 4, rng, seq=2), 3000))
+    bench.batches(count, rng)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recording.jsonl.gz"
-        bench.inputs, seconds, bare = whole(path, recorded("instruments", instruments(), 0) + start)
-    bench.line("new accounts: a recording's file to the book", count, seconds, bare)
+        for ending in ("jsonl", "jsonl.gz"):
+            path = Path(folder) / f"recording.{ending}"
+            bench.inputs, seconds, bare = whole(path, recorded("instruments", instruments(), 0) + start)
+            bench.line(f"new accounts: a recording's .{ending} to the book", count, seconds, bare)
     return bench.lines
 
 

@@ -16,6 +16,8 @@ ARROWS = {
     "worker.edge": {
         "schemas",
         "worker.record",
+        "worker.fetched",  # records as columns
+        "worker.lines",
         "worker.settings",
         "worker.client_settings",
         "worker.curves",
@@ -35,6 +37,8 @@ ARROWS = {
     },
     "worker.adapters": {"schemas", "worker.record"},
     "worker.record": set(),
+    "worker.fetched": {"worker.book", "worker.record"},
+    "worker.lines": {"worker.book", "worker.fetched"},
     "worker.settings": {"schemas", "worker.hints", "worker.sections", "worker.client_settings", "worker.tiers"},
     "worker.sections": set(),
     "worker.tiers": set(),
@@ -57,7 +61,16 @@ ARROWS = {
         "worker.settings",
     },
     "worker.verify": {"schemas", "worker", "worker.loop", "worker.record", "worker.settings"},
-    "worker": {"schemas", "solver", "worker.book", "worker.curves", "worker.record", "worker.settings", "worker.tiers"},
+    "worker": {
+        "schemas",
+        "solver",
+        "worker.book",
+        "worker.curves",
+        "worker.fetched",
+        "worker.record",
+        "worker.settings",
+        "worker.tiers",
+    },
 }
 # The composition root, one file per command, may import everything; it is not a room.
 ROOT_MODULE = "worker.cli"

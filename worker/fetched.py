@@ -35,6 +35,17 @@ class Fetched:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def part(self, begin: int, end: int) -> "Fetched":
+        """The records [begin, end)."""
+        spans = [
+            (partition, max(first, begin) - begin, min(after, end) - begin)
+            for partition, first, after in self.spans
+            if first < end and after > begin
+        ]
+        here = slice(begin, end)
+        places = self.keys[here], self.begins[here], self.ends[here]
+        return Fetched(spans, self.offsets[here], self.log_times[here], self.text, *places)
+
     def record(self, partition: Partition, at: int) -> Record:
         """One of them."""
         key, begin, end = int(self.keys[at]), int(self.begins[at]), int(self.ends[at])

@@ -32,17 +32,17 @@ class Timely(RecordingSource):
     def __init__(self, records, **options):
         super().__init__(records, partitions=PARTITIONS, **options)
         self._times = {where: [] for where in PARTITIONS}
-        self._given = dict.fromkeys(PARTITIONS, 0)
+        self._count_given = dict.fromkeys(PARTITIONS, 0)
         for record in records:
             times = self._times[record.topic, record.partition]
             times.append(max([record.log_time_ms, *times[-1:]]))
 
-    def poll(self, max_records):
-        records = super().poll(max_records)
-        for record in records:
-            self._given[record.topic, record.partition] += 1
-        return records
+    def fetch(self, max_records):
+        fetched = super().fetch(max_records)
+        for where, begin, end in fetched.spans:
+            self._count_given[where] += end - begin
+        return fetched
 
     def complete_until_ms(self, partition):
-        times, given = self._times[partition], self._given[partition]
+        times, given = self._times[partition], self._count_given[partition]
         return times[given] if given < len(times) else END

@@ -45,20 +45,20 @@ SENTINEL = b"\0"  # behind the texts: no word holds it, and it ends every text a
 _POSITION_BYTES_MIN = len('{"symbol":"","quantity":"0"}')
 
 
-def _word(text: str) -> Bytes:
+def word(text: str) -> Bytes:
     return np.frombuffer(text.encode(), np.uint8)
 
 
-_UPDATE_BEGINS, _MARK_BEGINS = _word('{"type":"AccountUpdate"'), _word('{"type":"MarkPrice"')
-_ACCOUNT, _EPOCH, _SEQ, _ADL = _word('"account":"'), _word('"epoch":'), _word('"seq":'), _word('"adl_seq":')
-_FULL, _BALANCES, _POSITIONS = _word('"full":'), _word('"balances":['), _word('"positions":[')
-_REQUIRED, _CURRENCY, _AMOUNT = _word('"maintenance_margin":"'), _word('"currency":"'), _word('"amount":"')
-_WEIGHT, _TRUE, _FALSE = _word('"collateral_weight":"1"'), _word("true"), _word("false")
-_SYMBOL, _QUANTITY, _SIDE = _word('"symbol":"'), _word('"quantity":"'), _word('"position_side":"')
-_PRICE, _VALUE, _MARGIN = _word('"entry_price":"'), _word('"entry_value":"'), _word('"isolated_margin":"')
-_MODE, _MODE_CROSS, _MODE_ISOLATED = _word('"margin_mode":"'), _word('cross"'), _word('isolated"')
-_NET, _LONG, _SHORT = _word('NET"'), _word('LONG"'), _word('SHORT"')
-_MARK_PRICE, _INDEX, _TIME = _word('"mark_price":"'), _word('"index_price":"'), _word('"event_time_ms":')
+_UPDATE_BEGINS, _MARK_BEGINS = word('{"type":"AccountUpdate"'), word('{"type":"MarkPrice"')
+_ACCOUNT, _EPOCH, _SEQ, _ADL = word('"account":"'), word('"epoch":'), word('"seq":'), word('"adl_seq":')
+_FULL, _BALANCES, _POSITIONS = word('"full":'), word('"balances":['), word('"positions":[')
+_REQUIRED, _CURRENCY, _AMOUNT = word('"maintenance_margin":"'), word('"currency":"'), word('"amount":"')
+_WEIGHT, _TRUE, _FALSE = word('"collateral_weight":"1"'), word("true"), word("false")
+_SYMBOL, _QUANTITY, _SIDE = word('"symbol":"'), word('"quantity":"'), word('"position_side":"')
+_PRICE, _VALUE, _MARGIN = word('"entry_price":"'), word('"entry_value":"'), word('"isolated_margin":"')
+_MODE, _MODE_CROSS, _MODE_ISOLATED = word('"margin_mode":"'), word('cross"'), word('isolated"')
+_NET, _LONG, _SHORT = word('NET"'), word('LONG"'), word('SHORT"')
+_MARK_PRICE, _INDEX, _TIME = word('"mark_price":"'), word('"index_price":"'), word('"event_time_ms":')
 _QUOTE, _COMMA, _POINT, _MINUS, _ZERO, _NINE, _ESCAPE, _SPACE, _TILDE, _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = (
     np.uint8(ord(char)) for char in '",.-09\\ ~{}[]'
 )

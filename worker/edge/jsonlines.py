@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import IO, Annotated, Any, Final, cast
 
 import msgspec
+import numpy as np
 
+from worker.fetched import Fetched, fetched_of
+from worker.lines import plain_lines
 from worker.record import END, Partition, Record
 
 BLOCK_BYTES: Final = 1 << 18  # about 1,000 lines: larger blocks fall out of the cache and were 10 % slower
@@ -42,15 +45,6 @@ class Line(msgspec.Struct, gc=False):
     payload: str | None = None
     key_base64: str | msgspec.UnsetType = msgspec.UNSET
     payload_base64: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class Place(msgspec.Struct, gc=False):
-    """Where a line stands; all that a first pass over a recording needs."""
-
-    topic: str
-    partition: Number
-    offset: Number
-    ts: Time = 0
 
 
 class Outline:
@@ -84,10 +78,22 @@ class Outline:
         for where, log_time_ms in firsts.items():
             self.runs.setdefault(where, array("q")).extend((log_time_ms, ends[where] - 1))
 
+    def add_fetched(self, name: str, fetched: Fetched) -> None:
+        """The same of a block's columns."""
+        for where, begin, end in fetched.spans:
+            offsets = fetched.offsets[begin:end]
+            if offsets[0] < self.ends.get(where, 0) or np.any(offsets[1:] <= offsets[:-1]):
+                self.add(name, ((r.topic, r.partition, r.offset, r.log_time_ms) for r in fetched.records()))
+                return
+        self.count += len(fetched)
+        for where, begin, end in fetched.spans:
+            self.begins.setdefault(where, int(fetched.offsets[begin]))
+            self.ends[where] = int(fetched.offsets[end - 1]) + 1
+            self.runs.setdefault(where, array("q")).extend((int(fetched.log_times[begin]), self.ends[where] - 1))
+
 
 _encoder = msgspec.json.Encoder()
 _lines = msgspec.json.Decoder(Line)
-_places = msgspec.json.Decoder(Place)
 
 
 def line_of(record: Record) -> bytes:
@@ -111,28 +117,35 @@ def record_of(line: bytes) -> Record:
 
 def read_records(path: Path) -> Iterator[list[Record]]:
     """The records of a file in blocks, in the order of its lines; raises RecordingError."""
-    for block in _blocks(path):
-        try:
-            yield [
-                # Of nearly all lines; without the call a record costs a tenth less.
-                Record(line.topic, line.partition, line.offset, line.ts, line.key.encode(), line.payload.encode())
-                if line.key is not None and line.payload is not None
-                else _record(line)
-                for line in _lines.decode_lines(block)
-            ]
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
+    for block in blocks(path):
+        yield records_of(block, path.name)
+
+
+def records_of(block: bytes, name: str) -> list[Record]:
+    """The records of a block of lines; raises RecordingError."""
+    try:
+        return [
+            # Of nearly all lines; without the call a record costs a tenth less.
+            Record(line.topic, line.partition, line.offset, line.ts, line.key.encode(), line.payload.encode())
+            if line.key is not None and line.payload is not None
+            else _record(line)
+            for line in _lines.decode_lines(block)
+        ]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RecordingError(f"{name}: every line must be a record as `kcat -J` prints it: {error}") from None
+
+
+def fetched_lines(block: bytes, name: str) -> Fetched:
+    """The same as columns, partition by partition."""
+    plain = plain_lines(block)
+    return fetched_of(records_of(block, name)) if plain is None else plain
 
 
 def read_outline(path: Path) -> Outline:
     """The outline of a file; raises RecordingError."""
     outline = Outline()
-    for block in _blocks(path):
-        try:
-            places = _places.decode_lines(block)
-        except msgspec.MsgspecError as error:
-            raise RecordingError(f"{path.name}: every line must be a record as `kcat -J` prints it: {error}") from None
-        outline.add(path.name, ((place.topic, place.partition, place.offset, place.ts) for place in places))
+    for block in blocks(path):
+        outline.add_fetched(path.name, fetched_lines(block, path.name))
     return outline
 
 
@@ -159,7 +172,7 @@ def open_for_write(path: Path) -> IO[bytes]:
     return path.open("wb", buffering=BLOCK_BYTES)
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines; a last line without newline belongs to them (a recording may be cut by hand)."""
     rest = b""
     for block in _unpacked(path):

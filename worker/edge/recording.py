@@ -11,13 +11,24 @@ from typing import Final, Self
 
 import msgspec
 
-from worker.edge.jsonlines import Outline, RecordingError, line_of, read_outline, read_records, record_of
+from worker.edge.jsonlines import (
+    Outline,
+    RecordingError,
+    blocks,
+    fetched_lines,
+    line_of,
+    read_outline,
+    record_of,
+    records_of,
+)
+from worker.fetched import Fetched, fetched_of
 from worker.record import END, Committed, Output, Partition, Record
 
 OUTPUTS_FILE: Final = "outputs.jsonl"
 COMMITS_FILE: Final = "commits.jsonl"
 ADVICE_FILE: Final = "advice.jsonl"
 BLOCK_RECORDS: Final = 1000  # of a recording in memory
+Block = bytes | list[Record]  # whole lines, or records in memory
 
 
 class RecordingSource:
@@ -38,25 +49,27 @@ class RecordingSource:
         interleaving_seed: int | None = None,
         partitions: Iterable[Partition] = (),
     ) -> None:
-        blocks: Iterator[list[Record]]
+        found: Iterator[Block]
         if isinstance(recording, Path):
-            outline, blocks = read_outline(recording), read_records(recording)
+            outline, found = read_outline(recording), blocks(recording)
         else:
-            outline, blocks = _outline_of(recording), _in_blocks(recording)
+            outline, found = _outline_of(recording), _in_blocks(recording)
+        self._name = recording.name if isinstance(recording, Path) else "the recording"
         if interleaving_seed is not None:
-            records = interleaved([record for block in blocks for record in block], interleaving_seed)
-            outline, blocks = _outline_of(records), _in_blocks(records)
+            records = interleaved([record for block in found for record in self._records_of(block)], interleaving_seed)
+            outline, found = _outline_of(records), _in_blocks(records)
         self.count = outline.count
         self.begins = outline.begins
         self._ends = dict.fromkeys(partitions, 0) | outline.ends
         self._runs = outline.runs
         self._run: dict[Partition, int] = dict.fromkeys(outline.runs, 0)  # place of the run that the next record is in
         self._positions: dict[Partition, tuple[int, int]] = {}  # next offset and newest log time of what was given
-        self._blocks = blocks
+        self._blocks = found
         self._batch_max = batch_max
         self._block: list[Record] = []
-        self._next = 0
-        self._fill()
+        self._columns = fetched_of([])
+        self._next = 0  # of the block, as records or columns
+        self._given = 0
 
     def partitions(self) -> list[Partition]:
         """Every partition of the recording and those named by the caller, sorted."""
@@ -68,15 +81,36 @@ class RecordingSource:
 
     def poll(self, max_records: int) -> list[Record]:
         """At most `max_records` further records; empty only at the end."""
-        count = max_records if self._batch_max is None else min(max_records, self._batch_max)
-        records = self._block[self._next : self._next + count]
+        while self._next >= len(self._block) and not self.at_end():
+            self._block, self._next = self._records_of(next(self._blocks, [])), 0
+        records = self._block[self._next : self._next + self._count(max_records)]
         self._next += len(records)
+        self._given += len(records)
         positions = self._positions
         for record in records:
             positions[record.topic, record.partition] = (record.offset + 1, record.log_time_ms)
-        if self._next >= len(self._block):
-            self._fill()
         return records
+
+    def fetch(self, max_records: int) -> Fetched:
+        """As `poll`, the records as columns; a source is read in one way or the other."""
+        while self._next >= len(self._columns) and not self.at_end():
+            block = next(self._blocks, [])
+            self._columns = fetched_lines(block, self._name) if isinstance(block, bytes) else fetched_of(block)
+            self._next = 0
+        columns = self._columns
+        begin, end = self._next, min(self._next + self._count(max_records), len(columns))
+        fetched = columns if end - begin == len(columns) else columns.part(begin, end)
+        self._next = end
+        self._given += len(fetched)
+        for where, _, after in fetched.spans:
+            self._positions[where] = int(fetched.offsets[after - 1]) + 1, int(fetched.log_times[after - 1])
+        return fetched
+
+    def _count(self, max_records: int) -> int:
+        return max_records if self._batch_max is None else min(max_records, self._batch_max)
+
+    def _records_of(self, block: Block) -> list[Record]:
+        return records_of(block, self._name) if isinstance(block, bytes) else block
 
     def complete_until_ms(self, partition: Partition) -> int:
         """At least the first log time of the partition's next run, so that a partition at rest holds nobody back."""
@@ -91,15 +125,7 @@ class RecordingSource:
 
     def at_end(self) -> bool:
         """True when every record was given."""
-        return self._next >= len(self._block)
-
-    def _fill(self) -> None:
-        self._block, self._next = [], 0
-        while not self._block:
-            block = next(self._blocks, None)
-            if block is None:
-                return
-            self._block = block
+        return self._given >= self.count
 
 
 class Commit(msgspec.Struct, frozen=True):

@@ -7,10 +7,13 @@ import re
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.cut import Event, Sequencer
-from worker.edge.jsonlines import RecordingError, write_records
+from worker.edge.jsonlines import RecordingError, fetched_lines, line_of, records_of, write_records
 from worker.edge.recording import RecordingSink, RecordingSource, committed_outputs, interleaved
+from worker.lines import plain_lines
 from worker.record import END, Committed, Output, Record
 
 KCAT_LINE = (
@@ -261,3 +264,40 @@ def test_packed_recordings_carry_no_time_and_no_name(tmp_path):
     write_records(tmp_path / "b.gz", some_records())
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     assert len(gzip.decompress((tmp_path / "a.gz").read_bytes()).splitlines()) == 300
+
+
+PLAIN = st.text(st.characters(codec="ascii"), max_size=6)
+LINES = st.builds(
+    Record, st.sampled_from(["a", "b c", "é", 'q"']), st.integers(0, 2), st.integers(0, 10**17), st.integers(-1, 10**15),
+    st.none() | PLAIN.map(str.encode),
+    st.none() | PLAIN.map(str.encode) | st.binary(max_size=3),
+)  # fmt: skip
+
+
+@given(
+    st.lists(LINES, max_size=12),
+    st.lists(st.tuples(st.integers(0, 900), st.sampled_from([*b'{}[]",:.-01 \\n\x00\xff\n', None])), max_size=2),
+)
+def test_lines_read_as_columns_are_the_lines_read_one_by_one(records, changes):
+    """Partition by partition, whatever the lines hold; what is torn or mistyped is refused alike."""
+    block = b"".join(map(line_of, records)).rstrip(b"\n")
+    for at, byte in changes:
+        if at < len(block):
+            block = block[:at] + (b"" if byte is None else bytes([byte])) + block[at + 1 :]
+    try:
+        wanted = records_of(block, "block")
+    except RecordingError:
+        assert plain_lines(block) is None
+        return
+    found = fetched_lines(block, "block")
+    partitions = dict.fromkeys((record.topic, record.partition) for record in wanted)
+    assert list(found.records()) == [r for where in partitions for r in wanted if (r.topic, r.partition) == where]
+    assert [where for where, _, _ in found.spans] == list(partitions)
+
+
+def test_what_we_write_is_plain():
+    """So that nothing slow stays unseen; also what kcat prints of a topic with the broker's own times."""
+    records = [Record("t", n % 3, n, 1000 + n, b"k", b'{"a":"b\\\\c"}') for n in range(50)]
+    block = b"".join(map(line_of, records))
+    assert len(plain_lines(block)) == 50
+    assert len(plain_lines(block.replace(b'"create"', b'"logappend"'))) == 50
