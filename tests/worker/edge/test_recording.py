@@ -268,7 +268,8 @@ def test_packed_recordings_carry_no_time_and_no_name(tmp_path):
 
 PLAIN = st.text(st.characters(codec="ascii"), max_size=6)
 LINES = st.builds(
-    Record, st.sampled_from(["a", "b c", "é", 'q"']), st.integers(0, 2), st.integers(0, 10**17), st.integers(-1, 10**15),
+    Record, st.sampled_from(["a", "b c", "é", 'q"']), st.integers(0, 2), st.integers(0, 10**17),
+    st.integers(-1, 10**15),
     st.none() | PLAIN.map(str.encode),
     st.none() | PLAIN.map(str.encode) | st.binary(max_size=3),
 )  # fmt: skip
