@@ -31,11 +31,10 @@ ROWS_USED = 0  # rows ever taken
 LIVE = 1  # names
 WORDS_USED = 2
 FRESH = 3  # names that the order does not contain yet
-GONE = 4  # names given up that it still contains
-FREE_ROW = 5  # row + 1 of the first of those given back, each with -(the next) as its span; 0: none
-BUCKETS = 6
-_MASK = 7  # of a hash; at least BUCKETS - 1 and less than twice that
-FREE_WORDS = 8  # and on, by number of words less one: first word + 1 of a piece given back, which holds the next
+FREE_ROW = 4  # row + 1 of the first of those given back, each with -(the next) as its span; 0: none
+BUCKETS = 5
+_MASK = 6  # of a hash; at least BUCKETS - 1 and less than twice that
+FREE_WORDS = 7  # and on, by number of words less one: first word + 1 of a piece given back, which holds the next
 STATE_FIELDS = FREE_WORDS + WORDS_MAX
 
 _TEXT = "Array(uint8, 1, 'C', readonly=True)"
@@ -202,7 +201,6 @@ def drop_row(row: int, words: Words, spans: Cells, heads: Rows, following: Rows,
     first, size = span >> FIRST_SHIFT, ((span & LENGTH) + WORD - 1) // WORD
     words[first] = np.uint64(state[FREE_WORDS + size - 1])
     state[FREE_WORDS + size - 1] = first + 1
-    state[GONE] += span & SORTED != 0
     state[FRESH] -= span & SORTED == 0
     spans[row] = -state[FREE_ROW]
     state[FREE_ROW] = row + 1

@@ -112,19 +112,12 @@ def fresh_rows(used: int, fresh: Rows, spans: Cells) -> int:
     return found
 
 
-@kernel("int64(int32[::1], int64[::1])")
-def drop_gone(order: Rows, spans: Cells) -> int:
-    """Moves the rows that are still where the order has them to its front; returns how many."""
-    kept = 0
-    for row in order:
-        order[kept] = row
-        kept += spans[row] > 0 and spans[row] & SORTED != 0
-    return kept
+@kernel("void(int64, int32[::1], int32[::1], int32[::1], int32[::1], uint64[::1], int64[::1])")
+def merge(same: int, old: Rows, new: Rows, order: Rows, rank: Rows, words: Words, spans: Cells) -> None:
+    """Merges `new`, which is sorted, into `old`; writes the order, and the ranks that change.
 
-
-@kernel("void(int32[::1], int32[::1], int32[::1], int32[::1], uint64[::1], int64[::1])")
-def merge(old: Rows, new: Rows, order: Rows, rank: Rows, words: Words, spans: Cells) -> None:
-    """Merges `new`, which is sorted, into `old`; writes the order and, from the first new name on, the ranks."""
+    `same`: the first of `old` stand where they stood before.
+    """
     done = at = 0
     for fresh in new:
         low, high = done, len(old)
@@ -137,9 +130,10 @@ def merge(old: Rows, new: Rows, order: Rows, rank: Rows, words: Words, spans: Ce
         order[at : at + low - done] = old[done:low]
         at += low - done
         done = low
+        same = min(same, at)
         order[at] = fresh
         at += 1
         spans[fresh] |= SORTED
     order[at:] = old[done:]
-    for place in range(len(order)):
+    for place in range(same, len(order)):
         rank[order[place]] = place

@@ -17,10 +17,10 @@ from worker.book.name_cells import (
     BYTES_MAX,
     FIRST_SHIFT,
     FRESH,
-    GONE,
     LENGTH,
     LIVE,
     ROWS_USED,
+    SORTED,
     STATE_FIELDS,
     WORD,
     WORDS_MAX,
@@ -33,7 +33,7 @@ from worker.book.name_cells import (
     find_rows,
     hash_rows,
 )
-from worker.book.name_order import drop_gone, fresh_rows, merge, sort_rows
+from worker.book.name_order import fresh_rows, merge, sort_rows
 from worker.book.table import grown, larger
 
 Bytes = NDArray[np.uint8]
@@ -62,6 +62,7 @@ class Names:
         self._hashes, self._hashed = np.zeros((0, 2), np.uint64), 0
         self._order: Rows = np.zeros(0, np.int32)
         self._rank: Rows = np.zeros(0, np.int32)
+        self._gone: list[int] = []  # places in the order of names that were given up
         self._heads, self._following = np.zeros(0, np.int32), np.zeros(0, np.int32)
         self.capacity = 0
         self.spans, self.words = np.zeros(0, np.int64), np.zeros(0, np.uint64)
@@ -168,6 +169,7 @@ class Names:
             self.given_up.extend(zip(rows.tolist(), names, strict=True))
         for name in names:
             self._recent.pop(name, None)
+        self._gone += self._rank[rows[self.spans[rows] & SORTED > 0]].tolist()
         drop_rows(rows, *self._cells())
 
     def hashes(self) -> Hashes:
@@ -182,20 +184,21 @@ class Names:
 
     def order(self) -> tuple[Rows, Rows]:
         """(rows in the order of their names' UTF-8 bytes, the rank of each row that has a name)."""
-        if self._counts[FRESH] or self._counts[GONE]:
-            old = self._order
-            if self._counts[GONE]:
-                old = old[: drop_gone(old, self.spans)]
+        if self._counts[FRESH] or self._gone:
+            old, same = self._order, len(self._order)
+            if self._gone:
+                same, old = min(self._gone), np.delete(old, self._gone)
+                self._gone = []
             new = np.empty(self._counts[FRESH], np.int32)
             fresh_rows(self.used, new, self.spans)
             if _MERGED_SHARE * len(new) > len(old):
-                new, old = np.concatenate((old, new)), old[:0]
+                new, old, same = np.concatenate((old, new)), old[:0], 0
             sort_rows(new, self.words, self.spans)
             if len(self._rank) < self.used:
-                self._rank = np.zeros(self.capacity, np.int32)
+                self._rank = grown(self._rank, self.capacity)
             self._order = np.empty(len(self), np.int32)
-            merge(old, new, self._order, self._rank, self.words, self.spans)
-            self.state[FRESH] = self.state[GONE] = 0
+            merge(same, old, new, self._order, self._rank, self.words, self.spans)
+            self.state[FRESH] = 0
         return self._order, self._rank[: self.used]
 
 
