@@ -144,7 +144,8 @@ class Bench:
             clock = time.process_time()
             for _ in range(5):
                 ask()
-            self.line(what, len(self.book.holders("S0")), (time.process_time() - clock) / 5)
+            seconds = (time.process_time() - clock) / 5
+            self.line(what, len(self.book.holders("S0")), seconds)
 
 
 def bench_all(accounts):
