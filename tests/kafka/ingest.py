@@ -105,10 +105,10 @@ def lines(broker, others, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
         f"ingest of {2 * accounts:,} account updates and {mark_count:,} marks as JSON, {sum(PARTITIONS.values())} "
         f"partitions; medians of {rounds} rounds, ratios within a round"
     )
-    yield f"  {'':<36}{'records/s':>9}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
+    yield f"  {'':<37}{'records/s':>9}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
     for name, title in NAMES.items():
         if name not in found:
-            yield f"  {title:<36}not installed: make bench installs it where packages can be had"
+            yield f"  {title:<37}not installed: make bench installs it where packages can be had"
             continue
         rows = found[name]
         us, cpu_us = (
@@ -119,6 +119,6 @@ def lines(broker, others, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
             if other in found else "" for other in ("bare", "quixstreams")
         ]  # fmt: skip
         yield (
-            f"  {title:<36}{1e6 / us:>9,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
+            f"  {title:<37}{1e6 / us:>9,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
             f"{rows[0]['digest'] or f'{count:,} records'}"
         )
