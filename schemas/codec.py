@@ -111,6 +111,7 @@ def _has_float(hint: Any) -> bool:
 
 _LARGEST = limits.SEQUENCE_MAX
 _NAME_BYTES_MAX = limits.NAME_BYTES_MAX
+_NAME_SIZES = frozenset(range(1, limits.NAME_BYTES_MAX + 1))
 
 
 def _name(text: str, field: str, bytes_max: int = limits.NAME_BYTES_MAX) -> None:
@@ -201,10 +202,11 @@ def _check_account_update(message: AccountUpdate) -> None:
 
 def _check_position_batch(message: PositionBatch) -> None:
     """Names, and blocks of whole rows; what the rows say is judged update by update, by the book."""
-    for account in message.accounts:
-        _name(account, "account")
-    for symbol in message.symbols:
-        _name(symbol, "symbol")
+    for names, field in ((message.accounts, "account"), (message.symbols, "symbol")):
+        text, sizes = "".join(names), set(map(len, names))  # one look at all of them, a name by itself costs 0.3 us
+        if not (text.isascii() and text.isprintable() and sizes.issubset(_NAME_SIZES)):
+            for name in names:
+                _name(name, field)
     blocks = ((message.updates, "updates", limits.UPDATE_ROW), (message.positions, "positions", limits.POSITION_ROW))
     for block, field, row in blocks:
         if len(block) % (8 * row):

@@ -1,4 +1,4 @@
-"""Ingest from Kafka: JSON account updates and marks into the book, beside two others who only consume and decode.
+"""Ingest from Kafka: JSON account updates and marks into the book, beside two others who keep the newest of each key.
 
 Each reader reads all topics from the beginning in a process of its own, in turns, for a busy machine slows all. The
 state digest is that of a run on the same records in memory, so faster cannot mean different.
@@ -31,10 +31,13 @@ RECORDS_PER_MS = 10
 NOW_MS = 1_760_000_000_000
 NAMES = {
     "bare": "bare client: consume, decode",
-    "quixstreams": "quixstreams: consume, decode",
+    "quixstreams": "quixstreams: decode, keep newest",
+    "faust": "faust-streaming: decode, keep newest",
     "in_order": "adl: consume, decode, put in order",
     "worker": "adl: from consume to book",
 }
+
+OTHERS = ("quixstreams", "faust")
 
 
 def records(accounts, mark_count, seed=1):
@@ -55,10 +58,10 @@ def records(accounts, mark_count, seed=1):
         offsets[where] += 1
 
 
-def measured(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
+def measured(broker, others, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
     """What each reader found in each round, by its name, and the number of records.
 
-    quixstreams: the Python of an environment that has it.
+    others: the Python of an environment that has quixstreams and faust-streaming.
     """
     log = list(records(accounts, mark_count))
     topics = Topics(broker, {(record.topic, record.partition) for record in log})
@@ -71,8 +74,8 @@ def measured(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=RO
         "records": len(log),
         "partitions": [[topics.named(topic), number] for topic, count in PARTITIONS.items() for number in range(count)],
     }
-    pythons = dict.fromkeys(NAMES, sys.executable) | {"quixstreams": quixstreams}
-    found = {name: [] for name, python in pythons.items() if name != "quixstreams" or has_quixstreams(python)}
+    pythons = dict.fromkeys(NAMES, sys.executable) | dict.fromkeys(OTHERS, others)
+    found = {name: [] for name, python in pythons.items() if name not in OTHERS or has(python, name)}
     with tempfile.TemporaryDirectory() as folder:
         task["settings"] = str(Path(folder) / "settings.toml")
         Path(task["settings"]).write_text(to_toml(settings))
@@ -89,23 +92,23 @@ def measured(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=RO
     return found, len(log)
 
 
-def has_quixstreams(python):
-    """Whether that Python is there and has it."""
-    asked = "import importlib.util, sys; sys.exit(importlib.util.find_spec('quixstreams') is None)"
+def has(python, name):
+    """Whether that Python is there and has a library."""
+    asked = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
     return Path(python).exists() and subprocess.run([python, "-c", asked], check=False).returncode == 0
 
 
-def lines(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
+def lines(broker, others, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUNDS):
     """What was measured, for people."""
-    found, count = measured(broker, quixstreams, accounts, mark_count, rounds)
+    found, count = measured(broker, others, accounts, mark_count, rounds)
     yield (
         f"ingest of {2 * accounts:,} account updates and {mark_count:,} marks as JSON, {sum(PARTITIONS.values())} "
         f"partitions; medians of {rounds} rounds, ratios within a round"
     )
-    yield f"  {'':<36}{'records/s':>9}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
+    yield f"  {'':<37}{'records/s':>9}{'us':>7}{'CPU us':>8}{'to bare':>9}{'to quix':>9}  digest"
     for name, title in NAMES.items():
         if name not in found:
-            yield f"  {title:<36}not installed: make bench installs it where packages can be had"
+            yield f"  {title:<37}not installed: make bench installs it where packages can be had"
             continue
         rows = found[name]
         us, cpu_us = (
@@ -116,6 +119,6 @@ def lines(broker, quixstreams, accounts=ACCOUNTS, mark_count=MARKS, rounds=ROUND
             if other in found else "" for other in ("bare", "quixstreams")
         ]  # fmt: skip
         yield (
-            f"  {title:<36}{1e6 / us:>9,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
+            f"  {title:<37}{1e6 / us:>9,.0f}{us:>7.2f}{cpu_us:>8.2f}{ratios[0]:>9}{ratios[1]:>9}  "
             f"{rows[0]['digest'] or f'{count:,} records'}"
         )

@@ -108,40 +108,81 @@ def source_of(task, clock):
     return settings, source
 
 
+class Counting:
+    """What others do with a message: a dictionary has the newest of each account and symbol."""
+
+    def __init__(self, task, clock):
+        self.wanted, self.clock, self.records, self.newest = task["records"], clock, 0, {}
+
+    def take(self, message):
+        if not self.records:
+            self.clock.start()
+        self.records += 1
+        self.newest[message.get("account") or message["symbol"]] = message
+        if self.records == self.wanted:
+            self.clock.stop()
+
+    def found(self):
+        return {"records": self.records, "digest": ""}
+
+
 def quixstreams(task, clock):
-    """Its smallest application that decodes every message and hands it to a function."""
+    """Its smallest application that decodes every message and hands it to a function, which keeps it."""
     import tempfile
 
     from quixstreams import Application
 
-    records = 0
-
-    def take(_):
-        nonlocal records
-        if not records:
-            clock.start()
-        records += 1
-        if records == task["records"]:
-            clock.stop()
-
+    counting = Counting(task, clock)
     with tempfile.TemporaryDirectory() as folder:
         app = Application(
             broker_address=task["bootstrap"], consumer_group=task["group"], auto_offset_reset="earliest",
             loglevel="ERROR", state_dir=folder,
         )  # fmt: skip
         for topic in sorted({topic for topic, _ in task["partitions"]}):
-            app.dataframe(app.topic(topic, value_deserializer="json")).update(take)
+            app.dataframe(app.topic(topic, value_deserializer="json")).update(counting.take)
         app.run(count=task["records"], timeout=60, collect=False)
-    return {"records": records, "digest": ""}
+    return counting.found()
 
 
-READERS = {reader.__name__: reader for reader in (bare, in_order, worker, quixstreams)}
+def faust(task, clock):
+    """The same with faust-streaming: one agent over all topics."""
+    import os
+    import tempfile
+
+    from faust import App, Worker
+
+    counting = Counting(task, clock)
+    with tempfile.TemporaryDirectory() as folder:
+        app = App(
+            task["group"], broker=f"kafka://{task['bootstrap']}", store="memory://", datadir=folder, web_enabled=False,
+            topic_disable_leader=True, topic_allow_declare=False, consumer_auto_offset_reset="earliest",
+            key_serializer="raw", value_serializer="json", stream_wait_empty=False,
+        )  # fmt: skip
+        topic = app.topic(*sorted({topic for topic, _ in task["partitions"]}))
+
+        @app.agent(topic)
+        async def take(stream):
+            async for message in stream:
+                counting.take(message)
+                if counting.records == counting.wanted:
+                    print("\n" + json.dumps(result(counting.found(), clock)), flush=True)
+                    os._exit(0)  # leaving the group in good order takes seconds that nobody wants to know
+
+        Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()
+    return counting.found()
+
+
+READERS = {reader.__name__: reader for reader in (bare, in_order, worker, quixstreams, faust)}
 
 
 def main(name, task):
     clock = Clock()
     found = READERS[name](json.loads(task), clock)
-    print(json.dumps(found | {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}))
+    print(json.dumps(result(found, clock)))
+
+
+def result(found, clock):
+    return found | {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def test_the_ingest_bench_runs_small_and_says_who_is_not_installed(broker):
     assert [len(rows) for rows in found.values()] == [1, 1, 1]
     assert {row["records"] for rows in found.values() for row in rows} == {count}
     assert found["in_order"][0]["cuts"] == found["worker"][0]["cuts"] > 0
-    assert not ingest.has_quixstreams("no-such-python")
+    assert not ingest.has("no-such-python", "quixstreams")
 
 
 @pytest.mark.bench
