@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from tests.kafka.topics import Topics, Worker, committed
-from tests.worker.random_tape import PARTITIONS, random_log
+from tests.worker.random_tape import PARTITIONS, TIERS, random_log
 from worker.output import CHAINED, CUTS, TRADES
 
-FLAGS = ("pool.currency=USD", "pool.currency_decimals=2")
+FLAGS = ("pool.currency=USD", "pool.currency_decimals=2", f"reductions.tiers={TIERS}")
 
 
 def read(broker, topic, isolation):
@@ -49,7 +49,7 @@ def test_kcat_reads_what_was_committed_and_can_prove_that_it_is_whole(broker, tm
     topics = Topics(broker, PARTITIONS)
     topics.publish(records)
     settings = topics.settings(*FLAGS)
-    with Worker(settings, tmp_path, "offsets are sent=5") as worker:
+    with Worker(settings, tmp_path, "offsets are sent=2") as worker:
         assert worker.wait() == -signal.SIGKILL, worker.words()
     with Worker(settings, tmp_path) as worker:
         topics.wait_until_read(alive=worker.alive)
