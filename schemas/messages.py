@@ -22,7 +22,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 
 class MarginTier(Message, frozen=True):
-    notional_max: str
+    notional_max: str  # of a position's value at the mark, in settlement currency
     maintenance_margin_fraction: str
 
 
@@ -32,10 +32,10 @@ class Instrument(Message, frozen=True, tag_field="type", tag=True):
     lot_size: str  # contracts in one lot
     settlement_currency: str
     maintenance_margin_fraction: str
-    multiplier: str = "1"  # underlying units per contract
+    multiplier: str = "1"  # underlying units per contract; of an inverse one units of the currency prices are in
     price_decimals: int | None = None  # scale of marks and entry prices; default: decimals of the tick + 6
     contract_type: Literal["linear", "inverse"] = "linear"
-    margin_tiers: list[MarginTier] | None = None
+    margin_tiers: list[MarginTier] | None = None  # each part of a value by its own tier, the last one without end
     fund_id: str = "default"
     status: Literal["TRADING", "HALTED", "DELISTED"] = "TRADING"  # only carried: deciding follows marks alone
 
@@ -70,7 +70,7 @@ class Account(Message, frozen=True, tag_field="type", tag=True):
 class Balance(Message, frozen=True):
     currency: str
     amount: str
-    collateral_weight: str = "1"
+    collateral_weight: str = "1"  # 0 to 1; what is owed, an amount below 0, counts in full
 
 
 class Position(Message, frozen=True):

@@ -140,7 +140,7 @@ class _Crash:
 
     def strike(self, units: Units) -> None:
         """Adds the units of one block."""
-        columns = units.equity, units.first, units.symbol, units.longs, units.shorts
+        columns = units.equity, units.first, units.symbol, units.longs, units.shorts, units.collateral
         funds = self.rank, self.fund
         shock_symbols(*columns, self.ppm, *funds, self.bankrupt, self.deficit, self.volume)
         shock_all(*columns, self.factor_ppm, *funds, self.factor_bankrupt, self.factor_deficit, self.factor_volume)

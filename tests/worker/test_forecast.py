@@ -7,7 +7,7 @@ import pytest
 
 from schemas import Instrument, Refused, RiskModel, RiskSymbol
 from tests.bench_forecast import bench
-from tests.worker.book.sequences import ACCOUNTS, History, instrument
+from tests.worker.book.sequences import ACCOUNTS, CONVERTING, History, instrument
 from tests.worker.twin_forecast import TwinForecast
 from worker.book import census
 from worker.book.book import Book
@@ -28,7 +28,7 @@ MODEL = RiskModel(
 
 def book_after(seed, steps):
     """A book after a random history, good and bad messages mixed; two funds."""
-    history, book = History(seed), Book("USDT", 6)
+    history, book = History(seed, collateral=True), Book("USDT", 6, CONVERTING)
     for step in [*history.start(), ("set_instrument", (instrument("PEPE", fund_id="alts"),))]:
         getattr(book, step[0])(*step[1])
     for _ in range(steps):

@@ -12,13 +12,15 @@ MILLION = 1_000_000
 class Unit:
     """A cross account or an isolated position: equity and (symbol, value) of what is not held by legs."""
 
-    def __init__(self, account, equity, positions):
+    def __init__(self, account, equity, positions, collateral=()):
         self.account, self.equity = account, equity
         self.values = Counter()
         self.sides = Counter()
         for symbol, value, lots in positions:
             self.values[symbol] += value
             self.sides[symbol, lots > 0] += value
+        for symbol, value in collateral:
+            self.values[symbol] += value
 
     def after(self, moves):
         """Equity once symbols have moved by parts per million."""
@@ -46,9 +48,12 @@ def units_of(book, names):
             elif unmarked:
                 left_out["UNMARKED"] += 1
             else:
-                units.append(
-                    Unit(name, equity, [(view.symbol, view.value_minor, view.effective_lots) for view in held])
-                )
+                foreign = [] if held[0].isolated else book.collateral(name)
+                converted = [
+                    (symbol, lots * book.market(symbol).mark_num // book.market(symbol).den) for symbol, lots in foreign
+                ]
+                said = [(view.symbol, view.value_minor, view.effective_lots) for view in held]
+                units.append(Unit(name, equity, said, converted))
     return units, dict(left_out)
 
 
@@ -67,7 +72,9 @@ class TwinForecast:
         self.units, self.left_out = units_of(book, names)
 
     def fund(self, unit):
-        return self.book.instrument(min(unit.values, key=lambda symbol: symbol.encode())).fund_id
+        return self.book.instrument(
+            min((symbol for symbol, _ in unit.sides), key=lambda symbol: symbol.encode())
+        ).fund_id
 
     def strike(self, touched, moves):
         """(bankrupt units, deficit, shortfall) of a shock that reaches these units."""

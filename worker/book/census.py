@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
 from worker.book.table import (
+    COLLATERAL,
     COUNT,
     EFFECTIVE,
     ENTRY,
@@ -51,6 +52,7 @@ class Units(NamedTuple):
     symbol: Cells  # [E] row
     longs: Cells  # [E] value, not negative
     shorts: Cells  # [E] value, not positive
+    collateral: Cells  # [E] value of a balance that the symbol converts
 
 
 @kernel(
@@ -69,9 +71,10 @@ def walk(
     entry: Cells,
     left_out: Cells,
 ) -> tuple[int, int]:
-    """Writes the units of accounts [begin, end) as `unit` (account, equity, first) and `entry` (symbol, longs, shorts).
+    """Writes the units of accounts [begin, end) as `unit` (account, equity, first) and `entry`.
 
-    `seen` and `place`, one per symbol: the account that last held it, and that entry. Returns (units, entries).
+    `entry`: symbol, longs, shorts, collateral. `seen` and `place`, one per symbol: the account that last held it, and
+    that entry. Returns (units, entries).
     """
     units = entries = 0
     for account in range(begin, end):
@@ -81,7 +84,7 @@ def walk(
             reason = _PARKED
         if flags & ROLE_BITS:
             reason = _HOUSE
-        first, gross, isolated = entries, 0, 0
+        first, gross, cross, isolated = entries, 0, 0, 0
         begun = accounts[FIRST, account]
         held = range(begun, begun + accounts[COUNT, account])
         for slot in held:  # the cross account
@@ -91,11 +94,18 @@ def walk(
             elif lots != 0:
                 if seen[symbol] != account:
                     seen[symbol], place[symbol] = account, entries
-                    entry[0, entries], entry[1, entries], entry[2, entries] = symbol, 0, 0
+                    entry[0, entries] = symbol
+                    entry[1, entries] = entry[2, entries] = entry[3, entries] = 0
                     entries += 1
-                entry[1 if lots > 0 else 2, place[symbol]] += value
+                if slots[KEY, slot] & 3 == COLLATERAL:
+                    entry[3, place[symbol]] += value
+                else:
+                    entry[1 if lots > 0 else 2, place[symbol]] += value
+                    cross += 1
                 gross += abs(value)
-        if entries > first:
+        if cross == 0:
+            entries = first
+        else:
             equity, why = accounts[EQUITY, account], reason
             if why < 0 and accounts[UNMARKED, account] > 0:
                 why = _UNMARKED
@@ -122,6 +132,7 @@ def walk(
                 if why < 0:
                     unit[0, units], unit[1, units], unit[2, units] = account, equity, entries
                     entry[0, entries], entry[1, entries], entry[2, entries] = symbol, max(value, 0), min(value, 0)
+                    entry[3, entries] = 0
                     units += 1
                     entries += 1
                 else:
@@ -136,7 +147,7 @@ def census(accounts: Cells, slots: Cells, terms: Cells, count: int, symbols: int
     for begin in range(0, count, _BLOCK_ACCOUNTS):
         end = min(count, begin + _BLOCK_ACCOUNTS)
         held = int(accounts[COUNT, begin:end].sum())
-        unit, entry = np.empty((3, held + 1), np.int64), np.empty((3, held), np.int64)
+        unit, entry = np.empty((3, held + 1), np.int64), np.empty((4, held), np.int64)
         units, entries = walk(accounts, slots, terms, begin, end, seen, place, unit, entry, left_out)
         if units:
             columns = [*unit[:2, :units], unit[2, : units + 1], *entry[:, :entries]]

@@ -34,19 +34,26 @@ def add(total: int, term: int) -> int:
     return min(total + min(term, SUM_MAX), SUM_MAX)
 
 
-@kernel("int64(int64[::1], int64, int64, int64[::1], int64[::1])")
-def fund_of(symbol: Cells, first: int, end: int, rank: Cells, fund: Cells) -> int:
-    """The fund that answers for a unit: that of its first symbol by name, as for a bankruptcy that names no fund."""
-    least = symbol[first]
-    for at in range(first + 1, end):
-        if rank[symbol[at]] < rank[least]:
-            least = symbol[at]
+@kernel("int64(int64[::1], int64[::1], int64[::1], int64[::1], int64, int64, int64[::1], int64[::1])")
+def fund_of(
+    symbol: Cells, longs: Cells, shorts: Cells, collateral: Cells, first: int, end: int, rank: Cells, fund: Cells
+) -> int:
+    """The fund that answers for a unit: that of its first symbol by name, as for a bankruptcy that names no fund.
+
+    A symbol that only converts a balance is not one of its own.
+    """
+    least, own_least = symbol[first], False
+    for at in range(first, end):
+        own = collateral[at] == 0 or longs[at] != 0 or shorts[at] != 0
+        if own and (not own_least or rank[symbol[at]] < rank[least]):
+            least, own_least = symbol[at], True
     found: int = fund[least]
     return found
 
 
 @kernel(
-    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[::1], "
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], "
+    "int64[::1], "
     "int64[:, ::1], int64[:, :, ::1], int64[:, :, ::1])"
 )
 def shock_symbols(
@@ -55,6 +62,7 @@ def shock_symbols(
     symbol: Cells,
     longs: Cells,
     shorts: Cells,
+    collateral: Cells,
     ppm: Cells,
     rank: Cells,
     fund: Cells,
@@ -72,17 +80,18 @@ def shock_symbols(
         most = max(most, abs(ppm[row, 0]), abs(ppm[row, shocks - 1]))
     for unit in range(len(equity)):
         begin, end, own = first[unit], first[unit + 1], equity[unit]
-        gross = 0
+        gross = moving = 0
         for at in range(begin, end):
             gross += longs[at] - shorts[at]
-        if own > moved(gross, most) + 1:  # no move of one symbol costs more; + 1 for what floor takes of a short
+            moving += longs[at] - shorts[at] + abs(collateral[at])
+        if own > moved(moving, most) + 1:  # no move of one symbol costs more; + 1 for what floor takes of a short
             continue
-        fund_row = fund_of(symbol, begin, end, rank, fund)
+        fund_row = fund_of(symbol, longs, shorts, collateral, begin, end, rank, fund)
         for at in range(begin, end):
             row, long, short = symbol[at], longs[at], shorts[at]
             if own <= 0:
                 deficit[row, shocks, fund_row] = add(deficit[row, shocks, fund_row], -own)
-            value, elsewhere = long + short, gross - long + short
+            value, elsewhere = long + short + collateral[at], gross - long + short
             whole = value // PPM
             rest = value - whole * PPM
             upwards = (value >= 0) == (ppm[row, 0] <= ppm[row, shocks - 1])
@@ -94,16 +103,17 @@ def shock_symbols(
                 bankrupt[row, shock] += 1
                 deficit[row, shock, fund_row] = add(deficit[row, shock, fund_row], -own - change)
                 if long != 0:
-                    fallen = change if short == 0 else moved(long, ppm[row, shock])
+                    fallen = change if value == long else moved(long, ppm[row, shock])
                     volume[row, 0, shock] = add(volume[row, 0, shock], long + fallen)
                 if short != 0:
-                    fallen = change if long == 0 else moved(short, ppm[row, shock])
+                    fallen = change if value == short else moved(short, ppm[row, shock])
                     volume[row, 1, shock] = add(volume[row, 1, shock], -short - fallen)
                 volume[row, 2, shock] = add(volume[row, 2, shock], elsewhere)
 
 
 @kernel(
-    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[::1], "
+    "void(int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], "
+    "int64[::1], "
     "int64[::1], int64[:, ::1], int64[:, :, ::1])"
 )
 def shock_all(
@@ -112,6 +122,7 @@ def shock_all(
     symbol: Cells,
     longs: Cells,
     shorts: Cells,
+    collateral: Cells,
     ppm: Cells,
     rank: Cells,
     fund: Cells,
@@ -133,17 +144,17 @@ def shock_all(
         begin, end, own = first[unit], first[unit + 1], equity[unit]
         worst = 0
         for at in range(begin, end):
-            worst += moved(longs[at] - shorts[at], most[symbol[at]]) + 1
+            worst += moved(longs[at] - shorts[at] + abs(collateral[at]), most[symbol[at]]) + 1
         if own > worst:
             continue
         after[:] = own
         for at in range(begin, end):
-            row, value = symbol[at], longs[at] + shorts[at]
+            row, value = symbol[at], longs[at] + shorts[at] + collateral[at]
             whole = value // PPM
             rest = value - whole * PPM
             for shock in range(shocks):
                 after[shock] += whole * ppm[row, shock] + rest * ppm[row, shock] // PPM
-        fund_row = fund_of(symbol, begin, end, rank, fund)
+        fund_row = fund_of(symbol, longs, shorts, collateral, begin, end, rank, fund)
         for shock in range(shocks):
             if after[shock] <= 0:
                 bankrupt[shock] += 1
