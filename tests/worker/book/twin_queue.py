@@ -34,6 +34,7 @@ def may_be_taken(twin: Twin, account: str) -> bool:
 
 def queue(twin: Twin, symbol: str, side: int) -> list[Queued]:
     """Everybody on a side of a symbol, the first to be deleveraged first; the twin's lots are booked ones."""
+    side = -side if twin.inverse(symbol) else side
     found = []
     for account in twin.names():
         if not may_be_taken(twin, account):
