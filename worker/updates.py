@@ -36,6 +36,8 @@ from worker.held import Held
 
 Cells = NDArray[np.int64]
 
+TOGETHER = 1024  # updates: where many are given back, each looks at so many others, not at all of a batch
+
 
 class Updates:
     """U updates with their positions as numbers (worker/book/scales.py)."""
@@ -49,14 +51,18 @@ class Updates:
         """Applies them, and gives the place of each that must be applied as a message before those behind it."""
         rows = self.heads[:, ROW]
         special = held.among(rows) | book.remembers(rows)
-        at = 0
-        while at < len(rows):
-            at, stale = book.apply_columns(self.heads, self.staged, special, at)
-            self.stale += stale
-            if at < len(rows):
-                yield at
-                special |= rows == rows[at]  # what it remembers now was not known above
-                at += 1
+        apart: list[int] = []  # what these remember now was not known above
+        for begin in range(0, len(rows), TOGETHER):
+            end, at = min(begin + TOGETHER, len(rows)), begin
+            special[begin:end] |= np.isin(rows[begin:end], apart)
+            while at < end:
+                at, stale = book.apply_columns(self.heads[:end], self.staged, special, at)
+                self.stale += stale
+                if at < end:
+                    yield at
+                    apart.append(int(rows[at]))
+                    special[at:end] |= rows[at:end] == rows[at]
+                    at += 1
 
 
 def plain_updates(book: Book, columns: Columns, symbols: Cells) -> Updates:
