@@ -22,8 +22,9 @@ def records():
 @pytest.fixture
 def sink(records):
     """What was said until the worker was stopped in the middle of the log, and its commit."""
-    sink, turns = MemorySink(), iter(range(len(records) // 40))
-    run(Timely(records, batch_max=20), sink, SETTINGS, stop=lambda: next(turns, None) is None)
+    sink = MemorySink()
+    topics = (CUTS, DECISIONS, TRADES, REDUCTIONS)
+    run(Timely(records, batch_max=20), sink, SETTINGS, stop=lambda: all(any(sink.outputs(topic)) for topic in topics))
     return sink
 
 
