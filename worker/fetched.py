@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.book.plain import SENTINEL
+from worker.book.text import SENTINEL
 from worker.record import Partition, Record
 
 Cells = NDArray[np.int64]

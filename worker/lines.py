@@ -16,7 +16,7 @@ from worker.book.lines import (
     TOPIC_END,
     read_lines,
 )
-from worker.book.plain import SENTINEL
+from worker.book.text import SENTINEL
 from worker.fetched import Fetched, Span
 
 

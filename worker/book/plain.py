@@ -41,7 +41,6 @@ POSITION_FIELDS = 13
 
 NOT_PLAIN, MARK, UPDATE = -1, 5, 6  # the kinds as worker/cut.py numbers them
 DIGITS_MAX = 18  # below 2**63 whatever they are
-SENTINEL = b"\0"  # behind the texts: no word holds it, and it ends every text and number
 _POSITION_BYTES_MIN = len('{"symbol":"","quantity":"0"}')
 
 

@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from worker.fetched import Fetched, fetched_of
-from worker.lines import plain_lines
 from worker.record import END, Partition, Record
 
 BLOCK_BYTES: Final = 1 << 18  # about 1,000 lines: larger blocks fall out of the cache and were 10 % slower
@@ -137,6 +136,8 @@ def records_of(block: bytes, name: str) -> list[Record]:
 
 def fetched_lines(block: bytes, name: str) -> Fetched:
     """The same as columns, partition by partition."""
+    from worker.lines import plain_lines  # kernels: only where a recording is read
+
     plain = plain_lines(block)
     return fetched_of(records_of(block, name)) if plain is None else plain
 
