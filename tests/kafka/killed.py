@@ -122,10 +122,10 @@ def life(point, count, settings):
     def on_engine(engine):
         cut = engine.cut
 
-        def counted(point, published=None):
+        def counted(point, published=None, reduced=()):
             if published is None:
                 fuse.passed("before the decision")
-            return cut(point, published)
+            return cut(point, published, reduced)
 
         engine.cut = counted
         if point == "after seconds":
