@@ -27,6 +27,7 @@ POINTS = (
     "transaction is open",
     "between two outputs",
     "offsets are sent",
+    "commit is due",
     "commit is sent",
     "commit is answered",
     "ends are asked",
@@ -67,6 +68,7 @@ def sink_of(fuse):
             fuse.passed("offsets are sent")
 
         def _end(self):
+            fuse.passed("commit is due")
             if fuse.point == "commit is sent" and fuse.left == 1:
                 threading.Timer(random.uniform(0, 0.004), die).start()
             mine = fuse.point in UNCERTAIN

@@ -49,7 +49,7 @@ def test_kcat_reads_what_was_committed_and_can_prove_that_it_is_whole(broker, tm
     topics = Topics(broker, PARTITIONS)
     topics.publish(records)
     settings = topics.settings(*FLAGS)
-    with Worker(settings, tmp_path, "offsets are sent=2") as worker:
+    with Worker(settings, tmp_path, "commit is due=2") as worker:
         assert worker.wait() == -signal.SIGKILL, worker.words()
     with Worker(settings, tmp_path) as worker:
         topics.wait_until_read(alive=worker.alive)
