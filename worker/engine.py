@@ -4,7 +4,7 @@ Rule 1: outputs are a function of the inputs' sequence alone. Rule 2: what was p
 replayed, by the same routine that applies what was just decided; it is not decided again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -45,10 +45,16 @@ class Start:
         offset = (self.offsets or {}).get((record.topic, record.partition), 0)
         return event.log_time_ms < self.log_time_ms or record.offset < offset
 
-    def after(self, point: CutPoint) -> bool:
-        """Whether the cut stands before it: some record that is not ours is still to come."""
-        ours = all(point.basis.get(where, 0) >= offset for where, offset in (self.offsets or {}).items())
-        return point.log_time_ms < self.log_time_ms or not ours
+    def after(self, point: CutPoint, topics: Collection[str]) -> bool:
+        """Whether the cut stands before it: some record of these topics that is not ours is still to come.
+
+        A topic that was added later has its own start; cuts from before it name none of its partitions.
+        """
+        offsets = self.offsets or {}
+        seen = {where: offset for where, offset in point.basis.items() if where[0] in topics}
+        behind = any(offset < offsets.get(where, 0) for where, offset in seen.items())
+        none_yet = not seen and any(topic in topics for topic, _ in offsets)
+        return point.log_time_ms < self.log_time_ms or behind or none_yet
 
 
 class Engine(Writer):
@@ -63,6 +69,7 @@ class Engine(Writer):
         self._marks_before: dict[str, int] = {}  # at the last cut
         self.ranks = Ranks(settings)
         self._solvent = SolventMarks(self._book)
+        self._silent = False  # the last cut was of a replay
 
     def cut(
         self, point: CutPoint, published: Published | None = None, reduced: Sequence[MarginReduction] = ()
@@ -78,6 +85,9 @@ class Engine(Writer):
         self.settle()
         self._open_replacements()
         replaying = published is not None
+        if self._silent and not replaying:
+            self.states.say_again()
+        self._silent = replaying
         # A cut inside a joint window must not tear its group, whose last bankruptcy always stands at the cut itself.
         if any(event.kind == BANKRUPTCY for event in point.cutting):
             group, self._waiting = self._waiting, []
@@ -274,17 +284,20 @@ class Engine(Writer):
             return
         now_ms, age_ms_max = point.log_time_ms, self.settings.decision.mark_age_ms_max
 
-        def is_known(market: Market) -> bool:
-            return market.mark > 0 and not market.parked and now_ms - market.log_time_ms <= age_ms_max
+        def is_marked(market: Market) -> bool:
+            return market.mark > 0 and not market.parked
 
-        self.reductions.recover(self.book, now_ms, is_known)
+        def is_known(market: Market) -> bool:
+            return is_marked(market) and now_ms - market.log_time_ms <= age_ms_max
+
+        self.reductions.recover(self.book, now_ms, is_marked)  # by no setting: what is kept must outlast a change
         if published is None:
-            if not self.live or self._paused or self._start.after(point):
+            if not self.live or self._paused or self._start.after(point, self.settings.input.topics["mark-prices"]):
                 return
-            bankrupt = {message.account for _, message in self._waiting}
-            bankrupt |= {claim.message.account for case in self._cases for claim in case.claims}
+            excluded = {self.settings.pool.clearing_account, *(message.account for _, message in self._waiting)}
+            excluded |= {claim.message.account for case in self._cases for claim in case.claims}
             due = self.reductions.due(
-                self.book, now_ms, is_known, bankrupt, lambda: self.risk.returns(self.book.markets)
+                self.book, now_ms, is_known, excluded, lambda: self.risk.returns(self.book.markets)
             )
             published = self._write_reductions(point, due)
         for reduction in published:

@@ -60,7 +60,8 @@ def _is_ours(value: bytes, key: bytes, pool: str) -> bool:
         return False
     if not isinstance(rank, AdlRank) or rank.pool != pool:
         return False
-    return key == key_of(rank.account, rank.symbol, rank.position_side).encode()
+    ours = key_of(rank.account, rank.symbol, rank.position_side)
+    return key == ours.encode() and ours.count(SEPARATOR) == 2
 
 
 class Ranks:

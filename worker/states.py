@@ -107,6 +107,11 @@ class States:
         self._unnamed: list[tuple[str, int]] = []  # account, deficit
         self._said: dict[str, tuple[str, str | None]] = {}
         self._pool_said: AdlPoolState | None = None
+        self._again = False
+
+    def say_again(self) -> None:
+        """What was advised before a crash may be lost: the next watch cut says everything anew."""
+        self._again = True
 
     def replay_until(self, log_time_ms: int) -> None:
         """Cuts until then are silent: forecasts on which no state can depend at that time are not made.
@@ -149,6 +154,8 @@ class States:
                 machine.look(causes.get(symbol), now_ms, settings.quiet_ms)
             looked_at |= self._machines.keys()
             self._pool_machine.look(self._pool_cause(), now_ms, settings.quiet_ms)
+            if self._again:
+                changed |= self._said.keys()
         for symbol in sorted(looked_at | changed):
             machine = self._machines.get(symbol) or Machine()
             said = machine.state, machine.trigger
@@ -161,6 +168,7 @@ class States:
                 self._machines.pop(symbol, None)
         if not point.cutting:
             yield from self._pool_state(now_ms, facts.book.currency_decimals)
+            self._again = False
 
     # --- causes -------------------------------------------------------------------------------------------------------
 
@@ -241,7 +249,7 @@ class States:
         """The pool's record, where its state changed or a forecast was made that says something else."""
         machine, made, last = self._pool_machine, self._forecast, self._pool_said
         told = (last.state, last.trigger) if last is not None else ("NORMAL", None)
-        if (machine.state, machine.trigger) == told and now_ms != self._forecast_ms:
+        if (machine.state, machine.trigger) == told and now_ms != self._forecast_ms and not self._again:
             return
         funds = [FundState(name, text_of(left, decimals), text_of(most, decimals)) for name, left, most in self._funds]
         largest = [
@@ -255,10 +263,10 @@ class States:
             insolvent_deficit=text_of(sum(deficit for _, deficit in self._unnamed), decimals),
             insolvent_accounts=largest, left_out=made.left_out,
         )  # fmt: skip
-        again = None if last is None else msgspec.structs.replace(
+        before = None if last is None else msgspec.structs.replace(
             last, cut_time_ms=said.cut_time_ms, forecast_time_ms=said.forecast_time_ms
         )  # fmt: skip
-        if said != again:
+        if said != before or self._again:
             self._pool_said = said
             yield POOL_KEY, said
 

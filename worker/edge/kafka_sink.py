@@ -8,7 +8,6 @@ The state needs no rolling back for that: it is a function of the inputs, and th
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -65,8 +64,9 @@ class KafkaSink:
         self._offsets_of = Consumer(
             {**config, "group.id": identity, "isolation.level": "read_committed"}, logger=ClientWords().logger
         )
-        self._advisor = Producer({**DEFAULTS, **config}, logger=ClientWords().logger)
-        self._advice: deque[tuple[Output, int]] = deque()  # with their commit's time; the client has no room for them
+        self._advisor = Producer({**DEFAULTS, "enable.idempotence": True, **config}, logger=ClientWords().logger)
+        # By topic and key, the newest each, with its commit's time: what the client has no room for.
+        self._advice: dict[tuple[str, bytes], tuple[Output, int]] = {}
         self._last: tuple[dict[Partition, int], str] = ({}, "")  # what is committed: offsets and words
         self._at = time.monotonic()
         self._since = self._told = 0.0  # when the transaction was begun, and a delay of it last told
@@ -124,9 +124,11 @@ class KafkaSink:
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """Sends advisory outputs without waiting for anything; what the client has no room for goes first next time."""
-        self._advice.extend((output, log_time_ms) for output in outputs)
+        for output in outputs:
+            self._advice.pop((output.topic, output.key), None)
+            self._advice[output.topic, output.key] = output, log_time_ms
         while self._advice:
-            output, commit_ms = self._advice[0]
+            place, (output, commit_ms) = next(iter(self._advice.items()))
             time_ms = commit_ms if output.log_time_ms is None else output.log_time_ms
             try:
                 self._advisor.produce(self._topics[output.topic], output.value, output.key, timestamp=max(time_ms, 1))
@@ -134,7 +136,7 @@ class KafkaSink:
                 break
             except KafkaException:
                 pass  # it may be lost
-            self._advice.popleft()
+            del self._advice[place]
         self._advisor.poll(0)
 
     def advised(self, topic: str) -> Iterator[Record]:
