@@ -76,6 +76,14 @@ def fraction_of(text: str, name: str = "number") -> Fraction:
     return Fraction(scaled(text, places, name), 10**places)
 
 
+def quantity_of(text: str, name: str) -> Fraction:
+    """The number itself, however many decimals it has: 18 are usual for coins, and nothing is made of it but lots."""
+    if len(text) > _CHARS_MAX or not _PLAIN_DECIMAL(text):
+        must = f"plain decimal text of at most {_CHARS_MAX} characters"
+        raise Refused(Reason.NUMBER, f"{name} must be {must}, was {shown(text)}")
+    return Fraction(text)
+
+
 def amount_minor(text: str, decimals: int, name: str, magnitude_max: int = limits.BALANCE_MINOR_MAX) -> int:
     """An amount in minor units with its limit; Refused NUMBER or RANGE."""
     value = scaled(text, decimals, name)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import floor
 from typing import NamedTuple
 
-from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, SolventMark, limits, text_of
+from schemas import Certificate, Crossing, DecidedBankruptcy, DecidedDemand, Refused, SolventMark, limits, text_of
 from solver.settlement import INT64_SAFE
 from worker.book.book import Book
 from worker.claims import Claim
@@ -102,7 +102,11 @@ def decide(book: Book, case: Case, rules: Rules, available_minor: dict[str, int]
     price_lines(estates, settings.settlement, collar, rules.last_mark)
     names = {estate.account for estate in estates}
     crossed = cross(estates, {name: book.beneficial_owner(name) for name in names})
-    decided.orders = in_columns(book, crossed)
+    try:
+        decided.orders = in_columns(book, crossed)
+    except Refused:  # a liquidated account that the book has no room for
+        _refuse(decided, "ACCOUNTS_MAX")
+        return decided
     for order in crossed:
         if order.sign > 0:
             scale = book.scale(order.symbol)

@@ -103,6 +103,7 @@ class Inputs:
             self._apply_event(step)
 
     def _apply_batch(self, batch: Batch) -> None:
+        self._settle_openings()  # what marks are judged by must be all that is held
         columns = Columns(batch)
         symbols = self._book.symbols.rows_of(columns.text, *spans(columns.positions, SYMBOL_BEGIN))
         if not self._folded.add(columns, symbols):
@@ -110,7 +111,6 @@ class Inputs:
             for event in batch.events():
                 self._apply_event(event)
             return
-        self._settle_openings()
         updates = plain_updates(self._book, columns, symbols)
         self._count("KEY_DIFFERS", int(columns.records[columns.updates, KEY_DIFFERS].sum()))
         for at in updates.left(self._book, self.held):

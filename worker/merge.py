@@ -80,6 +80,8 @@ class Merge(Generic[Item]):
             for at in range(end - begin):
                 self.push(cast(Item, run.event(at)))
             return
+        # A late record takes the time of the newest before it, and keeps its own kind.
+        times = np.maximum.accumulate(np.maximum(times, self._newest_ms[partition]))
         orders = times << ORDER_BITS | plain.records[begin:end, KIND]
         orders[0] = max(int(orders[0]), self._newest_order[partition])
         run.orders = np.maximum.accumulate(orders)

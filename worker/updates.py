@@ -50,18 +50,17 @@ class Updates:
     def left(self, book: Book, held: Held) -> Iterator[int]:
         """Applies them, and gives the place of each that must be applied as a message before those behind it."""
         rows = self.heads[:, ROW]
-        special = held.among(rows) | book.remembers(rows)
-        apart: list[int] = []  # what these remember now was not known above
+        special = held.among(rows)
         for begin in range(0, len(rows), TOGETHER):
             end, at = min(begin + TOGETHER, len(rows)), begin
-            special[begin:end] |= np.isin(rows[begin:end], apart)
+            special[begin:end] |= book.remembers(rows[begin:end])
             while at < end:
                 at, stale = book.apply_columns(self.heads[:end], self.staged, special, at)
                 self.stale += stale
                 if at < end:
                     yield at
-                    apart.append(int(rows[at]))
-                    special[at:end] |= rows[at:end] == rows[at]
+                    # What it remembers now was not known above, and a new account's row is not known here.
+                    special[at:end] |= (rows[at:end] == rows[at]) | book.remembers(rows[at:end])
                     at += 1
 
 

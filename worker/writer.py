@@ -88,13 +88,16 @@ class Writer(Inputs):
         return legs
 
     def _write_letters(self, point: CutPoint) -> None:
+        before = None
         for event, refused in self._letters:
             record = event.record
+            payload = None if record is before else record.value  # once: a batch may be refused row by row
+            before = record
             sequence, chain = self.outputs.next(DEAD_LETTERS)
             letter = DeadLetter(
                 pool=self.pool, sequence=sequence, chain=chain, reason=refused.reason, sentence=refused.sentence,
                 topic=record.topic, partition=record.partition, offset=record.offset,
-                key=record.key, payload=record.value,
+                key=record.key, payload=payload,
             )  # fmt: skip
             self.counts[refused.reason] = self.counts.get(refused.reason, 0) + 1
             self.outputs.put(DEAD_LETTERS, record.topic, letter, point.log_time_ms)

@@ -258,13 +258,20 @@ class Book(Ledger, Margins):
         """
         positions, slots = wanted(self._table.cells, heads, at)
         if not self._slots.has_room(positions) or self._slots.used + slots > SLOTS_MAX:
+            self._may_be_empty(heads, at)
             return at, 0
         self._slots.reserve(positions, slots)
         rows = heads[at:, ROW]
         self._lift_many(rows[rows >= 0])
         end, stale = apply_updates(*self._slots.cells(), self._terms.cells, heads, staged, special, at)
         self._touch_many(heads[at:end, ROW])
+        self._may_be_empty(heads, end)
         return end, stale
+
+    def _may_be_empty(self, heads: Cells, at: int) -> None:
+        """An account's row was made for an update that may be refused."""
+        if at < len(heads) and heads[at, ROW] >= 0:
+            self._emptied.append(int(heads[at, ROW]))
 
     def remembers(self, rows: Cells) -> NDArray[np.bool_]:
         """Which accounts have closed positions whose newest leg must be remembered."""

@@ -105,9 +105,13 @@ def stage_rows(updates: Block, positions: Block, symbols: Cells, terms: Cells, h
         head[REQUIRED_MINOR] = -1 if update[U_FULL] == 1 else UNSAID
         fine = 0 <= update[U_FULL] <= 1 and 0 <= update[U_ADL_SEQ] <= limits.SEQUENCE_MAX
         fine &= 0 <= update[U_EPOCH] <= limits.SEQUENCE_MAX and 0 <= update[U_SEQ] <= limits.SEQUENCE_MAX
+        begin = head[FIRST_STAGED]
+        for place in range(begin, begin + head[STAGED] if fine else begin):  # what a message could not say either
+            said = positions[place]
+            fine &= 0 <= said[P_SIDE] <= 2 and 0 <= said[P_ADL_SEQ] <= limits.ADL_SEQ_UNKNOWN_MAX
+        fine &= head[STAGED] <= limits.POSITIONS_PER_ACCOUNT_MAX
         sayable = fine
         fine &= -limits.BALANCE_MINOR_MAX <= amount <= limits.BALANCE_MINOR_MAX and head[STAGED] <= POSITIONS_MAX
-        begin = head[FIRST_STAGED]
         for place in range(begin, begin + head[STAGED] if fine else begin):
             said = positions[place]
             fine = stage_row(staged[place], terms, symbols[said[P_SYMBOL]], said)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
 from worker.book.ladders import COUNT, LOTS_HIGH, LOTS_LOW, LOW_BITS, may_be_taken
-from worker.book.levels import LEVELS, bankruptcy_value, isolated_key, key_from, number_of, ordered
+from worker.book.levels import KEY_WORTHLESS, LEVELS, bankruptcy_value, isolated_key, key_from, number_of, ordered
 from worker.book.table import COUNT as POSITIONS
 from worker.book.table import EFFECTIVE, ENTRY, FIRST, FLAGS, HELD_QUOTE, KEY, MARGIN
 
@@ -133,4 +133,5 @@ class Side:
 
     def equal(self, value: float, key: int) -> Cells:
         """Rows of the positions that have this key at the mark's value of a lot."""
-        return self._found[1, self.before(value, key) : self.before(value, key + 1)]
+        end = len(self) if key == KEY_WORTHLESS else self.before(value, key + 1)  # no key is larger
+        return self._found[1, self.before(value, key) : end]

@@ -328,6 +328,8 @@ def read_plain(
     for at in range(len(begins)):
         out, begin, end, next_used = records[at], begins[at], ends[at], used
         out[KIND], out[BEGIN], out[END] = NOT_PLAIN, begin, end
+        if end < 0:  # a null value: what stands there is another record's
+            continue
         if stands(text, begin, _UPDATE_BEGINS):
             after, next_used = update(text, begin + len(_UPDATE_BEGINS), currency, out, positions, used)
             size = out[NAME_END] - out[NAME_BEGIN]

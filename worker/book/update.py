@@ -9,7 +9,7 @@ from math import floor
 from schemas import limits
 from schemas.messages import AccountUpdate, Balance, Position
 from schemas.rejections import Reason, Refused, shown
-from schemas.units import amount_minor, fraction_of
+from schemas.units import amount_minor, fraction_of, quantity_of
 from worker.book.market import Market
 from worker.book.table import COLLATERAL
 
@@ -136,7 +136,7 @@ def _collateral(balance: Balance, currency: str, converting: dict[str, str], mar
         raise Refused(
             Reason.UNKNOWN_SYMBOL, f"symbol must have an instrument before it converts a balance, was {shown(symbol)}"
         )
-    amount, weight = fraction_of(balance.amount, "amount"), fraction_of(balance.collateral_weight, "collateral_weight")
+    amount, weight = quantity_of(balance.amount, "amount"), fraction_of(balance.collateral_weight, "collateral_weight")
     if not 0 <= weight <= 1:
         raise Refused(
             Reason.FIELD, f"collateral_weight must be between 0 and 1, was {shown(balance.collateral_weight)}"
