@@ -26,8 +26,11 @@ def holds(tape, name, cash, eth, weight, *positions, full=True):
 
 @pytest.mark.parametrize(
     ("eth", "weight", "equity"),
-    [("1", "1", "0"), ("1", "0.5", "-25"), ("0.019", "1", "-49.5"), ("1", "0", "-50"), ("-1", "0.5", "-100")],
-)
+    [
+        ("1", "1", "0"), ("1", "0.5", "-25"), ("0.019", "1", "-49.5"), ("1", "0", "-50"), ("-1", "0.5", "-100"),
+        ("10.000000000000000009", "0.1", "0"),
+    ],
+)  # fmt: skip
 def test_a_balance_counts_by_its_weight_and_a_debt_in_full(eth, weight, equity):
     """The loser's position has lost 50; a balance is rounded down to a lot of the converting symbol."""
     tape = holds(pool(), "loser", "0", eth, weight, ("BTC", "10", "105"))

@@ -140,3 +140,11 @@ def test_keys_are_ordered_as_margin_ratios() -> None:
     assert cross_key(5, 0) > keys[-1]
     assert leverage_of(cross_key(5, 0)) == 0
     assert leverage_of(cross_key(0, 5)) == float("inf")
+
+
+def test_positions_worth_nothing_stand_last_and_have_a_place() -> None:
+    """Less than the smallest amount, rounded down: no leverage, and a rank all the same."""
+    book = book_of(cross("b", 1, "100"), cross("a", 1, "100"), isolated("c", 1, "50"), mark="0.0000001")
+    assert [place.leverage for place in book.top("ÅXS", 1, 2)][-1] == 0.0
+    ranks = {name: book.rank(name, "ÅXS", 1) for name in "abc"}
+    assert {name: rank[0] for name, rank in ranks.items() if rank} == {n: at + 1 for at, n in enumerate(order(book))}
