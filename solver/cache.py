@@ -64,25 +64,25 @@ class _Stamped:
     def from_function(cls, py_func: Any, py_file: str) -> Any:
         if py_func.__module__.partition(".")[0] not in _ROOMS:
             return None
-        place = super().from_function(py_func, py_file)  # type: ignore[misc]
+        place = super().from_function(py_func, py_file)  # type: ignore[misc]  # of the class beside it
         if place is not None:
             place.module = py_func.__module__
         return place
 
 
-class Given(_Stamped, caching.UserProvidedCacheLocator):  # type: ignore[misc, unused-ignore]
+class Given(_Stamped, caching.UserProvidedCacheLocator):  # type: ignore[misc, unused-ignore]  # untyped
     """Where NUMBA_CACHE_DIR says."""
 
 
-class InTree(_Stamped, caching.InTreeCacheLocator):  # type: ignore[misc, unused-ignore]
+class InTree(_Stamped, caching.InTreeCacheLocator):  # type: ignore[misc, unused-ignore]  # untyped
     """Beside the source."""
 
 
-class UserWide(_Stamped, caching.UserWideCacheLocator):  # type: ignore[misc, unused-ignore]
+class UserWide(_Stamped, caching.UserWideCacheLocator):  # type: ignore[misc, unused-ignore]  # untyped
     """In the user's folder, where the source's cannot be written."""
 
 
-if not config.CACHE_LOCATOR_CLASSES:  # type: ignore[attr-defined, unused-ignore]
+if not config.CACHE_LOCATOR_CLASSES:  # type: ignore[attr-defined, unused-ignore]  # made while it runs
     _OURS = [f"{__name__}.{place.__name__}" for place in (Given, InTree, UserWide)]
     _THEIRS = [place.__name__ for place in caching.CacheImpl._locator_classes]  # noqa: SLF001  # what numba has, unset
-    config.CACHE_LOCATOR_CLASSES = ",".join(_OURS + _THEIRS)  # type: ignore[attr-defined, unused-ignore]
+    config.CACHE_LOCATOR_CLASSES = ",".join(_OURS + _THEIRS)  # type: ignore[attr-defined, unused-ignore]  # the same

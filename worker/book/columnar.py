@@ -89,7 +89,7 @@ def stage_row(out: Cells, terms: Cells, symbol: int, said: Cells) -> bool:
         return True
     if entry != 0 and (entry > 0) != (lots > 0):
         return False
-    return -limits.ENTRY_VALUE_MINOR_MAX <= entry <= limits.ENTRY_VALUE_MINOR_MAX  # type: ignore[no-any-return]
+    return -limits.ENTRY_VALUE_MINOR_MAX <= entry <= limits.ENTRY_VALUE_MINOR_MAX  # type: ignore[no-any-return]  # cells are untyped
 
 
 @kernel(f"void({_BLOCK}, {_BLOCK}, int64[::1], {_CELLS}, {_CELLS}, {_CELLS})")

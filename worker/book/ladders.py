@@ -48,11 +48,6 @@ _EXEMPT = 2
 _CELLS, _RUNGS = "int64[:, ::1]", "int64[:, :, ::1]"
 
 
-def side_of(symbol: int, lots: int) -> int:
-    """The number of a symbol's ladder: longs, then shorts."""
-    return 2 * symbol + (lots < 0)
-
-
 @kernel(f"void({_RUNGS}, int64, int64, int64, int64)")
 def add(rungs: Rungs, key: int, level: int, lots: int, sign: int) -> None:
     """One position more (`sign` 1) or less (-1) on a level, of a slot's key and effective lots."""
