@@ -40,6 +40,7 @@ from schemas.messages import (
     Shock,
     SolventMark,
 )
+from schemas.outputs import BrokenError, OutputReader, first_link, link
 from schemas.rejections import Reason, Refused
 from schemas.units import Scale, amount_minor, fraction_of, scaled, text_of
 
@@ -55,6 +56,7 @@ __all__ = [
     "Balance",
     "Bankruptcy",
     "BankruptcyLine",
+    "BrokenError",
     "Certificate",
     "Control",
     "Crossing",
@@ -75,6 +77,7 @@ __all__ = [
     "MarginTier",
     "MarkPrice",
     "OutputMessage",
+    "OutputReader",
     "Position",
     "PositionBatch",
     "PositionSide",
@@ -90,7 +93,9 @@ __all__ = [
     "decode_output",
     "encode",
     "fields_of",
+    "first_link",
     "fraction_of",
+    "link",
     "scaled",
     "text_of",
 ]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, MarginReduction, OutputMessage
-from worker.output import CHAINED, link
+from schemas import AdlDecision, Cut, DeadLetter, ForcedTrade, MarginReduction, OutputMessage, first_link, link
+from worker.output import CHAINED
 from worker.record import Record
 
 Chained = AdlDecision | ForcedTrade | Cut | MarginReduction | DeadLetter
@@ -41,7 +41,7 @@ class Chains:
             topic = CHAINED[_TYPES.index(type(message))]
             name = message.pool, topic
             if name not in self._chains:
-                self._chains[name] = _Chain(topic, link(f"{message.pool}/{topic}".encode()))
+                self._chains[name] = _Chain(topic, first_link(message.pool, topic))
             yield from self._chains[name].see(Said(record, message))
 
     def missing(self) -> list[tuple[str, int]]:

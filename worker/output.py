@@ -5,12 +5,11 @@ first), so a reader in any language can prove from raw bytes that nothing was lo
 """
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from typing import TypeVar
 
 import msgspec
 
-from schemas import Encoding, OutputMessage, decode_output, encode
+from schemas import Encoding, OutputMessage, decode_output, encode, first_link, link
 from worker.record import Output
 
 TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS, STATE, RANKS = (
@@ -28,11 +27,6 @@ CHAINED = (TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS)
 ADVISORY = (STATE, RANKS)  # outside the transaction: the newest record of a key is all that counts
 
 
-def link(value: bytes) -> str:
-    """The chain that the record after `value` carries."""
-    return sha256(value).hexdigest()[:32]
-
-
 def read(value: bytes | None, kind: type[Message]) -> Message:
     """One of our own records as the message it must be."""
     message = decode_output(value or b"")
@@ -47,7 +41,7 @@ class OutputLog:
     def __init__(self, pool: str, encodings: Mapping[str, Encoding] | None = None) -> None:
         self.encodings = dict(encodings or {})  # JSON where nothing is said
         self._pool = pool
-        self.heads = {topic: (0, link(f"{pool}/{topic}".encode())) for topic in CHAINED}
+        self.heads = {topic: (0, first_link(pool, topic)) for topic in CHAINED}
         self._pending: list[Output] = []
 
     def next(self, topic: str) -> tuple[int, str]:

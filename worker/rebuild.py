@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from schemas import AdlDecision, Cut, ForcedTrade, MarginReduction
+from schemas import AdlDecision, Cut, ForcedTrade, MarginReduction, first_link, link
 from worker.cut import RecordedCut, recorded_cut
 from worker.engine import Engine, Published
-from worker.output import CHAINED, CUTS, DECISIONS, REDUCTIONS, TRADES, link, read
+from worker.output import CHAINED, CUTS, DECISIONS, REDUCTIONS, TRADES, read
 from worker.record import Partition, Sink
 
 Written = TypeVar("Written", bound=Cut | AdlDecision | ForcedTrade | MarginReduction)
@@ -37,7 +37,7 @@ class OwnLog(Generic[Written]):
     def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str) -> None:
         self._records = sink.outputs(topic)
         self.topic, self._kind, self._pool = topic, kind, pool
-        self.head = self.empty = 0, link(f"{pool}/{topic}".encode())  # sequence and chain as a commit names them
+        self.head = self.empty = 0, first_link(pool, topic)  # sequence and chain as a commit names them
 
     def __iter__(self) -> Iterator[Written]:
         return self

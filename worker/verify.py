@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from schemas import Cut, fields_of
+from schemas import Cut, fields_of, link
 from worker.cut import RecordedCut, recorded_cut
 from worker.engine import Engine, Start
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import CHAINED, CUTS, DECISIONS, link, read
+from worker.output import CHAINED, CUTS, DECISIONS, read
 from worker.record import Outputs, Record, Source
 from worker.settings import Settings
 

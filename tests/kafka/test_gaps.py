@@ -8,13 +8,13 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from schemas import decode_output
+from schemas import decode_output, link
 from tests.kafka.topics import Topics, Worker, committed, expected
 from tests.worker.random_tape import PARTITIONS, random_log
 from worker.edge.exits import Exit
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_log import own_records
-from worker.output import CUTS, link
+from worker.output import CUTS
 
 FLAGS = ("decision.accounts_max=12", "pool.currency=USD", "pool.currency_decimals=2")
 COMPACT = {

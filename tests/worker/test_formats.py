@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 
-from schemas import AccountUpdate, InsuranceFund, MarkPrice, Refused, decode, encode, fields_of
+from schemas import AccountUpdate, InsuranceFund, MarkPrice, Refused, decode, encode, fields_of, link
 from tests.worker.random_tape import PARTITIONS, random_log, random_settings
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from worker.edge.recording import COMMITS_FILE, OUTPUTS_FILE, RecordingSink, RecordingSource, committed_outputs
 from worker.formats import adapted, adapter_of, decoders
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import ADVISORY, CHAINED, link
+from worker.output import ADVISORY, CHAINED
 from worker.record import Record
 from worker.settings import KINDS, SettingError, load
 from worker.summary import summarise

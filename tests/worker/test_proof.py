@@ -7,7 +7,7 @@ from collections import defaultdict
 import msgspec
 import pytest
 
-from schemas import decode_output
+from schemas import decode_output, link
 from tests.worker.random_run import source_of
 from worker.edge.recording import (
     OUTPUTS_FILE,
@@ -16,7 +16,7 @@ from worker.edge.recording import (
     read_outputs,
 )
 from worker.memory import MemorySink
-from worker.output import CHAINED, DECISIONS, TRADES, link
+from worker.output import CHAINED, DECISIONS, TRADES
 from worker.record import Record
 from worker.verify import verify_replay
 

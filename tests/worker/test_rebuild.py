@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from schemas import decode_output
+from schemas import decode_output, link
 from tests.worker.random_run import Timely, source_of
 from tests.worker.random_tape import random_log, random_settings
 from worker.loop import StateLostError, run
 from worker.memory import MemorySink
-from worker.output import CUTS, DECISIONS, REDUCTIONS, TRADES, link
+from worker.output import CUTS, DECISIONS, REDUCTIONS, TRADES
 from worker.record import Committed
 
 SETTINGS = random_settings()

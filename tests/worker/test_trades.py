@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from schemas import AccountUpdate, Balance, ForcedTrade, Instrument, encode, text_of
+from schemas import AccountUpdate, Balance, ForcedTrade, Instrument, encode, link, text_of
 from worker.book.book import Book
 from worker.book.state import SIDES
 from worker.ids import short_hash
 from worker.legs import Orders
-from worker.output import TRADES, OutputLog, link
+from worker.output import TRADES, OutputLog
 from worker.trades import Frame, legs_of_orders, legs_of_trades, trade_texts
 
 # As the codec lets them in: what prints.
