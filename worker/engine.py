@@ -20,6 +20,7 @@ from worker.held import Legs
 from worker.ids import digest_of, digest_of_columns, short_hash
 from worker.legs import Orders, accounts_asked, lots_asked
 from worker.output import RANKS, STATE
+from worker.poison import Poison
 from worker.ranks import Ranks
 from worker.record import Output
 from worker.refusals import replacement_of
@@ -70,6 +71,7 @@ class Engine(Writer):
         self.ranks = Ranks(settings)
         self._solvent = SolventMarks(self._book)
         self._silent = False  # the last cut was of a replay
+        self.poison = Poison()
 
     def cut(
         self, point: CutPoint, published: Published | None = None, reduced: Sequence[MarginReduction] = ()
@@ -94,6 +96,7 @@ class Engine(Writer):
             self._admit(group, point, silent=replaying)
         triggered, self._triggered = self._triggered, []
         self._admit(triggered, point, "TRIGGER", silent=replaying)
+        self.poison.see(point.log_time_ms, len(self._letters))
         if published is None:
             self._write_letters(point)
             for case in list(self._cases):

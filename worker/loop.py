@@ -44,12 +44,15 @@ def run(
     start: Start | None = None,
     recorded: Iterable[RecordedCut] = (),
     beyond: bool = True,
+    refused_per_minute_max: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] | None = None,
     on_decision: Callable[[AdlDecision], None] | None = None,
     on_engine: Callable[[Engine], None] | None = None,
 ) -> RunReport:
-    """Runs a source to its end, or until `stop()`; goes on from what the sink committed. Raises StateLostError.
+    """Runs a source to its end, or until `stop()`; goes on from what the sink committed.
+
+    Raises StateLostError, and PoisonedError once what led to it is committed.
 
     `recorded`: cuts to decide at, for a sink that committed nothing; `beyond` False ends the run with them.
     """
@@ -72,10 +75,14 @@ def run(
                 number = engine.cut_number + 1
                 engine.cut(step, rebuild.published(number), rebuild.reduced(number))
                 rebuild.passed(engine, after(step))
+                if not rebuild.open:
+                    engine.poison.judge(refused_per_minute_max)
             else:
                 outputs += engine.cut(step)
                 # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
                 last = step, Mark(engine.cut_number, step.log_time_ms, engine.digest(), dict(engine.outputs.heads))
+                if engine.poison.beyond(refused_per_minute_max):
+                    break
         if progress is not None:
             progress(reader.records)
         if last is not None:
@@ -84,6 +91,7 @@ def run(
             sink.commit(chained, after(point), msgspec.json.encode(mark).decode(), point.log_time_ms)
             sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
             _count(report, chained, on_decision)
+            engine.poison.judge(refused_per_minute_max)
         if not beyond and not reader.sequencer.replaying:
             break
     if rebuild.open and not stop():

@@ -265,7 +265,7 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
 
 
 class HealthSettings(Section, frozen=True, kw_only=True):
-    """What probes are told over HTTP; never changes an output."""
+    """What probes are told over HTTP, and when the worker gives up; never changes what an output says."""
 
     # Where /healthz/live, /healthz/ready and /version are answered; null: nowhere.
     port: Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65,535, or null")] | None = None
@@ -279,6 +279,10 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     # Milliseconds without a sign of life until it is not live; waiting for Kafka, in calls of at most 5 s, is one. Too
     # small: a large decision, or compiling at the start, gets the process killed. Too large: a hang is noticed late.
     stall_ms_max: Annotated[int, Meta(ge=1, le=86_400_000, description="milliseconds from 1 to 86,400,000")] = 60_000
+    # Records refused in a minute of log time above which the worker ends and stays ended until a person raises this;
+    # null: it never does. Too small: one careless producer stops everybody's deleveraging. Too large: a broken feed
+    # parks every account before anybody looks.
+    refused_per_minute_max: Annotated[int, Meta(ge=0, description="a whole number from 0, or null")] | None = 10_000
 
 
 class LogSettings(Section, frozen=True, kw_only=True):

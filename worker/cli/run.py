@@ -21,6 +21,7 @@ from worker.edge.kafka_sink import KafkaSink
 from worker.edge.log import log_decision
 from worker.edge.secrets import client_config
 from worker.edge.watchdog import Watchdog
+from worker.poison import PoisonedError
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def run_pool(
                     settings,
                     code_digest=code_digest(settings),
                     start=start_of_pool(opened.origin),
+                    refused_per_minute_max=settings.health.refused_per_minute_max,
                     stop=asked_to_stop,
                     progress=_teller(health, opened),
                     on_decision=log_decision,
@@ -98,7 +100,7 @@ def run_pool(
         except StoppedError as stopped:
             code = Exit.DONE
             log.info("adl.stopped", reason=str(stopped))
-        except (EdgeError, KafkaException, StateLostError) as error:
+        except (EdgeError, KafkaException, StateLostError, PoisonedError) as error:
             code, sentence = _end(error), str(error)
         except Exception as error:
             clear(error)
@@ -117,6 +119,8 @@ def run_pool(
 def _end(error: Exception) -> Exit:
     if isinstance(error, EdgeError):
         return error.exit
+    if isinstance(error, PoisonedError):
+        return Exit.POISONED
     # A KafkaException where nobody expects one: a client that cannot be made, a poll.
     return Exit.CLIENT if isinstance(error, KafkaException) else Exit.STATE_LOST
 

@@ -1,6 +1,6 @@
 """How the process ends: the closed list of exit codes, and the exceptions of the edge that lead to them.
 
-Whoever restarts the worker may do so after every code from 5 on; codes 2 to 4 need a person first.
+Whoever restarts the worker may do so after codes 5 to 9; codes 2 to 4 and 10 need a person first.
 """
 
 from enum import IntEnum
@@ -19,6 +19,7 @@ class Exit(IntEnum):
     CLIENT = 7  # the Kafka client reported what it never should: our bug, or its
     HUNG = 8  # calls to the Kafka client do not come back
     MORE_PARTITIONS = 9  # an input has partitions that are not read yet; a restart reads them
+    POISONED = 10  # more input was refused than is allowed; what was refused is committed
 
 
 class EdgeError(Exception):

@@ -1,0 +1,137 @@
+"""Poison in the feed, from one record in ten thousand to all: one dead letter each, the rest as if it were not there.
+
+Beyond a limit the pool stops, always at the same cut, and what led to it is committed. The second opinion is the log
+with the spoilt records taken out, and a list of which those were.
+"""
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from schemas import decode_output, encode
+from tests.bench_book import instruments, marks, updates
+from tests.worker.random_run import source_of
+from tests.worker.random_tape import random_log, random_settings
+from tests.worker.tape import settings_of
+from worker.edge.recording import RecordingSource
+from worker.loop import run
+from worker.memory import MemorySink
+from worker.output import DEAD_LETTERS
+from worker.poison import MINUTE_MS, Poison, PoisonedError
+from worker.record import Record
+
+ACCOUNTS, NOW_MS, PER_MS = 10_000, 1_760_000_000_000, 5
+SHARES = (0.0001, 0.01, 1)
+
+
+def text(value, old, new):
+    assert old in value, (old, value)
+    return value.replace(old, new, 1)
+
+
+# Each makes of a good account update one that must be refused, whatever else the log holds.
+CLASSES = {
+    "noise": lambda value, rng: rng.randbytes(len(value)) + b"\xff",
+    "nothing": lambda value, rng: b"",
+    "torn": lambda value, rng: value[: rng.randrange(1, len(value))],
+    "bytes behind it": lambda value, rng: value + b"x",
+    "a flipped brace": lambda value, rng: b"[" + value[1:],
+    "not UTF-8": lambda value, rng: text(value, b'"account":"', b'"account":"\xc3\x28'),
+    "unknown type": lambda value, rng: text(value, b"AccountUpdate", b"AccountUpdote"),
+    "field without a value": lambda value, rng: text(value, b'"epoch":1', b'"epoch":'),
+    "text for a number": lambda value, rng: text(value, b'"epoch":1', b'"epoch":"1"'),
+    "more than 64 bits": lambda value, rng: text(value, b'"seq":1', b'"seq":' + b"9" * 30),
+    "below zero": lambda value, rng: text(value, b'"seq":1', b'"seq":-1'),
+    "no account": lambda value, rng: text(value, b'"account":"account-', b'"account":"\\u0000'),
+    "NaN": lambda value, rng: text(value, b'"amount":"', b'"amount":"NaN'),
+    "out of range": lambda value, rng: text(value, b'"amount":"', b'"amount":"' + b"9" * 30),
+    "another currency": lambda value, rng: text(value, b'"currency":"USDT"', b'"currency":"DOGE"'),
+    "unknown symbol": lambda value, rng: with_position(value, b'{"symbol":"NONE","quantity":"1","entry_price":"1"}'),
+    "part of a lot": lambda value, rng: with_position(value, b'{"symbol":"S1","quantity":"0.0001","entry_price":"1"}'),
+    "wrong side": lambda value, rng: with_position(
+        value, b'{"symbol":"S1","quantity":"-1","position_side":"LONG","entry_price":"1"}'
+    ),
+    "deep": lambda value, rng: b'{"type":"AccountUpdate","account":' + b"[" * 5_000,
+}  # fmt: skip
+
+
+def with_position(value, position):
+    return value.partition(b',"positions":')[0].removesuffix(b"}") + b',"positions":[' + position + b"]}"
+
+
+def feed():
+    """Instruments, marks, then one full update of each account, five a millisecond."""
+    rng = random.Random(7)
+    said = [("instruments", message.symbol, message) for message in instruments()]
+    said += [("mark-prices", message.symbol, message) for message in marks(200, rng)]
+    said += [("positions", message.account, message) for message in updates(ACCOUNTS, rng)]
+    offsets = dict.fromkeys(("instruments", "mark-prices", "positions"), 0)
+    for number, (topic, key, message) in enumerate(said):
+        yield Record(topic, 0, offsets[topic], NOW_MS + number // PER_MS, key.encode(), encode(message))
+        offsets[topic] += 1
+
+
+@pytest.fixture(scope="module")
+def good():
+    return list(feed())
+
+
+SETTINGS = settings_of("pool.currency=USDT", "pool.currency_decimals=6")
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_spoilt_record_is_one_dead_letter_and_the_rest_is_as_if_it_were_not_there(name, share, good):
+    """Told once more at the end what the spoilt records should have said, the book is that of the good log."""
+    rng = random.Random(f"{name} {share}")
+    places = [at for at, record in enumerate(good) if record.topic == "positions"]
+    spoilt = set(rng.sample(places, max(1, round(share * len(places)))))
+    records = [replace(r, value=CLASSES[name](r.value, rng)) if at in spoilt else r for at, r in enumerate(good)]
+    again = [good[at] for at in sorted(spoilt)]
+    again = [replace(r, offset=ACCOUNTS + n, log_time_ms=good[-1].log_time_ms) for n, r in enumerate(again)]
+    sink = MemorySink()
+    report = run(RecordingSource(records + again), sink, SETTINGS)
+    letters = [decode_output(record.value) for record in sink.outputs(DEAD_LETTERS)]
+    wrong = [records[at] for at in sorted(spoilt)]
+    assert [(letter.topic, letter.offset, letter.payload) for letter in letters] == [
+        (record.topic, record.offset, record.value) for record in wrong
+    ]
+    assert all(letter.reason and letter.sentence for letter in letters)
+    assert report.state_digest == run(RecordingSource(good + again), MemorySink(), SETTINGS).state_digest
+
+
+def lives_of(records, settings, most):
+    """Runs that go on from one another, each allowed more; gives the sink and where each stopped."""
+    sink, stops = MemorySink(), []
+    for allowed in (*most, None):
+        try:
+            run(source_of(records), sink, settings, refused_per_minute_max=allowed)
+        except PoisonedError:
+            stops.append(len(sink.records))
+    return sink, stops
+
+
+def test_beyond_the_limit_the_pool_stops_at_the_same_cut_until_more_is_allowed():
+    """What was said until then is committed; with a higher limit it goes on, and says what it would have said."""
+    records, settings = random_log(5, accounts=60, end_ms=24_000), random_settings()
+    undisturbed, stops = lives_of(records, settings, ())
+    letters = sum(record.topic == DEAD_LETTERS for record in undisturbed.records)
+    assert stops == []
+    assert letters > 8
+    sink, stops = lives_of(records, settings, (2, 2, 5, 5, letters))
+    assert stops[0] == stops[1] < stops[2] == stops[3]
+    assert len(stops) == 4
+    assert sink.records == undisturbed.records
+
+
+def test_what_is_refused_counts_for_its_minute_alone():
+    poison = Poison()
+    for ms in (0, 1, MINUTE_MS - 1):
+        poison.see(ms, 2)
+    assert [poison.beyond(most) for most in (5, 6, None)] == [True, False, False]
+    with pytest.raises(PoisonedError, match="6 records were refused in the minute of log time that begins at 0"):
+        poison.judge(5)
+    poison.see(MINUTE_MS, 1)
+    assert not poison.beyond(1)
+    poison.judge(1)
