@@ -75,7 +75,7 @@ def run(
                 number = engine.cut_number + 1
                 engine.cut(step, rebuild.published(number), rebuild.reduced(number))
                 rebuild.passed(engine, after(step))
-                if not rebuild.open:
+                if engine.cut_number == rebuild.last_cut:
                     engine.poison.judge(refused_per_minute_max)
             else:
                 outputs += engine.cut(step)

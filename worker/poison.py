@@ -35,6 +35,6 @@ class Poison:
         if self.beyond(most):
             raise PoisonedError(
                 f"{self._count:,} records were refused in the minute of log time that begins at "
-                f"{self._minute * MINUTE_MS}, health.refused_per_minute_max is {most:,}: see dead-letters, mend the feed "
-                "and raise the limit to go on"
+                f"{self._minute * MINUTE_MS}, health.refused_per_minute_max is {most:,}: see dead-letters, mend the "
+                "feed and raise the limit to go on"
             )
