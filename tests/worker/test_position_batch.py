@@ -23,6 +23,7 @@ from schemas import (
 )
 from tests.worker.columnar import position_batch
 from tests.worker.tape import settings_of
+from tests.worker.test_ladders import check
 from worker.cut import KIND, CutPoint, Event
 from worker.edge.recording import RecordingSource
 from worker.engine import Engine
@@ -64,6 +65,7 @@ class Pool:
         letters = [(refused.reason, refused.sentence) for _, refused in engine._letters]
         engine.cut(CutPoint(self.offset, {}))
         assert engine.book.digest() == engine.book.digest_full()
+        check(engine.book)
         return engine.book.digest(), dict(engine.counts), dict(engine.book.parked), letters
 
 
