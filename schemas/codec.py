@@ -46,18 +46,41 @@ _encode_msgpack = msgspec.msgpack.Encoder(order="deterministic").encode
 def decode(value: bytes, encoding: Encoding = "json") -> list[InputMessage]:
     """The messages of one record, which holds one or an array; Refused DECODE, FIELD or RANGE."""
     try:
-        decoded = _DECODE_INPUT[encoding](value)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Refused(Reason.DECODE, f"a record must be one of our input messages: {str(error)[:300]}") from None
-    if isinstance(decoded, list):
-        if len(decoded) > limits.MESSAGES_PER_RECORD_MAX:
-            most = limits.MESSAGES_PER_RECORD_MAX
-            raise Refused(Reason.RANGE, f"a record must hold at most {most} messages, was {len(decoded)}")
-        for message in decoded:
-            _CHECKS[type(message)](message)
-        return decoded
-    _CHECKS[type(decoded)](decoded)
+        try:
+            decoded = _DECODE_INPUT[encoding](value)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Refused(Reason.DECODE, f"a record must be one of our input messages: {str(error)[:300]}") from None
+        if isinstance(decoded, list):
+            if len(decoded) > limits.MESSAGES_PER_RECORD_MAX:
+                most = limits.MESSAGES_PER_RECORD_MAX
+                raise Refused(Reason.RANGE, f"a record must hold at most {most} messages, was {len(decoded)}")
+            for message in decoded:
+                _CHECKS[type(message)](message)
+            return decoded
+        _CHECKS[type(decoded)](decoded)
+    except Refused as refused:
+        refused.accounts = _named_in_batches(value, encoding)
+        raise
     return [decoded]
+
+
+def _named_in_batches(value: bytes, encoding: Encoding) -> list[str]:
+    """The accounts of the PositionBatches of a record that is refused; none where its bytes are no JSON or MessagePack.
+
+    Names that no account can have are left out.
+    """
+    if _BATCH not in value:
+        return []
+    try:
+        said = msgspec.json.decode(value) if encoding == "json" else msgspec.msgpack.decode(value)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+        return []
+    named: dict[str, None] = {}
+    for message in said if isinstance(said, list) else [said]:
+        if isinstance(message, dict) and message.get("type") == _BATCH.decode():
+            accounts = message.get("accounts")
+            named |= dict.fromkeys(filter(_is_name, accounts if isinstance(accounts, list) else ()))
+    return list(named)
 
 
 def decode_output(value: bytes) -> OutputMessage:
@@ -109,6 +132,7 @@ def _has_float(hint: Any) -> bool:
 # --- what no type says ------------------------------------------------------------------------------------------------
 
 
+_BATCH: Final = PositionBatch.__name__.encode()
 _LARGEST = limits.SEQUENCE_MAX
 _NAME_BYTES_MAX = limits.NAME_BYTES_MAX
 _NAME_SIZES = frozenset(range(1, limits.NAME_BYTES_MAX + 1))
@@ -116,9 +140,16 @@ _NAME_SIZES = frozenset(range(1, limits.NAME_BYTES_MAX + 1))
 
 def _name(text: str, field: str, bytes_max: int = limits.NAME_BYTES_MAX) -> None:
     """Refuse a name that is empty, too long as UTF-8, or has a character that does not print (NUL, line ends)."""
-    if 0 < len(text) <= bytes_max and text.isprintable() and (text.isascii() or len(text.encode()) <= bytes_max):
-        return
-    raise Refused(Reason.FIELD, f"{field} must be 1 to {bytes_max} bytes of printable characters, was {shown(text)}")
+    if not _is_name(text, bytes_max):
+        raise Refused(
+            Reason.FIELD, f"{field} must be 1 to {bytes_max} bytes of printable characters, was {shown(text)}"
+        )
+
+
+def _is_name(text: object, bytes_max: int = limits.NAME_BYTES_MAX) -> bool:
+    if not isinstance(text, str) or not 0 < len(text) <= bytes_max or not text.isprintable():
+        return False
+    return text.isascii() or len(text.encode()) <= bytes_max
 
 
 def _optional_name(text: str | None, field: str, bytes_max: int = limits.NAME_BYTES_MAX) -> None:

@@ -3,6 +3,7 @@
 A reason is for counting and for the dead letter; the sentence of a refusal says what must be and what was.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -46,12 +47,16 @@ SHOWN_CHARS_MAX = 60  # of a hostile text in a sentence
 
 
 class Refused(Exception):  # noqa: N818 - an answer to the sender, not an error of ours
-    """An input that is not accepted: `reason` from the closed list, `sentence` for the person who sent it."""
+    """An input that is not accepted: `reason` from the closed list, `sentence` for the person who sent it.
+
+    `accounts`: whom the batches of a record that cannot be decoded name; its key does not say that.
+    """
 
     def __init__(self, reason: Reason | str, sentence: str) -> None:
         super().__init__(reason, sentence)
         self.reason = Reason(reason)  # a word outside the list is our bug and raises ValueError
         self.sentence = sentence
+        self.accounts: Sequence[str] = ()
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.sentence}"

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import decode
-from worker.book.plain import KIND
+from worker.book.apart import take_apart
+from worker.book.plain import COUNT, KIND
+from worker.book.text import SENTINEL
 from worker.event import Event
 from worker.fetched import Fetched
 from worker.record import Partition
@@ -31,6 +33,26 @@ class Plain:
         self.fetched, self.text = fetched, text
         self.records = records  # [N, RECORD_FIELDS]
         self.positions = positions  # [P, POSITION_FIELDS]
+
+    def bytes_of(self, begin: int, end: int) -> int:
+        """The length of keys and values of the records [begin, end)."""
+        keys, begins, ends = self.fetched.keys[begin:end], self.fetched.begins[begin:end], self.fetched.ends[begin:end]
+        return int(ends.sum() - np.where(keys < 0, begins, keys).sum())
+
+    def apart(self, partition: Partition, begin: int, end: int) -> "Plain":
+        """Copies of the plain records [begin, end), all of one partition, which keep nothing else alive."""
+        fetched = self.fetched
+        columns = (fetched.offsets, fetched.log_times, fetched.keys, fetched.begins, fetched.ends)
+        offsets, log_times, keys, begins, ends = (column[begin:end].copy() for column in columns)
+        records = self.records[begin:end].copy()
+        out = np.empty(self.bytes_of(begin, end) + len(SENTINEL), np.uint8)
+        out[-len(SENTINEL) :] = np.frombuffer(SENTINEL, np.uint8)
+        positions = np.empty((int(records[:, COUNT].sum()), self.positions.shape[1]), np.int64)
+        take_apart(self.text, out, keys, begins, ends, records, self.positions, positions)
+        text = out.tobytes()
+        spans = [(partition, 0, end - begin)]
+        own = Fetched(spans, offsets, log_times, text, keys, begins, ends)
+        return Plain(own, np.frombuffer(text, np.uint8), records, positions)
 
 
 class Run:
@@ -63,6 +85,15 @@ class Run:
     def next_offset(self) -> int:
         """Behind its last record."""
         return int(self.plain.fetched.offsets[self.end - 1]) + 1
+
+    def small(self) -> bool:
+        """Whether it is less than half of what it keeps alive."""
+        plain = self.plain
+        return 2 * len(self) < len(plain.fetched) or 2 * plain.bytes_of(self.begin, self.end) < len(plain.text)
+
+    def apart(self) -> "Run":
+        """The same records without the rest of their fetch."""
+        return Run(self.partition, self.plain.apart(self.partition, self.begin, self.end), 0, len(self), self.orders)
 
     def below(self, offset: int) -> int:
         """How many of its records stand below an offset."""

@@ -277,8 +277,9 @@ class Inputs:
         elif isinstance(message, Instrument | MarkPrice):
             self.book.park_symbol(message.symbol, reason, type(message).__name__)
         elif isinstance(message, PositionBatch):
-            for account in message.accounts:
-                self.book.park_account(account, reason, "AccountUpdate")
+            self._park_all(message.accounts, reason)
+        elif refused.accounts:
+            self._park_all(refused.accounts, reason)
         elif message is None:
             topics = self.settings.input.topics
             topic = event.record.topic
@@ -290,6 +291,11 @@ class Inputs:
                 self.book.park_symbol(_key(event), reason, "MarkPrice")
             elif topic in topics["instruments"]:
                 self.book.park_symbol(_key(event), reason, "Instrument")
+
+    def _park_all(self, accounts: Sequence[str], reason: str) -> None:
+        book = self.book
+        for account in accounts:
+            book.park_account(account, reason, "AccountUpdate")
 
 
 def _key(event: Event) -> str:

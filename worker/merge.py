@@ -18,6 +18,7 @@ from worker.record import END, Partition, Record
 AHEAD_MAX: Final = 20_000  # waiting records of one partition at which it is asked to stand back while others catch up
 AHEAD_MIN: Final = 5_000  # and at which it may go on: a stop throws away what was fetched, so it must be worth it
 RUN_MIN: Final = 16  # fewer records are cheaper one by one
+APART_MIN: Final = 1_000  # waiting records of all partitions from which on a run does not keep all of its fetch
 
 CompleteUntil = Callable[[Partition], int]
 
@@ -89,6 +90,9 @@ class Merge(Generic[Item]):
         self._newest_order[partition] = int(run.orders[-1])
         self.newest_ms = max(newest_ms, self.newest_ms)
         self._next[partition] = run.next_offset
+        # A partition far ahead of the others would keep theirs, long taken, as well: up to 38 kB a record.
+        if self.waiting() >= APART_MIN and run.small():
+            run = run.apart()
         self._waiting[partition] += end - begin
         self._queues[partition].append(run)
 

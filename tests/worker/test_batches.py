@@ -17,10 +17,11 @@ from worker.record import Record
 
 @pytest.fixture
 def runs_from(monkeypatch):
-    """Sets how many records at least are taken together."""
+    """Sets how many records at least are taken together, and how many wait before they leave their fetch."""
 
-    def choose(records):
+    def choose(records, apart_min=merge.APART_MIN):
         monkeypatch.setattr(merge, "RUN_MIN", records)
+        monkeypatch.setattr(merge, "APART_MIN", apart_min)
         monkeypatch.setattr(reader, "RUN_MIN", records)
 
     return choose
@@ -41,13 +42,13 @@ def test_a_log_read_as_columns_leaves_the_same_bytes(seed, runs_from, tmp_path):
     settings = random_settings(f"cut.joint_window_ms={5 * (seed % 2)}")
     found = []
     for name, least, batch_max in (("singly", 1 << 60, None), ("all", 1, None), ("some", 3, 40)):
-        runs_from(least)
+        runs_from(least, 0 if name == "some" else 1 << 60)
         source = RecordingSource(records, partitions=PARTITIONS, batch_max=batch_max)
         found.append(told(tmp_path / name, source, settings))
     assert found[1] == found[0]
     assert found[2] == found[0]
     for least in (1 << 60, 1):
-        runs_from(least)
+        runs_from(least, 0)
         source = ArrivingSource(records, PARTITIONS, seed, beforehand=len(records) // 2, batch_max=200)
         found.append(told(tmp_path / f"live{least}", source, settings))
     assert found[4] == found[3]

@@ -10,7 +10,22 @@ from worker import merge, reader
 from worker.book.book import Book
 from worker.book.isolated import Side
 from worker.book.ladders import empty_rungs, place
-from worker.book.table import COUNT, GROSS, LEVEL
+from worker.book.table import (
+    ACCOUNT,
+    BALANCE,
+    COUNT,
+    EFFECTIVE,
+    ENTRY,
+    EQUITY,
+    GROSS,
+    HELD_QUOTE,
+    KEY,
+    LEVEL,
+    LOOSE,
+    MARGIN,
+    PLACE,
+    VALUE,
+)  # fmt: skip
 from worker.edge.recording import RecordingSink, RecordingSource
 from worker.loop import run
 
@@ -42,7 +57,25 @@ def check(book):
     for number, expected in isolated.items():
         side = book._sides.get(number, Side(number)).merge(book._table.cells, book._slots.table.cells)
         assert positions(side) == expected
+    check_cells(book)
     return int(rungs[:, :, 0].sum()) + sum(map(len, isolated.values()))
+
+
+def check_cells(book):
+    """What the ladders rest on, from what updates and marks said: values, equities, and who holds which symbol."""
+    accounts, slots = book._table.cells, book._slots.table.cells
+    held = np.flatnonzero(slots[ACCOUNT, : book._slots.used] >= 0)
+    cross = held[slots[MARGIN, held] < 0]
+    symbols = slots[KEY, cross] >> 2
+    nums, dens = (np.array([getattr(m, name) for m in book.markets], object) for name in ("mark_num", "den"))
+    assert slots[VALUE, cross].tolist() == (slots[EFFECTIVE, cross] * nums[symbols] // dens[symbols]).tolist()
+    equity = accounts[BALANCE] + accounts[LOOSE]
+    np.add.at(equity, slots[ACCOUNT, cross], slots[VALUE, cross] - slots[ENTRY, cross] + slots[HELD_QUOTE, cross])
+    assert np.array_equal(equity[: book.accounts.used], accounts[EQUITY, : book.accounts.used])
+    for market in book.markets:
+        holders = np.sort(book._slots.holders.of(market.row))
+        assert holders.tolist() == held[slots[KEY, held] >> 2 == market.row].tolist()
+        assert np.array_equal(book._slots.holders.seats[slots[PLACE, holders]], holders)
 
 
 @pytest.mark.parametrize("least", [1, 1 << 60], ids=["columns", "singly"])

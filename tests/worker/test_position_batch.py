@@ -2,8 +2,11 @@
 
 import random
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas import (
     AccountUpdate,
@@ -20,8 +23,12 @@ from schemas import (
 )
 from tests.worker.columnar import position_batch
 from tests.worker.tape import settings_of
+from tests.worker.test_ladders import check
 from worker.cut import KIND, CutPoint, Event
+from worker.edge.recording import RecordingSource
 from worker.engine import Engine
+from worker.loop import run
+from worker.memory import MemorySink
 from worker.record import Record
 
 SYMBOLS = [f"S{number}" for number in range(5)]
@@ -58,6 +65,7 @@ class Pool:
         letters = [(refused.reason, refused.sentence) for _, refused in engine._letters]
         engine.cut(CutPoint(self.offset, {}))
         assert engine.book.digest() == engine.book.digest_full()
+        check(engine.book)
         return engine.book.digest(), dict(engine.counts), dict(engine.book.parked), letters
 
 
@@ -157,6 +165,51 @@ def test_a_row_that_cannot_be_is_refused_alone(row, position, reason):
     assert not pool.engine.book.holds("a")
     assert pool.engine.book.balance_minor("b") == 5
     assert list(pool.engine.book.parked) == [("AccountUpdate", "a")]
+
+
+NAMED = ["a", "b", "a\n", "", 7, "x" * 200, "c"]  # those that an account can have, and others
+BROKEN = {
+    "a torn block": {"accounts": ["a", "b", "c"], "updates": b"1234567"},
+    "names that cannot be": {"accounts": ["a", "b", "", "x" * 200, "c"]},
+    "a name that is no text": {"accounts": NAMED},
+    "a field of another type": {"accounts": ["a", "b", "c"], "symbols": "S0"},
+    "a field that lacks": {"accounts": ["a", "b", "c"], "positions": None},
+}
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_batch_that_is_refused_at_the_door_parks_everybody_whom_it_names(broken, array, encoding):
+    """Not the account of its key, which is nobody's; a batch that is wrong spoils all that its record names."""
+    good = {"type": "PositionBatch", "accounts": ["z"], "symbols": [], "updates": b"", "positions": b""}
+    said = good | {"symbols": ["S0"]} | broken
+    value = (msgspec.json if encoding == "json" else msgspec.msgpack).encode([good, said] if array else said)
+    ours = settings_of(*([] if encoding == "json" else ["format.topics.positions=msgpack"]))
+    record = Record("positions", 0, 0, 1, b"shard-1", value)
+    engines = []
+    run(RecordingSource([record]), MemorySink(), ours, on_engine=engines.append)
+    parked = engines[0].book.parked
+    assert {name for _, name in parked} == ({"a", "b", "c", "z"} if array else {"a", "b", "c"})
+    assert engines[0].book.digest() == engines[0].book.digest_full()
+
+
+@pytest.mark.parametrize("value", [b'{"type":"PositionBatch","accounts":["a"]', b"\x82\xa4typePositionBatch"])
+def test_bytes_that_are_no_document_park_the_account_of_the_key(value):
+    """Nobody can say what they name."""
+    engines = []
+    record = Record("positions", 0, 0, 1, b"shard-1", value)
+    run(RecordingSource([record]), MemorySink(), settings_of(), on_engine=engines.append)
+    assert list(engines[0].book.parked) == [("AccountUpdate", "shard-1")]
+
+
+@given(document=st.binary(max_size=60), encoding=st.sampled_from(["json", "msgpack"]))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_batch_is_made_of_it_is_refused_and_nothing_else(document, encoding):
+    """Looking for names raises nothing of its own."""
+    with pytest.raises(Refused):
+        decode(b"\x82\xa4type\xadPositionBatch\xa8accounts" + document if encoding == "msgpack" else
+               b'{"type":"PositionBatch","accounts":' + document, encoding)  # fmt: skip
 
 
 def test_blocks_are_whole_rows():

@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import limits
-from worker.book.holders import LOTS_HIGH
 from worker.book.kernel import kernel
+from worker.book.positions import write_positions
 from worker.book.scales import (
     ADL_SEQ,
     BALANCE_MINOR,
-    ENTRY,
     FIRST_STAGED,
     GOOD,
     IS_FULL,
     KEY,
     LOTS,
-    MARGIN,
     REQUIRED_MINOR,
     ROW,
     STAGED,
@@ -29,13 +27,11 @@ from worker.book.scales import (
     UPDATE_EPOCH,
     UPDATE_SEQ,
 )
-from worker.book.slots import close_slot, find_slot, open_slot
 from worker.book.table import ADL_SEQ as ACCOUNT_ADL_SEQ
 from worker.book.table import (
     BALANCE,
     BUY,
     COUNT,
-    DEN,
     EFFECTIVE,
     EPOCH,
     EQUITY,
@@ -45,8 +41,6 @@ from worker.book.table import (
     HELD_QUOTE,
     LOTS_LIMIT,
     MARGIN_REQUIRED,
-    MARK_REST,
-    MARK_WHOLE,
     OWNER,
     PARKED,
     SELL,
@@ -60,11 +54,12 @@ from worker.book.table import KEY as SLOT_KEY
 from worker.book.table import LOOSE as LOOSE_QUOTE
 from worker.book.table import LOTS as SLOT_LOTS
 from worker.book.table import MARGIN as SLOT_MARGIN
-from worker.book.value import value_minor
 
 Cells = NDArray[np.int64]
 Seats = NDArray[np.int32]
 Flags = NDArray[np.bool_]
+
+_TOGETHER = 32  # updates
 
 _CELLS = "int64[:, ::1]"
 _BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int32[::1], {_CELLS}"  # as `Slots.cells` gives it
@@ -121,78 +116,25 @@ def understood(accounts: Cells, slots: Cells, terms: Cells, row: int, head: Cell
     return True
 
 
-@kernel(f"void({_CELLS}, {_CELLS}, {_CELLS}, int64, int64, int64[::1], {_CELLS})")
-def change(accounts: Cells, slots: Cells, terms: Cells, row: int, slot: int, said: Cells, holdings: Cells) -> None:
-    """Rewrites a position and moves its account's equity by what its cross part changed."""
-    symbol = said[KEY] >> 2
-    whole, rest = terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol]
-    marked = whole != 0 or rest != 0
-    if slots[SLOT_MARGIN, slot] < 0:
-        accounts[EQUITY, row] -= slots[VALUE, slot] - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
-        accounts[UNMARKED, row] -= not marked
-    value = value_minor(said[LOTS], whole, rest, terms[DEN, symbol])
-    slots[SLOT_LOTS, slot] = slots[EFFECTIVE, slot] = said[LOTS]
-    slots[VALUE, slot], slots[SLOT_ENTRY, slot], slots[SLOT_MARGIN, slot] = value, said[ENTRY], said[MARGIN]
-    if said[MARGIN] < 0:
-        accounts[EQUITY, row] += value - said[ENTRY] + slots[HELD_QUOTE, slot]
-        accounts[UNMARKED, row] += not marked
-    holdings[LOTS_HIGH, symbol] = max(holdings[LOTS_HIGH, symbol], abs(said[LOTS]))
+@kernel(f"int64({_CELLS}, {_CELLS}, {_CELLS}, int64, int64)")
+def fetch_cells(accounts: Cells, slots: Cells, heads: Cells, at: int, end: int) -> int:
+    """Reads what the updates [at, end) will be compared with, so that it is in the cache; the sum means nothing.
 
-
-@kernel(f"void({_BOOK}, {_CELLS}, int64, int64)")
-def close(
-    accounts: Cells, slots: Cells, heap: Cells, seats: Seats, holdings: Cells, terms: Cells, row: int, slot: int
-) -> None:
-    """Closes a position and takes its part out of its account's equity."""
-    if slots[SLOT_MARGIN, slot] < 0:
-        symbol = slots[SLOT_KEY, slot] >> 2
-        accounts[EQUITY, row] -= slots[VALUE, slot] - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
-        accounts[UNMARKED, row] -= terms[MARK_WHOLE, symbol] == 0 and terms[MARK_REST, symbol] == 0
-    close_slot(accounts, slots, heap, seats, holdings, slot)
-
-
-@kernel(f"void({_BOOK}, {_CELLS}, int64, int64[::1], {_CELLS})")
-def write_positions(
-    accounts: Cells,
-    slots: Cells,
-    heap: Cells,
-    seats: Seats,
-    holdings: Cells,
-    terms: Cells,
-    row: int,
-    head: Cells,
-    staged: Cells,
-) -> None:
-    """Opens, changes and closes the positions of one account."""
-    begin, end = head[FIRST_STAGED], head[FIRST_STAGED] + head[STAGED]
-    if head[IS_FULL]:
-        at = 0
-        while at < accounts[COUNT, row]:
-            slot = accounts[FIRST, row] + at
-            place = begin
-            while place < end and staged[place, KEY] != slots[SLOT_KEY, slot]:
-                place += 1
-            if place == end:
-                close(accounts, slots, heap, seats, holdings, terms, row, slot)  # the last one is here now
-            else:
-                at += 1
-    for place in range(begin, end):
-        said = staged[place]
-        slot = find_slot(slots, accounts[FIRST, row], accounts[COUNT, row], said[KEY])
-        if slot >= 0 and said[LOTS] != 0:
-            change(accounts, slots, terms, row, slot, said, holdings)
-        elif slot >= 0:
-            close(accounts, slots, heap, seats, holdings, terms, row, slot)
-        elif said[LOTS] != 0:
-            symbol = said[KEY] >> 2
-            whole, rest = terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol]
-            value = value_minor(said[LOTS], whole, rest, terms[DEN, symbol])
-            open_slot(
-                accounts, slots, heap, seats, holdings, row, said[KEY], said[LOTS], value, said[ENTRY], said[MARGIN], 0
-            )
-            if said[MARGIN] < 0:
-                accounts[EQUITY, row] += value - said[ENTRY]
-                accounts[UNMARKED, row] += whole == 0 and rest == 0
+    An account is a dozen misses, which wait for each other when its update is applied, and not here.
+    """
+    read = 0
+    for place in range(at, end):
+        row = max(heads[place, ROW], 0)
+        read += accounts[EPOCH, row] + accounts[SEQ, row] + accounts[ACCOUNT_ADL_SEQ, row]
+        read += accounts[FULL_ADL_SEQ, row] + accounts[FLAGS, row] + accounts[LOOSE_QUOTE, row]
+        read += accounts[FIRST, row] + accounts[COUNT, row] + accounts[EQUITY, row] + accounts[BALANCE, row]
+        read += accounts[MARGIN_REQUIRED, row] + accounts[UNMARKED, row]
+    for place in range(at, end):
+        slot = max(accounts[FIRST, max(heads[place, ROW], 0)], 0)
+        read += slots[SLOT_KEY, slot] + slots[EFFECTIVE, slot] + slots[VALUE, slot] + slots[SLOT_ENTRY, slot]
+        read += slots[HELD_QUOTE, slot] + slots[SLOT_MARGIN, slot] + slots[SLOT_LOTS, slot]
+        read += slots[SLOT_ADL_SEQ, slot] + slots[SELL, slot] + slots[BUY, slot]
+    return read
 
 
 @kernel(f"UniTuple(int64, 2)({_BOOK}, {_CELLS}, {_CELLS}, {_CELLS}, boolean[::1], int64)")
@@ -212,8 +154,12 @@ def apply_updates(
 
     heads: [U, HEAD_FIELDS], staged: [P, STAGED_FIELDS] (worker/book/scales.py). The caller has made room.
     """
-    stale = 0
+    stale, fetched = 0, at
+    read = np.zeros(1, np.int64)
     while at < len(heads):
+        if at == fetched:
+            fetched = min(at + _TOGETHER, len(heads))
+            read[0] += fetch_cells(accounts, slots, heads, at, fetched)  # kept, or the compiler would leave it out
         head = heads[at]
         row, epoch = head[ROW], head[UPDATE_EPOCH]
         if row < 0 or head[UPDATE_ADL_SEQ] > 0:
