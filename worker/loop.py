@@ -75,7 +75,7 @@ def run(
             else:
                 outputs += engine.cut(step)
                 # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
-                last = step, Mark(engine.cut_number, step.log_time_ms, engine.digest(), dict(engine.outputs.heads))
+                last = step, Mark.of(engine, step.log_time_ms)
         if progress is not None:
             progress(reader.records)
         if last is not None:
