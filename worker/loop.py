@@ -57,8 +57,7 @@ def run(
     report = RunReport()
     if on_engine is not None:
         on_engine(engine)
-    if engine.ranks.on:
-        engine.ranks.resume(sink.advised(RANKS))
+    engine.ranks.resume(sink.advised(RANKS))
     rebuild = Rebuild(sink, settings.pool.name)
     engine.states.replay_until(rebuild.last_ms)
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
