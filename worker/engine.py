@@ -311,8 +311,8 @@ class Engine(Writer):
         for symbol in self._marks_moved:
             self._marks_before[symbol] = self.book.market(symbol).mark
         self._marks_moved.clear()
-        if self.settings.decision.settlement == "last_solvent_mark" and not point.cutting:
-            self._ledger_digest += self._solvent.watch()
+        if self._notes_solvent and not point.cutting:
+            self._solvent_digest += self._solvent.watch()
         blocked = self.book.blocked_symbols()
         for case in self._cases:
             if case.held_reason is not None:

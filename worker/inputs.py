@@ -57,6 +57,7 @@ class Inputs:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.policy: str = settings.decision.policy
+        self._policy_said: str | None = None  # by the newest control that says one
         self._book = Book(settings.pool.currency, settings.pool.currency_decimals, settings.pool.collateral)
         self._openings = self._book.openings()
         self._new: list[Event] = []  # the records of those
@@ -245,7 +246,7 @@ class Inputs:
         elif message.action == "POLICY":
             if message.policy not in POLICIES:
                 raise Refused(Reason.FIELD, f"policy must be one of {', '.join(POLICIES)}, was {message.policy}")
-            self.policy = str(message.policy)
+            self.policy = self._policy_said = str(message.policy)
         elif message.action == "RELEASE":
             case = next((case for case in self._cases if case.decision_id == message.decision_id), None)
             if case is None:

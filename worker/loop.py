@@ -60,8 +60,7 @@ def run(
     report = RunReport()
     if on_engine is not None:
         on_engine(engine)
-    if engine.ranks.on:
-        engine.ranks.resume(sink.advised(RANKS))
+    engine.ranks.resume(sink.advised(RANKS))
     rebuild = Rebuild(sink, settings.pool.name)
     engine.states.replay_until(rebuild.last_ms)
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
@@ -80,7 +79,7 @@ def run(
             else:
                 outputs += engine.cut(step)
                 # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
-                last = step, Mark(engine.cut_number, step.log_time_ms, engine.digest(), dict(engine.outputs.heads))
+                last = step, Mark.of(engine, step.log_time_ms)
                 if engine.poison.beyond(refused_per_minute_max):
                     break
         if progress is not None:

@@ -4,7 +4,8 @@ Rule 1: looked at in watch cuts, in log time; what is due and what was said are 
 Rule 2: what the rate leaves unsaid stays due. A record is there for every position that a decision could ask, as the
 book stands: whoever closed it, was parked or exempted gets a tombstone.
 Rule 3: a silent replay ranks nothing. Before its first ranking a new process is told what is kept of the topic, says
-everything anew and removes what has no place any more; so the feed is complete again, whatever was lost.
+everything anew and removes what has no place any more; so the feed is complete again, whatever was lost. While the
+feed is off it removes all that is kept.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,6 +44,7 @@ from worker.settings import Settings
 VERSION: Final = 1  # of the scores; grows when a number means something else
 SEPARATOR: Final = "\t"  # of a key's parts; names are printable, so none holds it
 LINES: Final[tuple[Literal["LONG", "SHORT"], ...]] = ("LONG", "SHORT")
+REMOVED_PER_SECOND: Final = 10_000  # of log time, once the feed is off
 _SECOND_MS: Final = 1000
 
 Said = tuple[str, AdlRank | None]  # key and message, None: a tombstone
@@ -72,7 +74,8 @@ class Ranks:
         self._pool = settings.pool.name
         self._outside = {settings.pool.clearing_account}  # as in every decision
         # What a watch cut may say at most: the rate of the log time that it stands for.
-        self._credit_max = self._settings.records_per_second * max(_SECOND_MS, settings.cut.watch_ms)
+        self._rate = self._settings.records_per_second or REMOVED_PER_SECOND
+        self._credit_max = self._rate * max(_SECOND_MS, settings.cut.watch_ms)
         self._credit = 0  # thousandths of a record
         self._watched_ms: int | None = None
         self._ranked_ms: int | None = None
@@ -98,14 +101,17 @@ class Ranks:
         self._kept = sorted(key.decode() for key in kept)
 
     def watch(self, book: Book, policy: str, risk: Risk, log_time_ms: int) -> Iterator[Said]:
-        """What a watch cut says, in its order; nothing at all while the feed is off."""
+        """What a watch cut says, in its order; while the feed is off, only what removes the records of another time."""
+        if not (self.on or self._kept):
+            return
+        since_ms = _SECOND_MS if self._watched_ms is None else log_time_ms - self._watched_ms
+        self._watched_ms = log_time_ms
+        self._credit = min(self._credit + self._rate * since_ms, self._credit_max)
         if not self.on:
+            yield from self._remove_kept()
             return
         self._forget(book)
         formula = f"{policy}/{VERSION}"
-        since_ms = _SECOND_MS if self._watched_ms is None else log_time_ms - self._watched_ms
-        self._watched_ms = log_time_ms
-        self._credit = min(self._credit + self._settings.records_per_second * since_ms, self._credit_max)
         due = self._ranked_ms is None or log_time_ms - self._ranked_ms >= self._settings.interval_ms
         if due or formula != self._formula:
             self._rank(book, policy, risk, formula)
@@ -159,6 +165,12 @@ class Ranks:
             places.cells[SAID_QUANTILE] = OUTDATED
             self._places = places.of(np.argsort(_ids(book, places.cells)))
         self._kept = []
+
+    def _remove_kept(self) -> Iterator[Said]:
+        count = self._credit // _SECOND_MS
+        gone, self._kept = self._kept[:count], self._kept[count:]
+        self._credit -= len(gone) * _SECOND_MS
+        yield from ((key, None) for key in gone)
 
     # --- saying -------------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,23 @@ class Mark(msgspec.Struct):
     log_time_ms: int
     digest: str
     heads: dict[str, tuple[int, str]]
+    kept: str = ""  # the digest of what no setting can change; commits of older code say none
+    solvent: str = ""  # that of last solvent marks, where they were noted
+
+    @classmethod
+    def of(cls, engine: Engine, log_time_ms: int) -> "Mark":
+        """As the state stands behind a cut."""
+        return cls(
+            engine.cut_number, log_time_ms, engine.digest(), dict(engine.outputs.heads), engine.kept_digest(),
+            engine.solvent_digest(),
+        )  # fmt: skip
+
+    def differs(self, engine: Engine) -> bool:
+        """Whether the state is another one; settings may have changed, which is no other state."""
+        if not self.kept:
+            return engine.digest() != self.digest
+        noted = engine.solvent_digest()
+        return engine.kept_digest() != self.kept or (bool(noted and self.solvent) and noted != self.solvent)
 
 
 class OwnLog(Generic[Written]):
@@ -121,10 +138,10 @@ class Rebuild:
         if offsets != {partition: self._offsets.get(partition, 0) for partition in offsets}:
             raise StateLostError(f"cut {mark.cut} rests on other offsets than were committed; are the inputs complete?")
         self._check_ends(mark.heads)
-        if engine.digest() != mark.digest:
+        if mark.differs(engine):
             raise StateLostError(
                 f"state digest at cut {mark.cut} is {engine.digest()}, committed was {mark.digest}; what was committed "
-                "rests on other settings, other inputs or other code"
+                "rests on another [pool], other inputs or other code"
             )
         # A commit that is older than a topic names no end of it, and nothing was said on it.
         engine.outputs.heads |= {topic: mark.heads[topic] for topic in CHAINED if topic in mark.heads}

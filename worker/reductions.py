@@ -1,29 +1,33 @@
 """Staged reductions: margins that fall through tiers of their ratio are told to close positions before they are gone.
 
 Rule 1: a tier counts once, until the ratio has risen above it by the hysteresis, and never within the cool-down.
-Rule 2: what is kept follows from the book and from what was published alone, whatever is set now; so it is the same
+Rule 2: at most ASKED_MAX margins are asked at a cut, the thinnest first, of two alike the smaller name; the others
+at the next one.
+Rule 3: what is kept follows from the book and from what was published alone, whatever is set now; so it is the same
 when a log is replayed by other settings or other code.
 """
 
 from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from schemas import MarginReduction, PositionSide, text_of
 from solver import RiskModel
 from worker.book.book import Book
-from worker.book.margins import CROSS, ROOM, IsKnown, Margin
+from worker.book.margins import CROSS, PARTS, ROOM, IsKnown, Margin, Thin
 from worker.ids import digest_of
 from worker.settings import ReductionSettings
-from worker.shed import Plan, plan
+from worker.shed import Plan, Ratio, plan
 from worker.tiers import Tier, plain, tiers_of
 
 RATIO_DECIMALS = 6
 Name = tuple[str, str, PositionSide]  # account, and of an isolated position its symbol and side, else NO_SYMBOL and NET
 NO_SYMBOL = ""
+ASKED_MAX: Final = 2_000  # 40 us each: a burst that comes right then waits for them
 
 
 class Used(NamedTuple):
@@ -85,11 +89,12 @@ class Reductions:
     def due(
         self, book: Book, log_time_ms: int, is_known: IsKnown, excluded: Collection[str], risk: Callable[[], RiskModel]
     ) -> list[Due]:
-        """Every margin above its requirement that has reached a tier which counts, in the order of names.
+        """Margins above their requirement that have reached a tier which counts, ASKED_MAX at most, in order of names.
 
         `excluded`: accounts left alone; `risk`: the model of all markets, asked for when somebody is due.
         """
-        found = list(self._reached(book, log_time_ms, is_known, excluded)) if self.tiers else []
+        reached = self._reached(book, log_time_ms, is_known, excluded) if self.tiers else iter(())
+        found = list(islice(reached, ASKED_MAX))
         if not found:
             return []
         model = risk()
@@ -102,10 +107,12 @@ class Reductions:
     def _reached(
         self, book: Book, log_time_ms: int, is_known: IsKnown, excluded: Collection[str]
     ) -> Iterator[tuple[Name, Tier, Margin]]:
-        """In no order that means anything."""
+        """The most urgent first: by the ratio as it is judged for that, then by names."""
         thin = book.thin(self.tiers[0].about, is_known)
-        near = np.flatnonzero(thin.ratio > 1.0 - ROOM)
-        columns = (column[near].tolist() for column in thin)
+        near = thin.ratio > 1.0 - ROOM
+        thin = Thin(thin.account[near], thin.slot[near], thin.ratio[near], thin.urgency[near])
+        order = book.margin_order(thin)
+        columns = (column[order].tolist() for column in (thin.account, thin.slot, thin.ratio))
         for row, slot, ratio in zip(*columns, strict=True):
             name = _name(book, row, slot)
             used = self._used.get(name)
@@ -154,9 +161,7 @@ class Reductions:
 
 def _above(margin: Margin, ratio: Fraction) -> bool:
     """Whether the margin ratio is above; a margin of which nothing is required is above every ratio."""
-    required = margin.required
-    most = ratio.numerator * required.numerator  # whole numbers: a product of fractions costs six times as much
-    return not required or margin.equity_minor * ratio.denominator * required.denominator > most
+    return not margin.required or margin.equity_minor * PARTS * ratio.denominator > ratio.numerator * margin.required
 
 
 def _name(book: Book, row: int, slot: int) -> Name:
@@ -168,6 +173,6 @@ def _slot(book: Book, name: Name) -> int:
     return CROSS if name[1] == NO_SYMBOL else book.isolated_slot(*name)
 
 
-def rounded_down(ratio: Fraction) -> str:
+def rounded_down(ratio: Ratio) -> str:
     """A margin ratio as it is written."""
-    return text_of(ratio.numerator * 10**RATIO_DECIMALS // ratio.denominator, RATIO_DECIMALS)
+    return text_of(ratio.num * 10**RATIO_DECIMALS // ratio.den, RATIO_DECIMALS)

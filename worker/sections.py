@@ -213,7 +213,8 @@ class StateSettings(Section, frozen=True, kw_only=True):
 class RankSettings(Section, frozen=True, kw_only=True):
     """Where every position stands in its line, told to whoever shows it to traders; advisory."""
 
-    # Most records of `adl-ranks` in a second of log time, what is most urgent first; 0: none, and no ranking at all.
+    # Most records of `adl-ranks` in a second of log time, what is most urgent first; 0: no ranking at all, and what is
+    # kept of an earlier time is removed.
     # Too small: places that changed are told late. Too large: each takes 3 us of the loop, and room in the producer.
     records_per_second: Annotated[int, Meta(ge=0, le=100_000, description="a whole number from 0 to 100,000")] = 0
     # Milliseconds of log time between two rankings, at least. Too small: each takes 0.7 us of the loop a position.

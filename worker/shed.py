@@ -8,14 +8,13 @@ the order alone.
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
 from solver import RiskModel
 from solver.shedding import shedding_order
-from worker.book.margins import Margin, requirement_minor
+from worker.book.margins import PARTS, Margin, requirement_parts
 from worker.book.market import Market
 from worker.book.views import PositionView
 
@@ -27,46 +26,55 @@ class Part(NamedTuple):
     lots: int
 
 
+class Ratio(NamedTuple):
+    """A margin ratio: an exact quotient of whole numbers, not reduced."""
+
+    num: int
+    den: int  # above 0
+
+
 class Plan(NamedTuple):
     """What is to be closed, first things first, and the margin ratios; `after` is None where nothing is left."""
 
     parts: list[Part]
-    before: Fraction
-    after: Fraction | None  # all filled at the marks
+    before: Ratio
+    after: Ratio | None  # all filled at the marks
 
 
 def plan(margin: Margin, share: Fraction, markets: Sequence[Market], risk: RiskModel) -> Plan:
     """The parts to close of a margin above 0 with positions; `risk` is of all markets, by row."""
-    wanted = share * margin.own
+    den = share.denominator  # of what is wanted and removed, in parts of PARTS
+    wanted = share.numerator * margin.own
     parts: list[Part] = []
-    removed = Fraction(0)
-    for position in _ordered(margin, float(wanted), markets, risk):
-        if removed >= wanted:
+    removed = 0
+    for position in _ordered(margin, wanted / (den * PARTS), markets, risk):
+        if removed * den >= wanted:
             break
-        lots, freed = _part(markets[position.symbol_row], position, wanted - removed)
+        lots, freed = _part(markets[position.symbol_row], position, wanted - removed * den, den)
         parts.append(Part(position, lots))
         removed += freed
     # A requirement that the exchange stated is taken to fall as our own sum does.
-    left = margin.required * (margin.own - removed) / margin.own
-    return Plan(parts, margin.equity_minor / margin.required, margin.equity_minor / left if left else None)
+    left = margin.required * (margin.own - removed)
+    equity = margin.equity_minor * PARTS
+    return Plan(parts, Ratio(equity, margin.required), Ratio(equity * margin.own, left) if left else None)
 
 
-def _part(market: Market, position: PositionView, wanted: Fraction) -> tuple[int, Fraction]:
-    """The fewest lots that free what is wanted, or all of them; and what they free."""
+def _part(market: Market, position: PositionView, wanted: int, den: int) -> tuple[int, int]:
+    """The fewest lots that free wanted / den, or all of them; and what they free."""
     sign = 1 if position.effective_lots > 0 else -1
-    whole = requirement_minor(market, position.value_minor)
+    whole = requirement_parts(market, position.value_minor)
 
-    def freed(lots: int) -> Fraction:
+    def freed(lots: int) -> int:
         left = (position.effective_lots - sign * lots) * market.mark_num // market.den
-        return whole - requirement_minor(market, left)
+        return whole - requirement_parts(market, left)
 
     every = abs(position.effective_lots)
-    lots, step = min(every, ceil(every * wanted / whole)), 1
-    while (found := freed(lots)) < wanted and lots < every:
+    lots, step = min(every, -(-every * wanted // (whole * den))), 1
+    while (found := freed(lots)) * den < wanted and lots < every:
         lots, step = min(every, lots + step), 2 * step
     # The share of the lots is nearly always the answer, so a search over all of them took five times as long.
-    if lots > 1 and freed(lots - 1) >= wanted:
-        lots = 1 + bisect_left(range(1, lots), wanted, key=freed)
+    if lots > 1 and freed(lots - 1) * den >= wanted:
+        lots = 1 + bisect_left(range(1, lots), wanted, key=lambda some: freed(some) * den)
         found = freed(lots)
     return sign * lots, found
 
@@ -78,9 +86,7 @@ def _ordered(margin: Margin, wanted: float, markets: Sequence[Market], risk: Ris
     order = shedding_order(
         np.array([position.value_minor for position in positions], np.float64),
         np.array([position.symbol_row for position in positions], np.int64),
-        np.array(
-            [float(requirement_minor(markets[p.symbol_row], p.value_minor)) for p in positions], np.float64
-        ),
+        np.array([requirement_parts(markets[p.symbol_row], p.value_minor) / PARTS for p in positions], np.float64),
         risk.loadings, risk.idiosyncratic, wanted,
     )  # fmt: skip
     return [positions[at] for at in order.tolist()]

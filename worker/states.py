@@ -121,8 +121,9 @@ class States:
         self._forecasts_from_ms = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
 
     def name(self, account: str) -> None:
-        """A bankruptcy names an account."""
-        self._named.add(account)
+        """A bankruptcy names an account; without forecasts nobody asks who was named, and nothing is forgotten."""
+        if self._settings.forecast_ms is not None:
+            self._named.add(account)
 
     def take(self, decision: AdlDecision) -> None:
         """A decision takes what it says."""

@@ -27,15 +27,28 @@ class Writer(Inputs):
         self.live = settings.worker.mode == "live"
         self.outputs = OutputLog(self.pool, encodings(settings))
         self.cut_number = 0
+        self._notes_solvent = settings.decision.settlement == "last_solvent_mark"
+        self._solvent_digest = 0  # of the last solvent marks, where the rule has them noted
         self._code_digest = code_digest
         self._settings_digest = settings_digest(settings)
 
     def digest(self) -> str:
         """The state digest, 32 hex digits."""
+        return self._digest(self.policy, self._solvent_digest)
+
+    def kept_digest(self) -> str:
+        """The same of what no setting can change: of the policy only what was said, of solvent times nothing."""
+        return self._digest(self._policy_said, 0)
+
+    def _digest(self, policy: str | None, more: int) -> str:
         cases = [(case.decision_id, case.attempt, case.released, case.held_reason) for case in self._cases]
-        orders = digest_of("orders", self._paused, self.policy, cases)
+        orders = digest_of("orders", self._paused, policy, cases)
         cells = self.book.digest() + self.funds.digest() + self.risk.digest + self.reductions.digest
-        return f"{(cells + self._ledger_digest + orders) % 2**128:032x}"
+        return f"{(cells + self._ledger_digest + orders + more) % 2**128:032x}"
+
+    def solvent_digest(self) -> str:
+        """Of the last solvent marks; empty where no rule asks for them."""
+        return f"{self._solvent_digest % 2**128:032x}" if self._notes_solvent else ""
 
     def _write_decision(self, case: Case, point: CutPoint, decided: Decided) -> tuple[AdlDecision, Legs]:
         decimals = self.book.currency_decimals

@@ -73,6 +73,27 @@ def test_off_says_nothing():
     assert [out for out in run_tape(tape.records, settings_of()).advice if out.topic == RANKS] == []
 
 
+def test_switched_off_the_feed_removes_what_it_said(monkeypatch):
+    """Once, at a bounded rate, in the order of keys; nothing is ranked, and what another pool said stays."""
+    tape, sink = lines(), MemorySink()
+    run_tape(tape.records, settings_of(*ON), sink)
+    theirs = encode(msgspec.structs.replace(decode_output(sink.advice[0].value), account="x", pool="other"))
+    sink.advice.append(Output(RANKS, b"x\tBTC\tNET", theirs, 1000))
+    monkeypatch.setattr("worker.ranks.REMOVED_PER_SECOND", 3)
+    monkeypatch.setattr("worker.ranks.ranked", None)
+    before = len(feed(sink))
+    for ms in (2000, 3000, 4000):
+        tape.at(ms).mark(price="99")
+    found = feed(run_tape(tape.records, settings_of(), sink))
+    assert found[before:] == [
+        (2000, ("five", "BTC", "NET"), None), (2000, ("four", "BTC", "NET"), None),
+        (2000, ("long", "BTC", "NET"), None), (3000, ("two", "BTC", "NET"), None),
+    ]  # fmt: skip
+    assert table(found).keys() == {"x"}
+    tape.at(6000).mark(price="98").at(7000).mark(price="97")
+    assert feed(run_tape(tape.records, settings_of(), sink)) == found
+
+
 def test_only_what_changed_is_told():
     """A new fifth at once, the same fifth when the score moved by more than a part of itself."""
     tape = lines().at(2000).account("two", "495", ("BTC", "-10", "100"))  # 2.02 times: less than a tenth

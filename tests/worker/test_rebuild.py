@@ -6,6 +6,7 @@ import pytest
 from schemas import decode_output, link
 from tests.worker.random_run import Timely, source_of
 from tests.worker.random_tape import random_log, random_settings
+from tests.worker.tape import Said, Tape, run_tape, settings_of
 from worker.loop import StateLostError, run
 from worker.memory import MemorySink
 from worker.output import CUTS, DECISIONS, REDUCTIONS, TRADES
@@ -53,6 +54,35 @@ def test_a_pool_that_ends_where_its_commit_says_goes_on(sink, records):
     run(source_of(records), whole, SETTINGS)
     for topic in (CUTS, DECISIONS, TRADES, REDUCTIONS):
         assert newest(sink, topic).value == newest(whole, topic).value
+
+
+CHANGES = ["policy=queue:binance", "settlement=last_solvent_mark", "residual=none", "accounts_max=1", "attempts_max=1"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_pool_goes_on_under_other_settings(change):
+    """What a setting makes of the state is none of what was committed."""
+    tape = Tape().instrument().mark(price="100").account("loser", "20", ("BTC", "10", "105"))
+    sink = run_tape(tape.account("winner", "500", ("BTC", "-10", "105")).records, settings_of())
+    tape.at(2500).bankrupt("loser")
+    run_tape(tape.records, settings_of(f"decision.{change}"), sink)
+    assert len(Said(sink).decisions) == 1
+
+
+def test_a_commit_of_older_code_is_compared_as_a_whole(sink, records):
+    """It says one digest; what settings make of the state is in it."""
+    words = msgspec.json.decode(sink.committed().metadata)
+    sink._committed = Committed(sink.committed().offsets, msgspec.json.encode(older(words)).decode())
+    test_a_pool_that_ends_where_its_commit_says_goes_on(sink, records)
+    other = MemorySink()
+    other.records, words["digest"] = list(sink.records), "f" * 32
+    other._committed = Committed(sink.committed().offsets, msgspec.json.encode(older(words)).decode())
+    with pytest.raises(StateLostError):
+        run(source_of(records), other, SETTINGS)
+
+
+def older(words):
+    return {name: words[name] for name in ("cut", "log_time_ms", "digest", "heads")}
 
 
 @pytest.mark.parametrize("topic", [CUTS, DECISIONS, TRADES, REDUCTIONS])

@@ -278,6 +278,32 @@ def test_random_books_are_reduced_as_the_twin_says(seed):
     assert count > 10
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_of_more_than_a_cut_may_ask_the_thinnest_come_first(seed, monkeypatch):
+    """One margin a cut, as the twin says; the others at the cuts that follow, unless they have recovered."""
+    monkeypatch.setattr("worker.reductions.ASKED_MAX", 1)
+    tape = random_tape(seed)
+    said, twin, count = tape.run(FLAG), Twin(TIERS, asked_max=1), 0
+    for cut, written in followed(tape, said, twin):
+        expected = [] if cut.after else twin.watch(cut.log_time_ms)
+        assert [Wanted(*(getattr(r, name) for name in Wanted._fields)) for r in written] == expected
+        count += len(written)
+    assert count > 10
+
+
+def test_margins_that_are_alike_are_asked_by_name(monkeypatch):
+    """Two at a cut, of five."""
+    monkeypatch.setattr("worker.reductions.ASKED_MAX", 2)
+    tape = Tape().instrument().mark(price="100")
+    for name, cash in (("d", "130"), ("c", "130"), ("b", "130"), ("a", "140"), ("e", "120")):
+        tape.account(name, cash, ("BTC", "10", "100"))
+    for ms in (1_500, 2_500, 3_500):
+        tape.at(ms).mark(price="100")
+    assert few(tape.run(FLAG), "cut_time_ms", "account") == [
+        (1_000, "b"), (1_000, "e"), (2_000, "c"), (2_000, "d"), (3_000, "a")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_random_reductions_keep_their_promises(seed):
     """Filled at the marks they remove the share, with no lot too many and none that is not held; cool-downs hold."""

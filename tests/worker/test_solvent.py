@@ -15,11 +15,12 @@ from tests.worker.auditor import audit
 from tests.worker.random_run import Timely, source_of
 from tests.worker.random_tape import random_log, random_settings
 from tests.worker.small_market import legs, run, waterfall
-from tests.worker.tape import Said, Tape, run_tape
+from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.test_inverse import COIN, SATOSHI, Coins
 from worker.engine import Engine
 from worker.explain import explain
 from worker.ids import digest_of
+from worker.loop import StateLostError
 from worker.loop import run as run_loop
 from worker.memory import MemorySink
 from worker.solvent import SolventMarks
@@ -209,6 +210,35 @@ def test_a_restart_anywhere_knows_the_same_marks(stop, log, whole, rule):
     assert sink.committed() is not None
     run_loop(source_of(log, batch_max=rng.choice((3, 50, 1000))), sink, rule)
     assert [(r.topic, r.offset, r.log_time_ms, r.key, r.value) for r in sink.records] == whole
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("first", [(), (FLAG,)], ids=["from", "to"])
+def test_a_running_pool_may_change_its_rule(first, part, log):
+    """To this rule or from it and back, at a restart; its history is that of all the cuts before."""
+    sink, other = MemorySink(), () if first else (FLAG,)
+    some = [log[: int(part * len(log))], log[: int((0.1 + part) * len(log))], log]
+    for records, flags in zip(some, (first, other, first), strict=True):
+        run_tape(records, random_settings(*flags), sink)
+    assert len(list(sink.outputs("adl-cuts"))) > 100
+
+
+def test_a_rule_that_is_switched_on_knows_the_cuts_before():
+    """Below zero at 2,000, and the rule began at 3,000: 300 is still the mark when carol was last solvent."""
+    tape = carol().at(1900).mark("TSLA", "270").mark("AAPL", "180").at(2900).mark("TSLA", "270")
+    sink = run_tape(tape.records, settings_of())
+    tape.at(3500).mark("TSLA", "260").mark("AAPL", "210").at(3600).bankrupt("carol")
+    assert tsla(Said(run_tape(tape.records, settings_of(FLAG), sink))) == tsla(run(tape, FLAG))
+    assert tsla(Said(sink)) == ("13700", None, [("TSLA", "300", 0.35)])
+
+
+def test_a_restart_with_another_history_of_solvent_times_stops_the_pool(log, rule, monkeypatch):
+    """While the rule stays, its history is a part of the state."""
+    sink = run_tape(log[: len(log) // 2], rule)
+    watch = SolventMarks.watch
+    monkeypatch.setattr(SolventMarks, "watch", lambda notes: watch(notes) + 1)
+    with pytest.raises(StateLostError):
+        run_tape(log, rule, sink)
 
 
 def test_other_rules_look_at_nobody(log, monkeypatch):

@@ -8,6 +8,7 @@ from schemas import AdlPoolState, AdlState, decode_output
 from tests.worker.random_run import Timely, source_of
 from tests.worker.tape import Tape, run_tape, settings_of
 from worker import states as states_module
+from worker.edge.recording import RecordingSource
 from worker.forecast import forecast
 from worker.loop import run
 from worker.memory import MemorySink
@@ -183,6 +184,19 @@ def test_an_account_that_recovers_must_be_named_again():
     said = ticks(tape.at(5500).account("loser", "20", ("BTC", "10", "105")), 6, 7).run(*FORECAST)
     assert said.decisions[0].status == "RESIDUAL"
     assert [(s.cut_time_ms, s.insolvent) for s in said.pool_states if s.insolvent] == [(1000, 1), (6000, 1)]
+
+
+@pytest.mark.parametrize(("every_ms", "named"), [("null", set()), ("1000", {"loser"})])
+def test_who_was_named_is_forgotten(every_ms, named):
+    """Once solvent or gone; and nobody is remembered where no forecast asks."""
+    tape = Tape().instrument().instrument("ETH").mark(price="100").mark("ETH", price="100")
+    tape.account("loser", "20", ("BTC", "10", "105")).account("other", "20", ("BTC", "10", "105"))
+    tape = ticks(tape.at(2500).bankrupt("loser").bankrupt("other"), 3)
+    tape = ticks(tape.at(3500).account("other", "900", ("BTC", "10", "105")), 4, 5)
+    engines = []
+    settings = settings_of(f"state.forecast_ms={every_ms}")
+    run(RecordingSource(tape.records), MemorySink(), settings, on_engine=engines.append)
+    assert engines[0].states._named == named
 
 
 def test_nobody_is_left_out_in_silence():

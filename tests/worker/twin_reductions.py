@@ -5,7 +5,7 @@ Reads the records and the cuts that the worker wrote, one account at a time, and
 
 from collections import defaultdict
 from fractions import Fraction
-from math import floor
+from math import ceil, floor, inf
 from typing import NamedTuple
 
 from schemas import Account, AccountUpdate, Bankruptcy, Instrument, MarkPrice, RiskModel, decode
@@ -42,8 +42,9 @@ class Wanted(NamedTuple):
 class Twin:
     """One pool without forced trades; `tiers` as (ratio, share) texts, largest ratio first."""
 
-    def __init__(self, tiers, hysteresis="0.05", cool_down_ms=10_000, mark_age_ms_max=60_000):
+    def __init__(self, tiers, hysteresis="0.05", cool_down_ms=10_000, mark_age_ms_max=60_000, asked_max=inf):
         self.tiers, self.hysteresis = tiers, Fraction(hysteresis)
+        self.asked_max = asked_max
         self.cool_down_ms, self.mark_age_ms_max = cool_down_ms, mark_age_ms_max
         self.instruments, self.marks, self.accounts, self.roles = {}, {}, {}, {}
         self.model = None
@@ -122,7 +123,7 @@ class Twin:
     def watch(self, now_ms):
         """The reductions of a watch cut, in their order."""
         self.now_ms = now_ms
-        found = []
+        due = []
         for account, isolated in list(self.used):
             held = self.accounts[account][3] if account in self.accounts else {}
             gone = account not in self.accounts if isolated is None else isolated not in held
@@ -141,8 +142,18 @@ class Twin:
                 continue
             reached = [t for t in self.tiers if equity <= Fraction(t[0]) * required]
             if reached and all(Fraction(reached[-1][0]) < Fraction(tier) for tier in used):
-                found += self._reduce(margin, equity, required, own, lots, *reached[-1])
-        return found
+                due.append((margin, equity, required, own, lots, *reached[-1]))
+        most_urgent = sorted(due, key=lambda one: self._urgency(one[0], one[1]))  # stable: by names where alike
+        asked = [one for place, one in enumerate(most_urgent) if place < self.asked_max]
+        return [reduction for one in due if one in asked for reduction in self._reduce(*one)]
+
+    def _urgency(self, margin, equity):
+        account, isolated = margin
+        _, stated, _, held = self.accounts[account]
+        if isolated is None and stated is not None:
+            return Fraction(equity, stated)
+        mine = {k: p for k, p in held.items() if k == isolated or (isolated is None and p.isolated is None)}
+        return Fraction(equity, sum(ceil(self.requirement(symbol, p.lots)) for (symbol, _), p in mine.items()))
 
     def _reduce(self, margin, equity, required, own, lots, tier, share):
         (account, isolated), left, parts = margin, dict(lots), []
