@@ -64,6 +64,12 @@ class Run:
         """Behind its last record."""
         return int(self.plain.fetched.offsets[self.end - 1]) + 1
 
+    def text_extent(self) -> tuple[int, int]:
+        """Where its records begin and end in the text of their fetch."""
+        fetched = self.plain.fetched
+        key, begin = int(fetched.keys[self.begin]), int(fetched.begins[self.begin])
+        return (key if key >= 0 else begin), int(fetched.ends[self.end - 1])
+
     def below(self, offset: int) -> int:
         """How many of its records stand below an offset."""
         return int(np.searchsorted(self.plain.fetched.offsets[self.begin : self.end], offset))

@@ -18,6 +18,7 @@ from worker.record import END, Partition, Record
 AHEAD_MAX: Final = 20_000  # waiting records of one partition at which it is asked to stand back while others catch up
 AHEAD_MIN: Final = 5_000  # and at which it may go on: a stop throws away what was fetched, so it must be worth it
 RUN_MIN: Final = 16  # fewer records are cheaper one by one
+BATCH_MIN: Final = 4  # the same of what was read as columns: between two cuts there may be few
 
 CompleteUntil = Callable[[Partition], int]
 
@@ -130,7 +131,7 @@ class Merge(Generic[Item]):
             queue = queues[partition]
             if isinstance(queue[0], Run):
                 batch = self._batch(complete_until_ms, bounds, END if self.cutting else until_ms)
-                if len(batch) < RUN_MIN:
+                if len(batch) < BATCH_MIN:
                     yield from cast(Iterator[Item], batch.events())
                 else:
                     yield batch
