@@ -94,6 +94,11 @@ class Run:
     def apart(self) -> "Run":
         """The same records without the rest of their fetch."""
         return Run(self.partition, self.plain.apart(self.partition, self.begin, self.end), 0, len(self), self.orders)
+    def text_extent(self) -> tuple[int, int]:
+        """Where its records begin and end in the text of their fetch."""
+        fetched = self.plain.fetched
+        key, begin = int(fetched.keys[self.begin]), int(fetched.begins[self.begin])
+        return (key if key >= 0 else begin), int(fetched.ends[self.end - 1])
 
     def below(self, offset: int) -> int:
         """How many of its records stand below an offset."""

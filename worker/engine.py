@@ -115,7 +115,6 @@ class Engine(Writer):
             for key, rank in self.ranks.watch(self.book, self.policy, self.risk, point.log_time_ms):
                 self.outputs.put(RANKS, key, rank, point.log_time_ms)
         self._let_go()
-        self.book.prepare()
         outputs = self.outputs.take()
         return [] if replaying else outputs
 

@@ -15,7 +15,7 @@ from worker.engine import Engine, Start
 from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, REDUCTIONS, TRADES, read
 from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
-from worker.record import Output, Partition, Sink, Source
+from worker.record import END, Output, Partition, Sink, Source
 from worker.settings import Settings
 
 __all__ = ["RunReport", "StateLostError", "after", "run"]
@@ -67,7 +67,9 @@ def run(
     for steps in reader.steps(stop):
         outputs: list[Output] = []
         last: tuple[CutPoint, Mark] | None = None
+        taken = False
         for step in steps:
+            taken = True
             if not isinstance(step, CutPoint):
                 engine.apply(step)
             elif rebuild.open:
@@ -91,6 +93,9 @@ def run(
             sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
             _count(report, chained, on_decision)
             engine.poison.judge(refused_per_minute_max)
+        # Not while catching up: names that came since are sorted once, not in each of the cuts behind which they came.
+        if taken and not rebuild.open and all(source.complete_until_ms(p) == END for p in source.partitions()):
+            engine.book.prepare()
         if not beyond and not reader.sequencer.replaying:
             break
     if rebuild.open and not stop():

@@ -19,6 +19,7 @@ AHEAD_MAX: Final = 20_000  # waiting records of one partition at which it is ask
 AHEAD_MIN: Final = 5_000  # and at which it may go on: a stop throws away what was fetched, so it must be worth it
 RUN_MIN: Final = 16  # fewer records are cheaper one by one
 APART_MIN: Final = 1_000  # waiting records of all partitions from which on a run does not keep all of its fetch
+BATCH_MIN: Final = 4  # the same of what was read as columns: between two cuts there may be few
 
 CompleteUntil = Callable[[Partition], int]
 
@@ -134,7 +135,7 @@ class Merge(Generic[Item]):
             queue = queues[partition]
             if isinstance(queue[0], Run):
                 batch = self._batch(complete_until_ms, bounds, END if self.cutting else until_ms)
-                if len(batch) < RUN_MIN:
+                if len(batch) < BATCH_MIN:
                     yield from cast(Iterator[Item], batch.events())
                 else:
                     yield batch

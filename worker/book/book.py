@@ -122,12 +122,11 @@ class Book(Ledger, Margins):
     def set_account(self, message: Account) -> None:
         """Role, class and owner of an account."""
         flags = ROLES.index(message.role) | CLASSES.index(message.adl) << ADL_SHIFT
-        row, owner = self._account_row(message.account), -1
-        if message.beneficial_owner is not None:
-            if message.beneficial_owner not in self.owners:
-                self._refuse_beyond(self.owners, "beneficial owners")
-            owner = self.owners.add(message.beneficial_owner)
-        self._set_role(row, flags, owner)
+        owner = message.beneficial_owner
+        if owner is not None and owner not in self.owners:
+            self._refuse_beyond(self.owners, "beneficial owners")
+        row = self._account_row(message.account)
+        self._set_role(row, flags, -1 if owner is None else self.owners.take(owner))
         self._unpark("Account", message.account)
 
     def clear_account(self, name: str) -> None:
@@ -141,6 +140,8 @@ class Book(Ledger, Margins):
         self._lift(row)
         accounts = self._table.columns
         accounts[FLAGS][row] = flags | accounts[FLAGS][row] & PARKED
+        if accounts[OWNER][row] >= 0:
+            self.owners.leave(accounts[OWNER][row])
         accounts[OWNER][row] = owner
         if not flags and owner < 0:
             self._emptied.append(row)

@@ -62,7 +62,7 @@ class Ledger(Queues):
         return row
 
     def let_go(self, keep: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> None:
-        """Gives up the names and rows of accounts of which nothing is left, unless they are to be kept.
+        """Gives up the names and rows of accounts of which nothing is left, unless they are to be kept, and of owners.
 
         To be called at cuts only: in between, which accounts are empty depends on the order of records of other topics.
         """
@@ -73,6 +73,7 @@ class Ledger(Queues):
             rows = rows[empty & ~keep(rows)]
             self._hash_dirty()  # while their names are known
             self.accounts.drop(rows)
+        self.owners.let_go()
 
     def _refuse_beyond(self, names: Names, what: str) -> None:
         if not names.has_room(1):

@@ -18,6 +18,7 @@ from worker.book.gather import gather
 from worker.book.market import Market
 from worker.book.marks import net_lots
 from worker.book.names import Names
+from worker.book.owners import Owners
 from worker.book.refresh import refresh_accounts
 from worker.book.slots import Slots
 from worker.book.table import (
@@ -67,7 +68,7 @@ class State:
         self.currency_decimals = currency_decimals
         self.accounts = Names("account")
         self.symbols = Names("symbol", limits.SYMBOLS_MAX)
-        self.owners = Names("owner")
+        self.owners = Owners()
         self.markets: list[Market] = []
         self.parked: dict[tuple[str, str], str] = {}  # (type of the refused message, name) -> reason
         self._market: dict[str, Market] = {}
@@ -283,7 +284,7 @@ class State:
         currencies are entries too, for who asks what an account could lose.
         """
         rows = [row for row in map(self.accounts.row, excluded_accounts) if row >= 0]
-        owner_excluded = np.zeros(len(self.owners), np.uint8)
+        owner_excluded = np.zeros(self.owners.used, np.uint8)
         owner_excluded[[owner for owner in map(self.owners.row, excluded_owners) if owner >= 0]] = 1
         return gather(
             self._table.cells, self._slots.table.cells, self._terms.cells, self.accounts, self.symbols,

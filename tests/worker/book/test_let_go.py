@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from schemas.messages import AccountUpdate, Balance
+from schemas.messages import Account, AccountUpdate, Balance
+from schemas.rejections import Refused
 from tests.worker.book.sequences import ACCOUNTS, History
 from tests.worker.book.test_twin import compare, compare_gather, play
 from tests.worker.book.twin import Twin
@@ -74,3 +75,55 @@ def test_accounts_that_come_and_go_take_no_room():
     assert len(book.accounts) == 10
     assert book.accounts.used < 20
     assert len(book._table.cells[0]) < 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_owners_that_come_and_go_take_no_room(seed):
+    """More owners in turn than the limit: those of the moment have rows, the digest is that of a book that never met
+    the others, and an excluded owner is nobody who had the row before.
+    """
+    book, chance, now = Book("USDT", 6), random.Random(seed), {}
+    book.owners.most, met = 8, set()
+    for number in range(2000):
+        name = f"a{chance.randrange(6)}"
+        if chance.random() < 0.2:
+            book.clear_account(name)
+            now.pop(name, None)
+        else:
+            owner = f"owner {chance.choice((number, number // 50, chance.randrange(3)))}"
+            try:
+                book.set_account(Account(account=name, beneficial_owner=owner))
+            except Refused:
+                assert len(book.owners) == 8
+                assert owner not in book.owners
+            else:
+                now[name] = owner
+                met.add(owner)
+        if number % 4 == 0:
+            book.let_go(none)
+            assert set(book.owners) == set(now.values())
+            assert {account: book.beneficial_owner(account) for account in now} == now
+    assert len(met) > 200
+    assert book.owners.used <= 8
+    other = Book("USDT", 6)
+    for name, owner in now.items():
+        other.set_account(Account(account=name, beneficial_owner=owner))
+    assert book.digest() == book.digest_full() == other.digest()
+
+
+def test_an_owner_without_room_changes_nothing():
+    """Refused, and the account it was said of is not there either; there is room again from the next cut on."""
+    book = Book("USDT", 6)
+    book.owners.most = 2
+    book.set_account(Account(account="a", beneficial_owner="one"))
+    book.set_account(Account(account="c", beneficial_owner="three"))
+    with pytest.raises(Refused):
+        book.set_account(Account(account="b", beneficial_owner="two"))
+    assert list(book.accounts) == ["a", "c"]
+    book.set_account(Account(account="a"))
+    with pytest.raises(Refused):
+        book.set_account(Account(account="b", beneficial_owner="two"))
+    book.let_go(none)
+    book.set_account(Account(account="b", beneficial_owner="two"))
+    assert book.beneficial_owner("b") == "two"
+    assert book.owners.used == 2
