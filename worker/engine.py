@@ -273,11 +273,11 @@ class Engine(Writer):
             return
         for fund_id, text in decision.fund_draws.items():
             self.funds.draw(fund_id, scaled(text, self.book.currency_decimals), decision.sequence)
-        if legs.trade_id:
+        if legs.trade_id.size:
             self._roots[case.decision_id] = case
             self._unanswered[case.decision_id] = len(legs.trade_id)
             numbers = np.stack((legs.adl_seq, legs.lots, legs.quote_minor)).astype("<i8").tobytes()
-            self._ledger_digest += digest_of_columns(b"ordered", "".join(legs.trade_id).encode(), numbers)
+            self._ledger_digest += digest_of_columns(b"ordered", legs.trade_id.tobytes(), numbers)
             self.held.add(case.decision_id, legs)
 
     def _reduce(self, point: CutPoint, published: Sequence[MarginReduction] | None = None) -> None:

@@ -26,6 +26,7 @@ from worker.book.hold import (
     fits,
     link,
 )
+from worker.book.leg_rows import LegRows
 from worker.book.state import SIDES
 from worker.book.table import Table
 
@@ -37,7 +38,7 @@ _LIQUIDATED, _ANSWERED, _OPEN = 1, 2, 4  # bits of a leg's state; open: it holds
 class Legs(NamedTuple):
     """A decision's legs in columns, whether just decided or read back; `lots` below 0 where a leg buys."""
 
-    trade_id: list[str]
+    trade_id: NDArray[np.bytes_]  # 32 hex digits
     account: Ints  # row in the book
     key: Ints  # 4 * symbol row + side
     liquidated: NDArray[np.bool_]
@@ -70,9 +71,8 @@ class Held:
         self._legs = Table(LEG_FIELDS)
         self._used = 0  # rows of legs ever taken
         self._free: list[int] = []
-        self._trades: list[str] = []  # id of each row's trade
-        self._decisions: list[str] = []  # and of its decision
-        self._row_of: dict[str, int] = {}  # by trade id
+        self._decisions: list[str] = []  # the decision of each row
+        self._rows = LegRows()  # by trade id
         self._accounts = Table(ACCOUNT_LEG_FIELDS, limits.ACCOUNTS_MAX)
 
     def number(self, account: Ints) -> Ints:
@@ -110,11 +110,8 @@ class Held:
     def add(self, decision_id: str, legs: Legs) -> None:
         """Books the legs of a decision."""
         self._accounts.reserve(self._book.accounts.used)
-        rows = self._take(len(legs.trade_id))
-        places = rows.tolist()
-        self._row_of.update(zip(legs.trade_id, places, strict=True))
-        for row, trade_id in zip(places, legs.trade_id, strict=True):
-            self._trades[row], self._decisions[row] = trade_id, decision_id
+        rows = self._take(len(legs.trade_id), decision_id)
+        self._rows.add(legs.trade_id, rows)
         cells = self._legs.cells
         cells[LEG_ACCOUNT, rows] = legs.account
         cells[LEG_KEY, rows] = legs.key
@@ -127,19 +124,20 @@ class Held:
             self.sync(self._book.accounts.name(account))
         self._book.add_held(cells, rows)
 
-    def _take(self, count: int) -> Ints:
-        """Rows for `count` legs, first those that were given back."""
+    def _take(self, count: int, decision_id: str) -> Ints:
+        """Rows for `count` legs of a decision, first those that were given back."""
         reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        for row in reused:
+            self._decisions[row] = decision_id
         begin = self._used
         self._used += count - len(reused)
         self._legs.reserve(self._used)
-        self._trades += [""] * (self._used - begin)
-        self._decisions += [""] * (self._used - begin)
+        self._decisions += [decision_id] * (self._used - begin)
         return np.array([*reused, *range(begin, self._used)], np.int64)
 
     def find(self, trade_id: str) -> Leg | None:
         """The leg, while it holds something or was not answered."""
-        row = self._row_of.get(trade_id, -1)
+        row = self._rows.row(trade_id)
         if row < 0:
             return None
         columns, book = self._legs.columns, self._book
@@ -160,7 +158,7 @@ class Held:
         # A whole fill releases nothing, so there is nothing to sum; without an update the account was not summed since.
         if filled_lots < leg.lots or not self._book.holds(leg.account):
             self.sync(leg.account)
-        if leg.trade_id in self._row_of and not columns[LEG_STATE][leg.row] & _OPEN:
+        if self._rows.has(leg.row) and not columns[LEG_STATE][leg.row] & _OPEN:
             self._give_back(leg.row)  # the account has shown it before its result came
         return leg._replace(lots=leg.lots - filled_lots, quote_minor=leg.quote_minor - quote)
 
@@ -216,6 +214,6 @@ class Held:
         book.set_loose_quote(account, loose)
 
     def _give_back(self, row: int) -> None:
-        del self._row_of[self._trades[row]]
-        self._trades[row] = self._decisions[row] = ""
+        self._rows.drop(row)
+        self._decisions[row] = ""
         self._free.append(row)

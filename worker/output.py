@@ -4,8 +4,10 @@ Record n carries chain = first 32 hex digits of the SHA-256 of the bytes of reco
 first), so a reader in any language can prove from raw bytes that nothing was lost, doubled or torn.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from binascii import hexlify
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +26,7 @@ TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS, STATE, RANKS = (
 Message = TypeVar("Message", bound=OutputMessage)
 
 CHAINED = (TRADES, DECISIONS, CUTS, REDUCTIONS, DEAD_LETTERS)
+_CHAIN_BYTES = 16
 ADVISORY = (STATE, RANKS)  # outside the transaction: the newest record of a key is all that counts
 
 
@@ -33,6 +36,13 @@ def read(value: bytes | None, kind: type[Message]) -> Message:
     if not isinstance(message, kind):
         raise TypeError(f"a record must be {kind.__name__}, was {type(message).__name__}")
     return message
+
+
+class Texts(NamedTuple):
+    """Records of one kind before they are numbered: keys, and the JSON text behind each one's chain."""
+
+    keys: list[bytes]
+    texts: list[bytes]
 
 
 class OutputLog:
@@ -56,19 +66,20 @@ class OutputLog:
             self.heads[topic] = (self.heads[topic][0] + 1, link(value or b""))
         self._pending.append(Output(topic, key.encode(), value, log_time_ms))
 
-    def put_texts(self, topic: str, kind: str, keys: Iterable[str], texts: Iterable[str], log_time_ms: int) -> None:
+    def put_texts(self, topic: str, kind: str, texts: Texts, log_time_ms: int) -> None:
         """Appends records of a chained topic that are given as the JSON text behind their chains."""
         sequence, chain = self.heads[topic]
         encoding = self.encodings.get(topic, "json")
-        begin = f'{{"type":"{kind}","pool":{msgspec.json.encode(self._pool).decode()},"sequence":'
-        for key, text in zip(keys, texts, strict=True):
+        begin = f'{{"type":"{kind}","pool":{msgspec.json.encode(self._pool).decode()},"sequence":'.encode()
+        said, head = self._pending, chain.encode()
+        for key, text in zip(*texts, strict=True):
             sequence += 1
-            value = f'{begin}{sequence},"chain":"{chain}"{text}'.encode()
+            value = b'%b%d,"chain":"%b"%b' % (begin, sequence, head, text)
             if encoding != "json":
                 value = encode(decode_output(value), encoding)
-            chain = link(value)
-            self._pending.append(Output(topic, key.encode(), value, log_time_ms))
-        self.heads[topic] = (sequence, chain)
+            head = hexlify(sha256(value).digest()[:_CHAIN_BYTES])
+            said.append(Output(topic, key, value, log_time_ms))
+        self.heads[topic] = (sequence, head.decode())
 
     def passed(self, topic: str, value: bytes) -> None:
         """Counts a record that was published before."""

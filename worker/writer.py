@@ -15,7 +15,7 @@ from worker.output import CUTS, DEAD_LETTERS, DECISIONS, REDUCTIONS, TRADES, Out
 from worker.reductions import Due, rounded_down
 from worker.risk import NEEDED_BY
 from worker.settings import Settings, settings_digest
-from worker.trades import Frame, legs_of_orders, trade_texts
+from worker.trades import Frame, trades_of_orders
 
 
 class Writer(Inputs):
@@ -93,11 +93,9 @@ class Writer(Inputs):
 
     def _write_trades(self, case: Case, point: CutPoint, orders: Orders) -> Legs:
         settings = self.settings
-        legs = legs_of_orders(self.book, case.decision_id, orders, self.held.number(orders.account))
         frame = Frame(case.decision_id, settings.pool.clearing_account, settings.decision.strict_guard)
-        texts = trade_texts(self.book, frame, orders, legs)
-        names = self.book.accounts.names(orders.account)
-        self.outputs.put_texts(TRADES, "ForcedTrade", names, texts, point.log_time_ms)
+        legs, texts = trades_of_orders(self.book, frame, orders, self.held.number(orders.account))
+        self.outputs.put_texts(TRADES, "ForcedTrade", texts, point.log_time_ms)
         return legs
 
     def _write_letters(self, point: CutPoint) -> None:

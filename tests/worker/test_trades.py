@@ -11,7 +11,7 @@ from worker.book.state import SIDES
 from worker.ids import short_hash
 from worker.legs import Orders
 from worker.output import TRADES, OutputLog
-from worker.trades import Frame, legs_of_orders, legs_of_trades, trade_texts
+from worker.trades import Frame, legs_of_trades, trades_of_orders
 
 # As the codec lets them in: what prints.
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12) | st.sampled_from(
@@ -92,11 +92,10 @@ def test_records_are_what_msgspec_writes(accounts, symbols, legs, clearing, stri
     """Byte for byte, keys and chain included, whatever is in a name."""
     book, frame = book_of(accounts, symbols), Frame("d" * 32, clearing, strict)
     orders = orders_of(book, accounts, legs)
-    booked = legs_of_orders(book, frame.decision_id, orders, np.arange(1, len(legs) + 1))
+    booked, texts = trades_of_orders(book, frame, orders, np.arange(1, len(legs) + 1))
     log = OutputLog('a "pool"')
     head = log.heads[TRADES]
-    keys = [book.accounts.name(row) for row in orders.account.tolist()]
-    log.put_texts(TRADES, "ForcedTrade", keys, trade_texts(book, frame, orders, booked), 5)
+    log.put_texts(TRADES, "ForcedTrade", texts, 5)
     messages = []
     outputs = log.take()
     for place, (leg, output) in enumerate(zip(legs, outputs, strict=True)):
@@ -106,7 +105,7 @@ def test_records_are_what_msgspec_writes(accounts, symbols, legs, clearing, stri
         head = head[0] + 1, link(output.value)
     assert log.heads[TRADES] == head
     packed = OutputLog('a "pool"', {TRADES: "msgpack"})
-    packed.put_texts(TRADES, "ForcedTrade", keys, trade_texts(book, frame, orders, booked), 5)
+    packed.put_texts(TRADES, "ForcedTrade", texts, 5)
     packed_chain = OutputLog('a "pool"').heads[TRADES][1]
     for told, output in zip(messages, packed.take(), strict=True):
         assert output.value == encode(structs.replace(told, chain=packed_chain), "msgpack")
@@ -120,5 +119,5 @@ def test_a_rate_that_is_not_there_is_not_written():
     """NaN stands for none; an infinite score is null, as msgspec writes it."""
     book = book_of(list("abcd"), list("wxyz"))
     orders = orders_of(book, list("abcd"), [(0, 0, 0, 1, False, 1, 1, 1, 1, None, float("inf"), None, None)])
-    (text,) = trade_texts(book, Frame("d", "c", False), orders, legs_of_orders(book, "d", orders, np.ones(1, np.int64)))
-    assert text.endswith(',"haircut":"0.000001","score":null}')
+    _, (_, (text,)) = trades_of_orders(book, Frame("d", "c", False), orders, np.ones(1, np.int64))
+    assert text.endswith(b',"haircut":"0.000001","score":null}')

