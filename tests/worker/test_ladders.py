@@ -8,11 +8,13 @@ from tests.worker.tape import settings_of
 from tests.worker.test_batches import PLACES, market_log
 from worker import merge, reader
 from worker.book.book import Book
+from worker.book.holders import ACCOUNT_SHIFT, HOLDER, IS_COLLATERAL, SEAT_LOTS
 from worker.book.isolated import Side
 from worker.book.ladders import empty_rungs, place
 from worker.book.table import (
     ACCOUNT,
     BALANCE,
+    COLLATERAL,
     COUNT,
     EFFECTIVE,
     ENTRY,
@@ -24,7 +26,6 @@ from worker.book.table import (
     LOOSE,
     MARGIN,
     PLACE,
-    VALUE,
 )  # fmt: skip
 from worker.edge.recording import RecordingSink, RecordingSource
 from worker.loop import run
@@ -34,7 +35,7 @@ def anew(book):
     """Ladders, levels and isolated positions of the book, with nothing taken over but its cells."""
     rows = np.arange(book.accounts.used, dtype=np.int64)
     accounts, slots, rungs = book._table.cells.copy(), book._slots.table.cells, empty_rungs(len(book._rungs) // 2)
-    place(accounts, slots, rungs, rows, np.empty(accounts[COUNT, rows].sum(), np.int64))
+    place(accounts, slots, book._terms.cells, rungs, rows, np.empty(accounts[COUNT, rows].sum(), np.int64))
     isolated = {}
     for number in range(2 * len(book.markets)):
         side = Side(number)
@@ -62,20 +63,23 @@ def check(book):
 
 
 def check_cells(book):
-    """What the ladders rest on, from what updates and marks said: values, equities, and who holds which symbol."""
+    """What the ladders rest on, from what updates and marks said: equities, who holds a symbol, and what seats say."""
     accounts, slots = book._table.cells, book._slots.table.cells
     held = np.flatnonzero(slots[ACCOUNT, : book._slots.used] >= 0)
     cross = held[slots[MARGIN, held] < 0]
     symbols = slots[KEY, cross] >> 2
     nums, dens = (np.array([getattr(m, name) for m in book.markets], object) for name in ("mark_num", "den"))
-    assert slots[VALUE, cross].tolist() == (slots[EFFECTIVE, cross] * nums[symbols] // dens[symbols]).tolist()
+    values = (slots[EFFECTIVE, cross] * nums[symbols] // dens[symbols]).astype(np.int64)
     equity = accounts[BALANCE] + accounts[LOOSE]
-    np.add.at(equity, slots[ACCOUNT, cross], slots[VALUE, cross] - slots[ENTRY, cross] + slots[HELD_QUOTE, cross])
+    np.add.at(equity, slots[ACCOUNT, cross], values - slots[ENTRY, cross] + slots[HELD_QUOTE, cross])
     assert np.array_equal(equity[: book.accounts.used], accounts[EQUITY, : book.accounts.used])
     for market in book.markets:
         holders = np.sort(book._slots.holders.of(market.row))
         assert holders.tolist() == held[slots[KEY, held] >> 2 == market.row].tolist()
-        assert np.array_equal(book._slots.holders.seats[slots[PLACE, holders]], holders)
+        seats = book._slots.holders.seats[slots[PLACE, holders] + np.array([[HOLDER], [SEAT_LOTS]])]
+        collateral = np.where(slots[KEY, holders] & 3 == COLLATERAL, IS_COLLATERAL, 0)
+        assert np.array_equal(seats[0], slots[ACCOUNT, holders] << ACCOUNT_SHIFT | collateral | holders)
+        assert np.array_equal(seats[1], np.where(slots[MARGIN, holders] < 0, slots[EFFECTIVE, holders], 0))
 
 
 @pytest.mark.parametrize("least", [1, 1 << 60], ids=["columns", "singly"])

@@ -43,11 +43,11 @@ from worker.book.table import (
     MARGIN_REQUIRED,
     OWNER,
     PARKED,
+    PLACE,
     SELL,
     SEQ,
     SLOT_ADL_SEQ,
     UNMARKED,
-    VALUE,
 )
 from worker.book.table import ENTRY as SLOT_ENTRY
 from worker.book.table import KEY as SLOT_KEY
@@ -56,13 +56,13 @@ from worker.book.table import LOTS as SLOT_LOTS
 from worker.book.table import MARGIN as SLOT_MARGIN
 
 Cells = NDArray[np.int64]
-Seats = NDArray[np.int32]
+Seats = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 _TOGETHER = 32  # updates
 
 _CELLS = "int64[:, ::1]"
-_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int32[::1], {_CELLS}"  # as `Slots.cells` gives it
+_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int64[::1], {_CELLS}"  # as `Slots.cells` gives it
 
 
 @kernel(f"void({_CELLS}, int64[::1])")
@@ -131,7 +131,7 @@ def fetch_cells(accounts: Cells, slots: Cells, heads: Cells, at: int, end: int) 
         read += accounts[MARGIN_REQUIRED, row] + accounts[UNMARKED, row]
     for place in range(at, end):
         slot = max(accounts[FIRST, max(heads[place, ROW], 0)], 0)
-        read += slots[SLOT_KEY, slot] + slots[EFFECTIVE, slot] + slots[VALUE, slot] + slots[SLOT_ENTRY, slot]
+        read += slots[SLOT_KEY, slot] + slots[EFFECTIVE, slot] + slots[PLACE, slot] + slots[SLOT_ENTRY, slot]
         read += slots[HELD_QUOTE, slot] + slots[SLOT_MARGIN, slot] + slots[SLOT_LOTS, slot]
         read += slots[SLOT_ADL_SEQ, slot] + slots[SELL, slot] + slots[BUY, slot]
     return read

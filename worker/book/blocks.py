@@ -2,7 +2,7 @@
 
 Rule: a free block says so in its first and last slot (FREE in ACCOUNT, its length in KEY), so whoever gives a block
 back sees whether those beside it are free; the last free block is given back to the slots that were never taken.
-The lists of free blocks, one per length, hold block + 1; the next is in VALUE, the previous in ENTRY, of a first slot.
+The lists of free blocks, one per length, hold block + 1; the next is in LOTS, the previous in ENTRY, of a first slot.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.kernel import kernel
-from worker.book.table import ACCOUNT, ENTRY, FREE, KEY, NOBODY, VALUE
+from worker.book.table import ACCOUNT, ENTRY, FREE, KEY, LOTS, NOBODY
 
 Cells = NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def _enlist(slots: Cells, heap: Cells, block: int, length: int) -> None:
     slots[KEY, block] = slots[KEY, last] = length
     number = min(length, LENGTH_MAX + 1)
     following = heap[_LISTS + number] - 1
-    slots[VALUE, block] = following
+    slots[LOTS, block] = following
     slots[ENTRY, block] = -1
     if following >= 0:
         slots[ENTRY, following] = block
@@ -59,9 +59,9 @@ def _delist(slots: Cells, heap: Cells, block: int) -> int:
     """Takes a free block out of its list; returns its length."""
     length: int = slots[KEY, block]
     number = min(length, LENGTH_MAX + 1)
-    following, previous = slots[VALUE, block], slots[ENTRY, block]
+    following, previous = slots[LOTS, block], slots[ENTRY, block]
     if previous >= 0:
-        slots[VALUE, previous] = following
+        slots[LOTS, previous] = following
     else:
         heap[_LISTS + number] = following + 1
         if following < 0:

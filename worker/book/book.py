@@ -17,7 +17,7 @@ from worker.book.apply import apply_updates, no_update, wanted
 from worker.book.ledger import Ledger
 from worker.book.margins import Margins
 from worker.book.market import Market
-from worker.book.marks import largest_lots, move_mark
+from worker.book.marks import first_mark, largest_lots, move_mark
 from worker.book.names import joined
 from worker.book.openings import Openings, judge, numbers, write
 from worker.book.scales import GOOD, IS_FULL, ROW, UNSAYABLE
@@ -34,6 +34,7 @@ from worker.book.table import (
     FLAGS,
     FULL_ADL_SEQ,
     LOT_DECIMALS,
+    MARGIN,
     MARGIN_REQUIRED,
     NO_UPDATE,
     OWNER,
@@ -97,12 +98,17 @@ class Book(Ledger, Margins):
                         f"{shown(message.mark_price)} with one of {market.scale.quantity_text(market.lots_high)}",
                     )
             whole, rest = divmod(mark_num, market.den)
-            holders, first = market.slots(), market.mark == 0
-            if first:
-                self._lift_many(slots[ACCOUNT, holders])
-            falls = move_mark(self._table.cells, slots, self._rungs, holders, whole, rest, market.den, first)
-            if falls > len(holders) >> FALLS_SHIFT:
-                self._slots.holders.sort(market.row, slots)
+            holders, accounts = self._slots.holders, self._table.cells
+            if market.mark == 0:
+                held = market.slots()
+                self._lift_many(slots[ACCOUNT, held])
+                first_mark(accounts, slots[ACCOUNT, held[slots[MARGIN, held] < 0]])
+            falls = move_mark(
+                accounts, slots, self._rungs, holders.seats, holders.table.cells, self._terms.cells, market.row, whole,
+                rest,
+            )  # fmt: skip
+            if falls > market.size >> FALLS_SHIFT:
+                holders.sort(market.row, slots)
             market.mark, market.mark_num, market.lots_limit = mark, mark_num, limit
         market.event_time_ms = message.event_time_ms
         market.log_time_ms = log_time_ms

@@ -28,7 +28,6 @@ from worker.book.table import (
     PARKED,
     ROLE_BITS,
     UNMARKED,
-    VALUE,
 )
 from worker.book.value import slot_value
 
@@ -88,7 +87,7 @@ def walk(
         begun = accounts[FIRST, account]
         held = range(begun, begun + accounts[COUNT, account])
         for slot in held:  # the cross account
-            lots, symbol, value = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2, slots[VALUE, slot]
+            lots, symbol, value = slots[EFFECTIVE, slot], slots[KEY, slot] >> 2, slot_value(slots, terms, slot)
             if slots[MARGIN, slot] >= 0:
                 isolated += 1
             elif lots != 0:

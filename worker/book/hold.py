@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import limits
+from worker.book.holders import tell
 from worker.book.kernel import kernel
 from worker.book.slots import find_slot
 from worker.book.table import (
@@ -24,9 +25,8 @@ from worker.book.table import (
     MARGIN,
     SELL,
     SLOT_ADL_SEQ,
-    VALUE,
 )
-from worker.book.value import value_minor
+from worker.book.value import slot_value
 
 Cells = NDArray[np.int64]
 
@@ -77,11 +77,11 @@ def link(legs: Cells, known: Cells, rows: Cells) -> None:
         known[FIRST_LEG, account] = leg + 1
 
 
-@kernel("int64(int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
-def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, touched: Cells) -> int:
+@kernel("int64(int64[:, ::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
+def hold(accounts: Cells, slots: Cells, seats: Cells, terms: Cells, legs: Cells, rows: Cells, touched: Cells) -> int:
     """Adds what new legs hold to cells that contain what older ones hold; stops at the first leg beyond a limit.
 
-    `marks`: whole, rest and den of each symbol's value per lot. `touched`: the slot a leg is held in, LOOSE_CASH or
+    `touched`: the slot a leg is held in, LOOSE_CASH or
     NOTHING. An account without an update may have older legs that are not in its cells, so nothing is added there.
     """
     for at in range(len(rows)):
@@ -106,12 +106,12 @@ def hold(accounts: Cells, slots: Cells, marks: Cells, legs: Cells, rows: Cells, 
             return LOTS_BEYOND
         held = slots[LOTS, slot]
         effective = max(0, held - sell) if held > 0 else min(0, held + buy)
-        symbol = key >> 2
-        value = value_minor(effective, marks[0, symbol], marks[1, symbol], marks[2, symbol])
+        before = slot_value(slots, terms, slot)
+        slots[EFFECTIVE, slot] = effective
         if slots[MARGIN, slot] < 0:
-            accounts[EQUITY, account] += value - slots[VALUE, slot] + quote
+            accounts[EQUITY, account] += slot_value(slots, terms, slot) - before + quote
         slots[SELL, slot], slots[BUY, slot], slots[HELD_QUOTE, slot] = sell, buy, slots[HELD_QUOTE, slot] + quote
-        slots[EFFECTIVE, slot], slots[VALUE, slot] = effective, value
+        tell(seats, slots, slot)
     return FITS
 
 

@@ -27,9 +27,9 @@ from worker.book.table import (
     PARKED,
     ROLE_BITS,
     UNMARKED,
-    VALUE,
 )
 from worker.book.table import COUNT as POSITIONS
+from worker.book.value import slot_value
 
 Cells = NDArray[np.int64]
 Rungs = NDArray[np.int64]  # [2 * symbols, LEVELS, 3]
@@ -42,16 +42,21 @@ COUNT, LOTS_HIGH, LOTS_LOW = 0, 1, 2
 LOW_BITS = 31
 _LOW_MASK = 2**LOW_BITS - 1
 
+# A mover: an account that changes its level.
+ROW, FROM, TO = 0, 1, 2
+_AHEAD = 3  # what was read ahead; of no meaning
+MOVER_FIELDS = 4
+
 ROW_BITS = 32  # of a note: side of the symbol, account row
 _EXEMPT = 2
 
 _CELLS, _RUNGS = "int64[:, ::1]", "int64[:, :, ::1]"
 
 
-@kernel(f"void({_RUNGS}, int64, int64, int64, int64)")
-def add(rungs: Rungs, key: int, level: int, lots: int, sign: int) -> None:
-    """One position more (`sign` 1) or less (-1) on a level, of a slot's key and effective lots."""
-    rung, size = rungs[2 * (key >> 2) + (lots < 0), level], abs(lots)
+@kernel("void(int64[::1], int64, int64)")
+def add(rung: Cells, lots: int, sign: int) -> None:
+    """One position more (`sign` 1) or less (-1) on a level, of a slot's effective lots."""
+    size = abs(lots)
     rung[COUNT] += sign
     rung[LOTS_HIGH] += sign * (size >> LOW_BITS)
     rung[LOTS_LOW] += sign * (size & _LOW_MASK)
@@ -64,10 +69,27 @@ def move(accounts: Cells, slots: Cells, rungs: Rungs, account: int, level: int, 
     for slot in range(first, first + accounts[POSITIONS, account]):
         lots, key = slots[EFFECTIVE, slot], slots[KEY, slot]
         if slots[MARGIN, slot] < 0 and lots != 0 and key & 3 != COLLATERAL:
+            side = rungs[2 * (key >> 2) + (lots < 0)]
             if level >= 0:
-                add(rungs, key, level, lots, -1)
+                add(side[level], lots, -1)
             if new_level >= 0:
-                add(rungs, key, new_level, lots, 1)
+                add(side[new_level], lots, 1)
+
+
+@kernel(f"void({_CELLS}, {_CELLS}, {_RUNGS}, {_CELLS}, int64)")
+def move_levels(accounts: Cells, slots: Cells, rungs: Rungs, movers: Cells, count: int) -> None:
+    """Moves the first so many movers, an account each, from one level to another.
+
+    Each looks at slots far from those of others. Looked at ahead of it all, they are on their way together: a tick that
+    moves 14,000 of 300,000 holders took 7.0 ms so, and 9.5 ms otherwise.
+    """
+    for at in range(count):
+        first = accounts[FIRST, movers[ROW, at]]
+        last = first + accounts[POSITIONS, movers[ROW, at]] - 1
+        ahead = slots[EFFECTIVE, first] + slots[KEY, first] + slots[MARGIN, first]
+        movers[_AHEAD, at] = ahead + slots[EFFECTIVE, last] + slots[KEY, last] + slots[MARGIN, last]
+    for at in range(count):
+        move(accounts, slots, rungs, movers[ROW, at], movers[FROM, at], movers[TO, at])
 
 
 @kernel(f"int64({_CELLS}, {_CELLS}, int64, int64[::1], int64)")
@@ -81,14 +103,14 @@ def note(accounts: Cells, slots: Cells, account: int, notes: Cells, size: int) -
     return size
 
 
-@kernel(f"int64({_CELLS}, {_CELLS}, int64)")
-def gross_of(accounts: Cells, slots: Cells, account: int) -> int:
+@kernel(f"int64({_CELLS}, {_CELLS}, {_CELLS}, int64)")
+def gross_of(accounts: Cells, slots: Cells, terms: Cells, account: int) -> int:
     """The sum of |value| over the account's cross positions; below 2**61, see schemas/limits.py."""
     gross = 0
     first = accounts[FIRST, account]
     for slot in range(first, first + accounts[POSITIONS, account]):
         if slots[MARGIN, slot] < 0 and slots[KEY, slot] & 3 != COLLATERAL:
-            gross += abs(slots[VALUE, slot])
+            gross += abs(slot_value(slots, terms, slot))
     return gross
 
 
@@ -117,12 +139,12 @@ def lift(accounts: Cells, slots: Cells, rungs: Rungs, rows: Cells, lifted: Cells
     return size, noted
 
 
-@kernel(f"int64({_CELLS}, {_CELLS}, {_RUNGS}, int64[::1], int64[::1])")
-def place(accounts: Cells, slots: Cells, rungs: Rungs, rows: Cells, notes: Cells) -> int:
+@kernel(f"int64({_CELLS}, {_CELLS}, {_CELLS}, {_RUNGS}, int64[::1], int64[::1])")
+def place(accounts: Cells, slots: Cells, terms: Cells, rungs: Rungs, rows: Cells, notes: Cells) -> int:
     """Puts lifted accounts where what they hold belongs; returns how many isolated positions it noted."""
     noted = 0
     for row in rows:
-        gross = gross_of(accounts, slots, row)
+        gross = gross_of(accounts, slots, terms, row)
         accounts[GROSS, row] = gross
         if may_be_taken(accounts[FLAGS, row]) and accounts[UNMARKED, row] == 0:
             level = level_of(cross_key(accounts[EQUITY, row], gross))

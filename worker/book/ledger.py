@@ -38,7 +38,6 @@ from worker.book.table import (
     SELL,
     SLOT_ADL_SEQ,
     UNMARKED,
-    VALUE,
 )
 from worker.book.update import Staged
 
@@ -138,40 +137,44 @@ class Ledger(Queues):
     # --- one slot and its account's equity ----------------------------------------------------------------------------
 
     def _open(self, row: int, market: Market, key: int, lots: int, entry: int, margin: int, adl_seq: int) -> None:
-        value = lots * market.mark_num // market.den
-        self._slots.open(row, key, lots, value, entry, margin, adl_seq)
+        self._slots.open(row, key, lots, entry, margin, adl_seq)
         if margin < 0:
             accounts = self._table.columns
-            accounts[EQUITY][row] += value - entry
+            accounts[EQUITY][row] += market.value(lots) - entry
             if not market.mark:
                 accounts[UNMARKED][row] += 1
 
     def _change(self, row: int, slot: int, market: Market, lots: int, entry: int, margin: int, adl_seq: int) -> None:
         """Rewrites a slot and moves the account's equity by what its cross part changed."""
         cells = self._slots.table.columns
-        before = cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot] if cells[MARGIN][slot] < 0 else 0
+        before = self._cross_part(market, slot)
         was_unmarked = cells[MARGIN][slot] < 0 and not market.mark
         effective = max(0, lots - cells[SELL][slot]) if lots > 0 else min(0, lots + cells[BUY][slot])
-        value = effective * market.mark_num // market.den
         cells[LOTS][slot] = lots
         cells[EFFECTIVE][slot] = effective
-        cells[VALUE][slot] = value
         cells[ENTRY][slot] = entry
         cells[MARGIN][slot] = margin
         cells[SLOT_ADL_SEQ][slot] = adl_seq
-        after = value - entry + cells[HELD_QUOTE][slot] if margin < 0 else 0
+        self._slots.tell(slot)
         accounts = self._table.columns
-        accounts[EQUITY][row] += after - before
+        accounts[EQUITY][row] += self._cross_part(market, slot) - before
         accounts[UNMARKED][row] += (margin < 0 and not market.mark) - was_unmarked
         if abs(lots) > market.lots_high:
             market.lots_high = abs(lots)
+
+    def _cross_part(self, market: Market, slot: int) -> int:
+        """What a slot adds to its account's equity: nothing where it is isolated."""
+        cells = self._slots.table.columns
+        if cells[MARGIN][slot] >= 0:
+            return 0
+        return market.value(cells[EFFECTIVE][slot]) - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
 
     def _close(self, row: int, slot: int, remembered_adl_seq: int) -> None:
         cells = self._slots.table.columns
         market = self.markets[cells[KEY][slot] >> 2]
         if cells[MARGIN][slot] < 0:
             accounts = self._table.columns
-            accounts[EQUITY][row] -= cells[VALUE][slot] - cells[ENTRY][slot] + cells[HELD_QUOTE][slot]
+            accounts[EQUITY][row] -= self._cross_part(market, slot)
             if not market.mark:
                 accounts[UNMARKED][row] -= 1
         if remembered_adl_seq:
@@ -252,14 +255,11 @@ class Ledger(Queues):
             return True
         self._lift(cells[ACCOUNT][slot])
         market = self._market[symbol]
-        lots = cells[LOTS][slot]
-        effective = max(0, lots - sell_lots) if lots > 0 else min(0, lots + buy_lots)
-        value = effective * market.mark_num // market.den
-        if cells[MARGIN][slot] < 0:
-            moved = value - cells[VALUE][slot] + quote_minor - cells[HELD_QUOTE][slot]
-            self._table.columns[EQUITY][cells[ACCOUNT][slot]] += moved
+        lots, before = cells[LOTS][slot], self._cross_part(market, slot)
         cells[SELL][slot], cells[BUY][slot], cells[HELD_QUOTE][slot] = sell_lots, buy_lots, quote_minor
-        cells[EFFECTIVE][slot], cells[VALUE][slot] = effective, value
+        cells[EFFECTIVE][slot] = max(0, lots - sell_lots) if lots > 0 else min(0, lots + buy_lots)
+        self._slots.tell(slot)
+        self._table.columns[EQUITY][cells[ACCOUNT][slot]] += self._cross_part(market, slot) - before
         self._touch(cells[ACCOUNT][slot])
         return True
 
@@ -281,10 +281,9 @@ class Ledger(Queues):
     def add_held(self, legs: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Adds what new legs hold, given as columns of hold.py and rows of them; not of accounts without an update."""
         self._lift_many(legs[LEG_ACCOUNT, rows])
-        marks = np.array([(*divmod(market.mark_num, market.den), market.den) for market in self.markets], np.int64)
-        marks = np.ascontiguousarray(marks.reshape(-1, 3).T)
         touched = np.empty(len(rows), np.int64)
-        answer = hold(self._table.cells, self._slots.table.cells, marks, legs, rows, touched)
+        slots, seats = self._slots.table.cells, self._slots.holders.seats
+        answer = hold(self._table.cells, slots, seats, self._terms.cells, legs, rows, touched)
         if answer != FITS:
             raise Refused(Reason.RANGE, BEYOND[answer])
         self._touch_many(legs[LEG_ACCOUNT, rows[touched != NOTHING]])

@@ -88,6 +88,10 @@ class Market:
     def lots_high(self, lots: int) -> None:
         self.holders.table.columns[LOTS_HIGH][self.row] = lots
 
+    def value(self, lots: int) -> int:
+        """Of lots at the mark, in minor units."""
+        return lots * self.mark_num // self.den
+
     def slots(self) -> NDArray[np.int32]:
         """The slots with a position in it, in no order."""
         return self.holders.of(self.row)

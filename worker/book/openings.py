@@ -39,7 +39,7 @@ from worker.book.value import value_minor
 Cells = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
-Seats = NDArray[np.int32]
+Seats = NDArray[np.int64]
 
 POSITIONS_MAX = 64  # of one account here: looking for doubles costs the square of it
 _DIGITS_MAX = 18  # below 2**63 whatever they are
@@ -200,7 +200,7 @@ def judge(
 
 
 @kernel(
-    "void(int64[:, ::1], int64[:, ::1], int64[::1], int32[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1], "
+    "void(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1], "
     "int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], boolean[::1])"
 )
 def write(
@@ -234,7 +234,7 @@ def write(
             if terms[MARK_WHOLE, key >> 2] == 0 and terms[MARK_REST, key >> 2] == 0:
                 accounts[UNMARKED, row] += 1
             slot = block + place - begin
-            fill_slot(accounts, slots, heap, seats, holdings, row, slot, key, lots, value, entry, CROSS, 0)
+            fill_slot(accounts, slots, heap, seats, holdings, row, slot, key, lots, entry, CROSS, 0)
         accounts[FIRST, row] = block
         accounts[EPOCH, row] = heads[at, 0]
         accounts[SEQ, row] = heads[at, 1]

@@ -6,7 +6,7 @@ Rule: nothing here can fail; whoever calls has looked (worker/book/apply.py), an
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.book.holders import LOTS_HIGH, seat, unseat
+from worker.book.holders import LOTS_HIGH, seat, tell, unseat
 from worker.book.kernel import kernel
 from worker.book.scales import ENTRY, FIRST_STAGED, IS_FULL, KEY, LOTS, MARGIN, STAGED
 from worker.book.slots import close_slot, find_slot, open_slot
@@ -19,36 +19,37 @@ from worker.book.table import (
     HELD_QUOTE,
     MARK_REST,
     MARK_WHOLE,
-    PLACE,
     UNMARKED,
-    VALUE,
 )
 from worker.book.table import ENTRY as SLOT_ENTRY
 from worker.book.table import KEY as SLOT_KEY
 from worker.book.table import LOTS as SLOT_LOTS
 from worker.book.table import MARGIN as SLOT_MARGIN
 from worker.book.update import CROSS
-from worker.book.value import value_minor
+from worker.book.value import slot_value, value_minor
 
 Cells = NDArray[np.int64]
-Seats = NDArray[np.int32]
+Seats = NDArray[np.int64]
 
 _CELLS = "int64[:, ::1]"
-_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int32[::1], {_CELLS}"  # as `Slots.cells` gives it
+_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int64[::1], {_CELLS}"  # as `Slots.cells` gives it
 
 
-@kernel(f"void({_CELLS}, {_CELLS}, {_CELLS}, int64, int64, int64[::1], {_CELLS})")
-def change(accounts: Cells, slots: Cells, terms: Cells, row: int, slot: int, said: Cells, holdings: Cells) -> None:
+@kernel(f"void({_CELLS}, {_CELLS}, int64[::1], {_CELLS}, {_CELLS}, int64, int64, int64[::1])")
+def change(
+    accounts: Cells, slots: Cells, seats: Seats, holdings: Cells, terms: Cells, row: int, slot: int, said: Cells
+) -> None:
     """Rewrites a position and moves its account's equity by what its cross part changed."""
     symbol = said[KEY] >> 2
     whole, rest = terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol]
     marked = whole != 0 or rest != 0
     if slots[SLOT_MARGIN, slot] < 0:
-        accounts[EQUITY, row] -= slots[VALUE, slot] - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
+        accounts[EQUITY, row] -= slot_value(slots, terms, slot) - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
         accounts[UNMARKED, row] -= not marked
     value = value_minor(said[LOTS], whole, rest, terms[DEN, symbol])
     slots[SLOT_LOTS, slot] = slots[EFFECTIVE, slot] = said[LOTS]
-    slots[VALUE, slot], slots[SLOT_ENTRY, slot], slots[SLOT_MARGIN, slot] = value, said[ENTRY], said[MARGIN]
+    slots[SLOT_ENTRY, slot], slots[SLOT_MARGIN, slot] = said[ENTRY], said[MARGIN]
+    tell(seats, slots, slot)
     if said[MARGIN] < 0:
         accounts[EQUITY, row] += value - said[ENTRY] + slots[HELD_QUOTE, slot]
         accounts[UNMARKED, row] += not marked
@@ -60,7 +61,7 @@ def leave(accounts: Cells, slots: Cells, terms: Cells, row: int, slot: int) -> N
     """Takes a position's part out of its account's equity."""
     if slots[SLOT_MARGIN, slot] < 0:
         symbol = slots[SLOT_KEY, slot] >> 2
-        accounts[EQUITY, row] -= slots[VALUE, slot] - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
+        accounts[EQUITY, row] -= slot_value(slots, terms, slot) - slots[SLOT_ENTRY, slot] + slots[HELD_QUOTE, slot]
         accounts[UNMARKED, row] -= terms[MARK_WHOLE, symbol] == 0 and terms[MARK_REST, symbol] == 0
 
 
@@ -73,20 +74,20 @@ def close(
     close_slot(accounts, slots, heap, seats, holdings, slot)
 
 
-@kernel(f"void({_CELLS}, {_CELLS}, int32[::1], {_CELLS}, {_CELLS}, int64, int64, int64)")
+@kernel(f"void({_CELLS}, {_CELLS}, int64[::1], {_CELLS}, {_CELLS}, int64, int64, int64)")
 def change_key(
     accounts: Cells, slots: Cells, seats: Seats, holdings: Cells, terms: Cells, row: int, slot: int, key: int
 ) -> None:
     """Makes a position one of no lots in another symbol or on another side, where `change` finds it."""
     leave(accounts, slots, terms, row, slot)
-    symbol, place = key >> 2, slots[PLACE, slot]
-    moved = unseat(seats, holdings, slots[SLOT_KEY, slot] >> 2, place)
-    slots[PLACE, moved] = place
-    slots[SLOT_KEY, slot], slots[PLACE, slot] = key, seat(seats, holdings, symbol, slot)
-    slots[SLOT_LOTS, slot] = slots[EFFECTIVE, slot] = slots[VALUE, slot] = slots[SLOT_ENTRY, slot] = 0
+    unseat(seats, holdings, slots, slot)
+    slots[SLOT_KEY, slot] = key
+    slots[SLOT_LOTS, slot] = slots[EFFECTIVE, slot] = slots[SLOT_ENTRY, slot] = 0
     slots[SLOT_MARGIN, slot] = CROSS
+    seat(seats, holdings, slots, slot)
     if slots[HELD_QUOTE, slot] != 0:
         slots[HELD_QUOTE, slot] = 0
+    symbol = key >> 2
     accounts[UNMARKED, row] += terms[MARK_WHOLE, symbol] == 0 and terms[MARK_REST, symbol] == 0
 
 
@@ -154,16 +155,14 @@ def write_positions(
         said = staged[place]
         slot = find_slot(slots, accounts[FIRST, row], accounts[COUNT, row], said[KEY])
         if slot >= 0 and said[LOTS] != 0:
-            change(accounts, slots, terms, row, slot, said, holdings)
+            change(accounts, slots, seats, holdings, terms, row, slot, said)
         elif slot >= 0:
             close(accounts, slots, heap, seats, holdings, terms, row, slot)
         elif said[LOTS] != 0:
             symbol = said[KEY] >> 2
             whole, rest = terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol]
             value = value_minor(said[LOTS], whole, rest, terms[DEN, symbol])
-            open_slot(
-                accounts, slots, heap, seats, holdings, row, said[KEY], said[LOTS], value, said[ENTRY], said[MARGIN], 0
-            )
+            open_slot(accounts, slots, heap, seats, holdings, row, said[KEY], said[LOTS], said[ENTRY], said[MARGIN], 0)
             if said[MARGIN] < 0:
                 accounts[EQUITY, row] += value - said[ENTRY]
                 accounts[UNMARKED, row] += whole == 0 and rest == 0

@@ -173,7 +173,7 @@ class Queues(State):
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[begin : begin + _ROWS_AT_ONCE]
             notes = np.empty(accounts[POSITIONS, part].sum(), np.int64)
-            noted = place(accounts, slots, self._rungs, part, notes)
+            noted = place(accounts, slots, self._terms.cells, self._rungs, part, notes)
             if noted:
                 self._note(notes[:noted])
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas import limits
 from worker.book.blocks import HEAP_FIELDS, POSITIONS, SLOTS_USED, give_back, length_of, lengthen, take
-from worker.book.holders import LOTS_HIGH, Holders, seat, unseat
+from worker.book.holders import HOLDER, LOTS_HIGH, Holders, seat, tell, unseat
 from worker.book.kernel import kernel
 from worker.book.table import (
     ACCOUNT,
@@ -27,18 +27,17 @@ from worker.book.table import (
     SELL,
     SLOT_ADL_SEQ,
     SLOT_FIELDS,
-    VALUE,
     Table,
 )
 
 Cells = NDArray[np.int64]
-Seats = NDArray[np.int32]
+Seats = NDArray[np.int64]
 
 SLOTS_MAX = limits.POSITIONS_MAX + limits.POSITIONS_MAX // 4  # a quarter is for blocks that are not full
 _MARGIN = 2**14  # slots: more than one update takes
 
 _CELLS = "int64[:, ::1]"
-_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int32[::1], {_CELLS}"
+_BOOK = f"{_CELLS}, {_CELLS}, int64[::1], int64[::1], {_CELLS}"
 _SCANNED = 16  # up to so many positions Python looks itself; a call costs 0.5 us
 
 
@@ -60,17 +59,17 @@ def empty_slot(slots: Cells, slot: int) -> None:
             slots[field, slot] = 0
 
 
-@kernel(f"void({_CELLS}, int32[::1], int64, int64)")
+@kernel(f"void({_CELLS}, int64[::1], int64, int64)")
 def move_slot(slots: Cells, seats: Seats, slot: int, target: int) -> None:
     """Moves a position to a slot that holds nothing. Zeros are not written over zeros: that would take memory."""
     for field in range(SLOT_FIELDS):
         if slots[field, target] != slots[field, slot]:
             slots[field, target] = slots[field, slot]
-    seats[slots[PLACE, slot]] = target
+    seats[slots[PLACE, slot] + HOLDER] += target - slot
     empty_slot(slots, slot)
 
 
-@kernel(f"void({_BOOK}, int64, int64, int64, int64, int64, int64, int64, int64)")
+@kernel(f"void({_BOOK}, int64, int64, int64, int64, int64, int64, int64)")
 def fill_slot(
     accounts: Cells,
     slots: Cells,
@@ -81,7 +80,6 @@ def fill_slot(
     slot: int,
     key: int,
     lots: int,
-    value: int,
     entry: int,
     margin: int,
     adl_seq: int,
@@ -91,18 +89,17 @@ def fill_slot(
     slots[ACCOUNT, slot] = account
     slots[KEY, slot] = key
     slots[EFFECTIVE, slot] = slots[LOTS, slot] = lots
-    slots[VALUE, slot] = value
     slots[ENTRY, slot] = entry
     slots[MARGIN, slot] = margin
     if slots[SLOT_ADL_SEQ, slot] != adl_seq:
         slots[SLOT_ADL_SEQ, slot] = adl_seq
-    slots[PLACE, slot] = seat(seats, holdings, symbol, slot)
+    seat(seats, holdings, slots, slot)
     holdings[LOTS_HIGH, symbol] = max(holdings[LOTS_HIGH, symbol], abs(lots))
     accounts[COUNT, account] += 1
     heap[POSITIONS] += 1
 
 
-@kernel(f"int64({_BOOK}, int64, int64, int64, int64, int64, int64, int64)")
+@kernel(f"int64({_BOOK}, int64, int64, int64, int64, int64, int64)")
 def open_slot(
     accounts: Cells,
     slots: Cells,
@@ -112,7 +109,6 @@ def open_slot(
     account: int,
     key: int,
     lots: int,
-    value: int,
     entry: int,
     margin: int,
     adl_seq: int,
@@ -135,15 +131,15 @@ def open_slot(
             first = block
         accounts[FIRST, account] = first
     slot: int = first + count
-    fill_slot(accounts, slots, heap, seats, holdings, account, slot, key, lots, value, entry, margin, adl_seq)
+    fill_slot(accounts, slots, heap, seats, holdings, account, slot, key, lots, entry, margin, adl_seq)
     return slot
 
 
 @kernel(f"void({_BOOK}, int64)")
 def close_slot(accounts: Cells, slots: Cells, heap: Cells, seats: Seats, holdings: Cells, slot: int) -> None:
     """Closes a position; the account's last takes its slot. The caller sees to equity."""
-    account, place = slots[ACCOUNT, slot], slots[PLACE, slot]
-    slots[PLACE, unseat(seats, holdings, slots[KEY, slot] >> 2, place)] = place
+    account = slots[ACCOUNT, slot]
+    unseat(seats, holdings, slots, slot)
     first, count = accounts[FIRST, account], accounts[COUNT, account] - 1
     empty_slot(slots, slot)
     if slot != first + count:
@@ -213,10 +209,14 @@ class Slots:
         slots = self.of(account)
         return self.table.columns[KEY][slots.start : slots.stop].tolist() if slots else []
 
-    def open(self, account: int, key: int, lots: int, value: int, entry: int, margin: int, adl_seq: int) -> int:
+    def open(self, account: int, key: int, lots: int, entry: int, margin: int, adl_seq: int) -> int:
         """A new position; returns its slot."""
         self.reserve(1, 2 * self._accounts.columns[COUNT][account] + 2)
-        return open_slot(*self.cells(), account, key, lots, value, entry, margin, adl_seq)
+        return open_slot(*self.cells(), account, key, lots, entry, margin, adl_seq)
+
+    def tell(self, slot: int) -> None:
+        """To be called after EFFECTIVE or MARGIN of a slot changed."""
+        tell(self.holders.seats, self.table.cells, slot)
 
     def close(self, slot: int) -> None:
         """Gives a slot back; the account's last position takes it."""

@@ -28,6 +28,7 @@ from worker.book.table import (
     ADL_SHIFT,
     BALANCE,
     COLLATERAL,
+    EFFECTIVE,
     ENTRY,
     EPOCH,
     EQUITY,
@@ -45,7 +46,6 @@ from worker.book.table import (
     SLOT_ADL_SEQ,
     TERM_FIELDS,
     UNMARKED,
-    VALUE,
     Table,
 )
 from worker.book.update import SIDE_CODE
@@ -136,7 +136,8 @@ class State:
         required = Fraction(0)
         for slot in self._slots.of(row) if row >= 0 else ():
             if cells[MARGIN][slot] < 0 and cells[KEY][slot] & 3 != COLLATERAL:
-                required += self.markets[cells[KEY][slot] >> 2].scale.requirement(cells[VALUE][slot])
+                market = self.markets[cells[KEY][slot] >> 2]
+                required += market.scale.requirement(market.value(cells[EFFECTIVE][slot]))
         return required
 
     def _is_parked(self, name: str, *sources: str) -> bool:
@@ -189,14 +190,13 @@ class State:
 
     def _view(self, slot: int) -> PositionView:
         row = self._slots.table.cells[:, slot].tolist()
-        _, key, effective, value, entry, held_quote, margin, lots, _, adl_seq, sell, buy = row
+        _, key, effective, entry, held_quote, margin, lots, _, adl_seq, sell, buy = row
         market = self.markets[key >> 2]
-        if margin >= 0:  # a mark does not move these
-            value = effective * market.mark_num // market.den
         return PositionView(
             symbol=market.symbol, symbol_row=market.row, side=SIDES[key & 3], lots=lots, effective_lots=effective,
-            isolated=margin >= 0, mark=market.mark, entry_minor=entry, value_minor=value, margin_minor=max(margin, 0),
-            sell_lots=sell, buy_lots=buy, held_quote_minor=held_quote, adl_seq=adl_seq, slot=slot,
+            isolated=margin >= 0, mark=market.mark, entry_minor=entry, value_minor=market.value(effective),
+            margin_minor=max(margin, 0), sell_lots=sell, buy_lots=buy, held_quote_minor=held_quote, adl_seq=adl_seq,
+            slot=slot,
         )  # fmt: skip
 
     # --- symbols ------------------------------------------------------------------------------------------------------

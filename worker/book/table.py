@@ -42,17 +42,16 @@ PARKED = 16
 # --- a slot: one position (account, symbol, side) ---------------------------------------------------------------------
 ACCOUNT = 0  # or NOBODY, or FREE
 KEY = 1  # 4 * symbol row + side
-EFFECTIVE = 2  # derived: lots less what open legs hold
-VALUE = 3  # derived: of a cross slot's effective lots at the mark; of an isolated one as of its last change
-ENTRY = 4
-HELD_QUOTE = 5
-MARGIN = 6  # isolated margin, or -1 for cross
-LOTS = 7
-PLACE = 8  # in the symbol's holders
-SLOT_ADL_SEQ = 9  # newest leg contained in this position
-SELL = 10  # lots that open legs sell
-BUY = 11
-SLOT_FIELDS = 12
+EFFECTIVE = 2  # derived: lots less what open legs hold; their value follows from the mark (worker/book/value.py)
+ENTRY = 3
+HELD_QUOTE = 4
+MARGIN = 5  # isolated margin, or -1 for cross
+LOTS = 6
+PLACE = 7  # in the symbol's holders
+SLOT_ADL_SEQ = 8  # newest leg contained in this position
+SELL = 9  # lots that open legs sell
+BUY = 10
+SLOT_FIELDS = 11
 
 NOBODY = -1  # a slot of an account's block that holds nothing
 FREE = -2  # the first or the last slot of a free block
@@ -76,6 +75,9 @@ TERM_FIELDS = 9
 CAPACITY_MIN = 64  # rows
 _COPIED_ROWS_MAX = 2**13  # copying so many takes 2 ms where the machine gives memory slowly
 _SMALL_BYTES = 2**20
+# Rows beyond the most, a page and a line: columns a power of two apart meet in one set of each cache, and a mark then
+# costs up to a third more.
+_SKEW_ROWS = 520
 
 
 def larger(capacity: int, rows: int, most: int | None = None) -> int:
@@ -88,7 +90,7 @@ def larger(capacity: int, rows: int, most: int | None = None) -> int:
     if rows > most:
         raise OverflowError(f"at most {most} rows, would be {rows}")
     capacity = max(4 * capacity, rows, CAPACITY_MIN)
-    return capacity if capacity <= min(most, _COPIED_ROWS_MAX) else most
+    return capacity if capacity <= min(most, _COPIED_ROWS_MAX) else most + _SKEW_ROWS
 
 
 def grown(cells: NDArray[_Kind], size: int) -> NDArray[_Kind]:

@@ -34,7 +34,7 @@ def value_minor(lots: int, whole: int, rest: int, den: int) -> int:
 
 @kernel("int64(int64[:, ::1], int64[:, ::1], int64)")
 def slot_value(slots: NDArray[np.int64], terms: NDArray[np.int64], slot: int) -> int:
-    """The value of any slot's effective lots at the mark: VALUE for a cross one, which alone keeps it."""
+    """The value of any slot's effective lots at the mark; 0 where there never was one."""
     symbol = slots[KEY, slot] >> 2
     return value_minor(slots[EFFECTIVE, slot], terms[MARK_WHOLE, symbol], terms[MARK_REST, symbol], terms[DEN, symbol])
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from worker.book.blocks import SLOTS_USED, length_of
-from worker.book.holders import PAGE
+from worker.book.holders import ACCOUNT_SHIFT, HOLDER, IS_COLLATERAL, PAGE, ROOM, SEAT_LOTS
 from worker.book.slots import Slots
 from worker.book.table import (
     ACCOUNT,
@@ -18,6 +18,7 @@ from worker.book.table import (
     KEY,
     LOTS,
     NOBODY,
+    PLACE,
     SELL,
     Table,
 )
@@ -61,8 +62,13 @@ def check(accounts, slots, twin):
         slot, free_before = slot + (length if free else 1), free
     assert not free_before, "the last free block is never kept"
     for symbol in range(SYMBOLS):
-        held = sorted(cells[ACCOUNT, slots.holders.of(symbol)].tolist())
+        seated = slots.holders.of(symbol)
+        held = sorted(cells[ACCOUNT, seated].tolist())
         assert held == sorted(who for who, positions in twin.items() for key in positions if key >> 2 == symbol)
+        for slot in seated.tolist():
+            place = cells[PLACE, slot]
+            assert slots.holders.seats[place + HOLDER] & ~IS_COLLATERAL == cells[ACCOUNT, slot] << ACCOUNT_SHIFT | slot
+            assert slots.holders.seats[place + SEAT_LOTS] == cells[LOTS, slot]
     assert slots.positions == sum(map(len, twin.values()))
 
 
@@ -81,7 +87,7 @@ def test_positions_that_come_and_go_are_those_of_a_dictionary(seed):
             key = 4 * rng.randrange(SYMBOLS) + rng.randrange(3)
             if key not in positions:
                 positions[key] = rng.randrange(1, 100)
-                slot = slots.open(account, key, positions[key], 5, 6, -1, rng.randrange(2))
+                slot = slots.open(account, key, positions[key], 6, -1, rng.randrange(2))
                 slots.table.columns[SELL][slot] = rng.randrange(2)
         elif positions:
             key = rng.choice(list(positions))
@@ -105,7 +111,7 @@ def test_an_account_that_opens_one_by_one_moves_rarely():
     moves, before = 0, -1
     for number in range(1000):
         for account in range(3):
-            slots.open(account, 4 * number, 1, 0, 0, -1, 0)
+            slots.open(account, 4 * number, 1, 0, -1, 0)
         moves += slots.of(0).start != before
         before = slots.of(0).start
     assert moves < 45
@@ -119,10 +125,10 @@ def test_pages_of_holders_are_used_again():
     for symbol in range(SYMBOLS):
         for account in range(ACCOUNTS):
             for side in range(20):  # no sides, but keys of one symbol
-                slots.open(account, 4 * symbol + side % 4, 1 + side, 0, 0, -1, 0)
+                slots.open(account, 4 * symbol + side % 4, 1 + side, 0, -1, 0)
         assert len(slots.holders.of(symbol)) == 20 * ACCOUNTS > 3 * PAGE
         for account in range(ACCOUNTS):
             for slot in reversed(slots.of(account)):
                 slots.close(slot)
     pages = slots.holders.seats[0]
-    assert pages == -(-20 * ACCOUNTS // (PAGE - 2))
+    assert pages == -(-20 * ACCOUNTS // ROOM)
