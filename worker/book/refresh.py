@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.book.digest import absorb, add
 from worker.book.kernel import kernel
-from worker.book.name_cells import hash_of
+from worker.book.name_cells import FIRST_SHIFT, hash_of
 from worker.book.table import (
     ACCOUNT_HASH,
     ADL_SEQ,
@@ -38,6 +38,7 @@ Cells = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Lanes = tuple[np.uint64, np.uint64]
 
+_TOGETHER = 32  # accounts
 _SLOT, _UPDATE, _ROLE = 1, 2, 3  # what a hash of numbers is of
 
 _NAMES = "int64, uint64[::1], int64[::1]"  # kind, words and spans
@@ -83,6 +84,22 @@ def hash_account(
     return total[0], total[1]
 
 
+@kernel("int64(int64[::1], int64[:, ::1], int64[:, ::1], uint64[::1], int64[::1])")
+def fetch_cells(rows: Cells, accounts: Cells, slots: Cells, words: Hashes, spans: Cells) -> int:
+    """Reads what accounts are hashed from, so that it is in the cache and misses do not wait for each other."""
+    read = 0
+    for row in rows:
+        read += accounts[FIRST, row] + accounts[COUNT, row] + spans[row]
+        for field in (EPOCH, SEQ, BALANCE, LOOSE, ADL_SEQ, FULL_ADL_SEQ, MARGIN_REQUIRED, FLAGS, OWNER, ACCOUNT_HASH):
+            read += accounts[field, row]
+    for row in rows:
+        slot = max(accounts[FIRST, row], 0)
+        read += np.int64(words[max(spans[row], 0) >> FIRST_SHIFT]) + slots[KEY, slot]
+        for field in (LOTS, ENTRY, MARGIN, SLOT_ADL_SEQ, HELD_QUOTE, SELL, BUY):
+            read += slots[field, slot]
+    return read
+
+
 @kernel(f"void(uint64[::1], boolean, int64[::1], int64[:, ::1], int64[:, ::1], {_NAMES}, {_NAMES}, uint64[:, ::1])")
 def refresh_accounts(
     total: Hashes,
@@ -99,8 +116,12 @@ def refresh_accounts(
     symbols: Hashes,
 ) -> None:
     """Brings the total up to date with accounts that changed, doubles allowed; `anew`: adds them, and keeps nothing."""
-    room = np.empty(2, np.uint64)
-    for row in rows:
+    room, read = np.empty(2, np.uint64), np.zeros(1, np.int64)
+    for at in range(len(rows)):
+        if at % _TOGETHER == 0:
+            part = rows[at : at + _TOGETHER]
+            read[0] += fetch_cells(part, accounts, slots, words, spans)  # kept, or the compiler would leave it out
+        row = rows[at]
         if spans[row] <= 0:
             continue
         hi, lo = hash_account(
