@@ -122,7 +122,8 @@ class Held:
         link(cells, self._accounts.cells, rows)
         for account in self._book.without_update(legs.account):
             self.sync(self._book.accounts.name(account))
-        self._book.add_held(cells, rows)
+        # In the order of the accounts' rows: legs come in the order of names, which in memory is none.
+        self._book.add_held(cells, rows[np.argsort(legs.account, kind="stable")])
 
     def _take(self, count: int, decision_id: str) -> Ints:
         """Rows for `count` legs of a decision, first those that were given back."""
