@@ -16,21 +16,14 @@ import numpy as np
 from numba import njit
 
 from solver.loss.elementary import power as to_power
-from solver.loss.table import NU
+from solver.optimum.damped import settle
 from solver.optimum.dense import factor, solve
-from solver.optimum.response import Sums, respond
-from solver.optimum.threads import bounds
+from solver.optimum.gradient import Gradient
 
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
-CLEARING, VIOLATION = 2e-11, 1e-9
-ROUGH_CLEARING, ROUGH_VIOLATION = 2e-2, 1e-4  # of levels that are only a start: parts of `size`, of a marginal
-ULP, GRAIN = 4e-16, 5e-10
 FIRST_TOLERANCE, LAST_TOLERANCE = 1e-3, 1e-11  # of marginals: what is missing is known to first order
-POWER_MOST = 50.0
-# In the root of the largest marginal of a demand: levels below the first move on its scale, residuals of marginals are
-# not resolved beyond the second, or of thin tails, whose levels lie further below, beyond the third.
-LEAST, DUST, THIN_DUST, THIN = 0.37, 0.01, 1e-6, 10.0
+LEAST = 0.37  # in the root of the largest marginal of a demand: levels below it move on its scale
 # Parts of a demand: above the first brackets are heeded, above the second after an overshoot; below the third a
 # bracket that a step leaves far behind is out of date.
 ROUGH, SMOOTH, STALE = 2e-2, 1e-4, 0.1
@@ -49,43 +42,6 @@ class Search(NamedTuple):
     surplus: np.ndarray  # the last one
     overshot: np.ndarray  # steps for which an overshoot is still remembered
     halved: np.ndarray  # times in a row that the bracket was halved
-
-
-class Response(NamedTuple):
-    """`Sums` of all parts; K demands."""
-
-    slope: np.ndarray  # float[K, K]
-    taken: np.ndarray
-    left: np.ndarray
-    missing: np.ndarray
-    worst: np.ndarray
-    peak: np.ndarray
-    below: np.ndarray
-    above: np.ndarray
-
-
-@njit(cache=True, error_model="numpy")
-def _added(sums):
-    """The parts added up in their order."""
-    parts, K = sums.taken.shape
-    slope, rows = np.zeros((K, K)), np.zeros((7, K))
-    rows[5] = -np.inf
-    rows[6] = np.inf
-    for part in range(parts):
-        for k in range(K):
-            rows[0, k] += sums.taken[part, k]
-            rows[1, k] += sums.left[part, k]
-            rows[2, k] += sums.missing[part, k]
-            rows[3, k] = max(rows[3, k], sums.worst[part, k])
-            rows[4, k] = max(rows[4, k], sums.peak[part, k])
-            rows[5, k] = max(rows[5, k], sums.below[part, k])
-            rows[6, k] = min(rows[6, k], sums.above[part, k])
-            for j in range(k + 1):
-                slope[k, j] += sums.slope[part, k, j]
-    for k in range(K):
-        for j in range(k):
-            slope[j, k] = slope[k, j]
-    return Response(slope, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6])
 
 
 @njit(cache=True, error_model="numpy")
@@ -156,6 +112,7 @@ def _move(level, surplus, step, kept, size, response, power, search):
             inside = np.isfinite(edge)
             by = 1e-4 * abs(edge) if inside else 0.5 * max(abs(now), least * response.peak[k])
             new = (edge if inside else now) + (by if up else -by)
+            new = landing if up and edge == 0.0 else new  # no part of 0 leaves it
         width, near, far = high[k] - low[k], low[k] if up else high[k], high[k] if up else low[k]
         heeded = flat or (overshot[k] > 0.0 and off > SMOOTH)
         slack = (1e-4 if heeded else -0.1 if off > ROUGH else -np.inf) * width
@@ -169,60 +126,38 @@ def _move(level, surplus, step, kept, size, response, power, search):
         level[k] = new
 
 
-def _sums(parts, K):
-    """Room for the sums of all parts."""
-    return Sums(
-        np.zeros((parts, K, K)), *np.zeros((5, parts, K)), np.full((parts, K), -np.inf), np.full((parts, K), np.inf),
-    )  # fmt: skip
-
-
-def root_power(tail):
-    """The power of the level's root in which what is kept is nearly straight: of a Student tail, its degrees less 1."""
-    return min(tail[NU] - 1.0, POWER_MOST)
-
-
 def ascend(candidates, demands, model, level, u, w, threads, outside=0.0, rough=False):
     """Return (converged, level, peak, largest violation, largest clearing error, steps); u, w float[I] are moved.
 
     outside float[K]: of each total, what is not among the candidates and stays untouched. rough: levels to start from.
     """
-    K, limits, power = level.size, bounds(candidates.account.size), root_power(model.tail)
-    level, peak, dust = level.copy(), np.abs(level), to_power(DUST if power < THIN else THIN_DUST, power)
+    gradient = Gradient(candidates, demands, model, u, w, threads, outside)
+    if not _newton(gradient, level.copy(), rough):
+        settle(gradient, gradient.level, rough)
+    found = gradient
+    return found.converged, found.level, found.peak, found.violation, found.error, found.steps
+
+
+def _newton(gradient, level, rough):
+    """Newton's method, demand by demand made safe; whether it came to an end."""
+    K = level.size
     search = Search(np.full(K, -np.inf), np.full(K, np.inf), np.full(K, 0.5), *np.zeros((3, K)))
     U, diagonal, newton = np.empty((K, K)), np.empty(K), np.empty(K)
-    small, rest = demands.asked <= 0.5 * demands.total, demands.total - demands.asked - outside
-    size = np.minimum(demands.asked, rest)
-    stand, sizes = np.full(u.size, np.nan), np.zeros(candidates.account.size)
     tolerance, best, stall = FIRST_TOLERANCE, np.inf, 0
-    for step in range(STEPS):
-        sums = _sums(limits.size - 1, K)
-        scale = np.maximum(np.abs(level), dust * peak + 1e-300)
-        threads.run(
-            respond, limits.size - 1, limits, candidates, demands.loading, demands.idiosyncratic, demands.haircut,
-            model.tail, level, scale, tolerance, u, w, stand, sizes, sums,
-        )  # fmt: skip
-        response = _added(sums)
-        peak = response.peak
-        surplus = np.where(small, response.taken - demands.asked, rest - response.left)
-        error = (np.abs(surplus) / demands.asked).max()
-        violation = (response.worst / np.maximum(np.abs(level), np.maximum(peak, 1e-300))).max()
-        # What the last bits of a level move cannot be asked for.
-        grain = np.minimum(ULP * np.abs(level) * np.diag(response.slope), GRAIN * demands.asked)
-        if (np.abs(surplus) <= CLEARING * demands.asked + grain).all() and violation <= VIOLATION:
-            return True, level, peak, violation, error, step + 1
-        if rough and (np.abs(surplus) <= ROUGH_CLEARING * size).all() and violation <= ROUGH_VIOLATION:
-            return False, level, peak, violation, error, step + 1
-        half = 0.5 * np.abs(surplus)
-        surplus = surplus + np.clip(response.missing, -half, half)
-        off = np.abs(surplus) / size
-        progress = (off > 1e-3).sum() + min(off.max(), 1.0)
+    for _ in range(STEPS):
+        response = gradient.at(level, tolerance)
+        if gradient.converged or (rough and gradient.rough):
+            return True
+        largest = gradient.off.max()
+        progress = (gradient.off > 1e-3).sum() + min(largest, 1.0)
         stall = 0 if progress < 0.9 * best else stall + 1
         best = progress if stall == 0 else best
         factor(response.slope, U, diagonal)
-        if not solve(response.slope, U, diagonal, surplus, newton) or stall > STALL:
+        if not solve(response.slope, U, diagonal, gradient.surplus, newton) or stall > STALL:
             break
-        _move(level, surplus, newton, rest / demands.total, size, response, power, search)
+        _move(level, gradient.surplus, newton, gradient.kept, gradient.size, response, gradient.power, search)
         # Where next to nothing is asked, what one more step of an account would take may be more than all that is.
-        hidden = ((np.abs(response.missing) > half) & (off > 0.1 * off.max())).any()
-        tolerance = max(LAST_TOLERANCE, min(0.01 * tolerance if hidden else tolerance, 0.01 * off.max() * off.max()))
-    return False, level, peak, violation, error, step + 1
+        tolerance = max(
+            LAST_TOLERANCE, min(0.01 * tolerance if gradient.hidden else tolerance, 0.01 * largest * largest)
+        )
+    return False

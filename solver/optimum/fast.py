@@ -10,7 +10,8 @@ from solver.loss.elementary import power as to_power
 from solver.optimum import one_factor
 from solver.optimum.candidates import Gatherer
 from solver.optimum.core import Optimum, solve_core
-from solver.optimum.dual import ascend, root_power
+from solver.optimum.dual import ascend
+from solver.optimum.gradient import root_power
 from solver.optimum.sample import Lottery
 from solver.optimum.screen import first_levels
 from solver.optimum.threads import Threads, bounds
