@@ -13,6 +13,7 @@ from worker.cli.compare import compare_command
 from worker.cli.config import config_show, version
 from worker.cli.demo import demo
 from worker.cli.explain import explain_command
+from worker.cli.ladder import ladder_command
 from worker.cli.publish import publish
 from worker.cli.record import record
 from worker.cli.replay import replay
@@ -33,6 +34,7 @@ app.command()(replay)
 app.command()(check)
 app.command(name="compare")(compare_command)
 app.command(name="explain")(explain_command)
+app.command(name="ladder")(ladder_command)
 app.command()(tail)
 app.command()(record)
 app.command()(publish)
