@@ -128,6 +128,8 @@ class States:
         self._named: set[str] = set()  # accounts that a bankruptcy named and that have been insolvent since
         self._unnamed: list[tuple[str, int]] = []  # account, deficit
         self._said: dict[str, tuple[str, str | None]] = {}
+        self.counts: dict[str, int] = {}  # symbols in each state, as was said last
+        self.distance_ppm: dict[str, int] = {}  # by the last forecast; made anew each time, never changed
         self._pool_said: AdlPoolState | None = None
         self._again = False
 
@@ -195,12 +197,18 @@ class States:
                 said = "BLOCKED", facts.blocked[symbol]
             if symbol in changed or said != self._said.get(symbol, ("NORMAL", None)):
                 yield symbol, self._symbol_state(symbol, said, now_ms, facts)
+            self._count(self._said.get(symbol, ("", None))[0], said[0])
             self._said[symbol] = said
             if machine.state == "NORMAL":
                 self._machines.pop(symbol, None)
         if not point.cutting:
             yield from self._pool_state(now_ms, facts.book.currency_decimals)
             self._again = False
+
+    def _count(self, before: str, now: str) -> None:
+        if before != now:
+            self.counts[before] = self.counts.get(before, 0) - 1
+            self.counts[now] = self.counts.get(now, 0) + 1
 
     # --- causes -------------------------------------------------------------------------------------------------------
 
@@ -220,15 +228,19 @@ class States:
         made = self._forecast = forecast(book, facts.risk, facts.available_minor, self._ppm)
         self._forecast_ms = now_ms
         self._warned = {}
-        whole = self._near(distance_ppm(made.factor))
+        distances = {
+            symbol: distance_ppm(struck) for symbol, struck in (*made.symbols.items(), (POOL_KEY, made.factor))
+        }
+        self.distance_ppm = {symbol: ppm for symbol, ppm in distances.items() if ppm is not None}
+        whole = self._near(self.distance_ppm.get(POOL_KEY))
         if whole is not None:
             self._warned = {
                 symbol: f"FORECAST_FACTOR {text_of(whole, PPM_DECIMALS)}"
                 for symbol, volumes in made.factor_volumes.items()
                 if whole in volumes
             }
-        for symbol, struck in made.symbols.items():
-            alone = self._near(distance_ppm(struck))
+        for symbol in made.symbols:
+            alone = self._near(self.distance_ppm.get(symbol))
             if alone is not None:
                 self._warned[symbol] = f"FORECAST {text_of(alone, PPM_DECIMALS)}"
         insolvent = {book.accounts.name(row): deficit for row, deficit in made.insolvent.items()}
