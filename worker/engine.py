@@ -16,10 +16,11 @@ from worker.book.market import Market
 from worker.claims import Claim, claim_of, groups_of
 from worker.cut import BANKRUPTCY, CutPoint, Event
 from worker.decide import Case, Decided, Rules, decide, symbols_of
+from worker.figures import Figures
 from worker.held import Legs
 from worker.ids import digest_of, digest_of_columns, short_hash
 from worker.legs import Orders, accounts_asked, lots_asked
-from worker.output import RANKS, STATE
+from worker.output import CUTS, DEAD_LETTERS, DECISIONS, RANKS, REDUCTIONS, STATE, TRADES
 from worker.poison import Poison
 from worker.ranks import Ranks
 from worker.record import Output
@@ -117,6 +118,15 @@ class Engine(Writer):
         self._let_go()
         outputs = self.outputs.take()
         return [] if replaying else outputs
+
+    def figures(self) -> Figures:
+        """What is counted, as one value."""
+        heads, states = self.outputs.heads, self.states
+        return Figures(
+            cuts=heads[CUTS][0], decisions=heads[DECISIONS][0], forced_trades=heads[TRADES][0],
+            reductions=heads[REDUCTIONS][0], dead_letters=heads[DEAD_LETTERS][0], ranks=self.ranks.said,
+            states=dict(states.counts), distance_ppm=states.distance_ppm,
+        )  # fmt: skip
 
     def _let_go(self) -> None:
         """Accounts that came and went leave nothing, but for those that had legs: their numbers go on."""

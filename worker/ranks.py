@@ -79,6 +79,7 @@ class Ranks:
         self._credit = 0  # thousandths of a record
         self._watched_ms: int | None = None
         self._ranked_ms: int | None = None
+        self.said = 0  # records since this process began
         self._formula = ""
         self._places = said.nothing_said()
         self._due: NDArray[np.int64] = np.zeros(0, np.int64)  # rows, the most urgent first
@@ -170,6 +171,7 @@ class Ranks:
         count = self._credit // _SECOND_MS
         gone, self._kept = self._kept[:count], self._kept[count:]
         self._credit -= len(gone) * _SECOND_MS
+        self.said += len(gone)
         yield from ((key, None) for key in gone)
 
     # --- saying -------------------------------------------------------------------------------------------------------
@@ -180,6 +182,7 @@ class Ranks:
         yield from ((key, None) for key in strangers)
         rows, self._due = np.split(self._due, [count - len(strangers)])
         self._credit -= (len(strangers) + len(rows)) * _SECOND_MS
+        self.said += len(strangers) + len(rows)
         cells, scores = self._places.of(rows)
         self._places.cells[SAID_QUANTILE, rows] = np.where(cells[QUANTILE] == GONE, NEVER, cells[QUANTILE])
         self._places.scores[SAID, rows] = scores[NOW]

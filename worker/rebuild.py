@@ -31,13 +31,14 @@ class Mark(msgspec.Struct):
     heads: dict[str, tuple[int, str]]
     kept: str = ""  # the digest of what no setting can change; commits of older code say none
     solvent: str = ""  # that of last solvent marks, where they were noted
+    forecasts_since_ms: int = 0  # the oldest that what is said next may depend on
 
     @classmethod
     def of(cls, engine: Engine, log_time_ms: int) -> "Mark":
         """As the state stands behind a cut."""
         return cls(
             engine.cut_number, log_time_ms, engine.digest(), dict(engine.outputs.heads), engine.kept_digest(),
-            engine.solvent_digest(),
+            engine.solvent_digest(), engine.states.forecasts_since_ms,
         )  # fmt: skip
 
     def differs(self, engine: Engine) -> bool:
@@ -85,6 +86,7 @@ class Rebuild:
         self.open = self._mark is not None
         self.last_cut = self._mark.cut if self._mark is not None else 0
         self.last_ms = self._mark.log_time_ms if self._mark is not None else 0
+        self.forecasts_since_ms = self._mark.forecasts_since_ms if self._mark is not None else 0
         self._cuts = OwnLog(sink, CUTS, Cut, pool)
         self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
         self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)

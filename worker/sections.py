@@ -268,7 +268,7 @@ class KafkaSettings(Section, frozen=True, kw_only=True):
 class HealthSettings(Section, frozen=True, kw_only=True):
     """What probes are told over HTTP, and when the worker gives up; never changes what an output says."""
 
-    # Where /healthz/live, /healthz/ready and /version are answered; null: nowhere.
+    # Where /healthz/live, /healthz/ready, /version and /metrics are answered; null: nowhere.
     port: Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65,535, or null")] | None = None
     # The address listened on. 127.0.0.1: this machine only. 0.0.0.0: everybody who can reach it, as a cluster's probes.
     address: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:-]{1,253}$", description="an address or a host's name")] = (

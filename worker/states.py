@@ -6,7 +6,8 @@
     ENDED --quiet--> NORMAL
 
 Rule 1: looked at in cuts alone, in log time; funds, forecasts and quiet only at watch cuts. So a replay says the same.
-Rule 2: a cause is forgotten after `quiet_ms`, so a silent replay makes only the forecasts that can still matter.
+Rule 2: a cause is forgotten after `quiet_ms`, so a silent replay makes only the forecasts that can still matter; from
+which on, the commit says.
 """
 
 from collections import deque
@@ -85,6 +86,25 @@ class Machine:
             self.trigger, self.busy_ms = None, now_ms
 
 
+class Needed:
+    """From which forecast on a replay must make them, so that nothing differs from a life without one.
+
+    What earlier ones said is forgotten by the newest where the watch cut before the first that is made lies `quiet_ms`
+    behind: a cause counts no more then, and what was said of the pool is said of the newest.
+    """
+
+    def __init__(self, quiet_ms: int) -> None:
+        self._quiet_ms = quiet_ms
+        self._later: deque[tuple[int, int]] = deque()  # (watch cut before, forecast): not quiet for long enough
+        self.since_ms = 0
+
+    def made(self, watched_ms: int, now_ms: int) -> None:
+        """A forecast is due now; the watch cut before stood at `watched_ms`."""
+        self._later.append((watched_ms, now_ms))
+        while self._later and self._later[0][0] <= now_ms - self._quiet_ms:
+            self.since_ms = self._later.popleft()[1]
+
+
 class States:
     """The states of one pool, and what was said of them."""
 
@@ -98,6 +118,8 @@ class States:
         self._fallen: list[str] = []
         self._turn = -1  # log time of the last forecast in units of `forecast_ms`
         self._forecasts_from_ms = 0
+        self._needed = Needed(settings.quiet_ms)
+        self._watched_ms = 0
         self._forecast_ms: int | None = None
         self._forecast = Forecast({}, [], {}, {}, {})
         self._warned: dict[str, str] = {}  # symbol -> trigger, by the last forecast
@@ -106,6 +128,8 @@ class States:
         self._named: set[str] = set()  # accounts that a bankruptcy named and that have been insolvent since
         self._unnamed: list[tuple[str, int]] = []  # account, deficit
         self._said: dict[str, tuple[str, str | None]] = {}
+        self.counts: dict[str, int] = {}  # symbols in each state, as was said last
+        self.distance_ppm: dict[str, int] = {}  # by the last forecast; made anew each time, never changed
         self._pool_said: AdlPoolState | None = None
         self._again = False
 
@@ -113,12 +137,19 @@ class States:
         """What was advised before a crash may be lost: the next watch cut says everything anew."""
         self._again = True
 
-    def replay_until(self, log_time_ms: int) -> None:
-        """Cuts until then are silent: forecasts on which no state can depend at that time are not made.
+    @property
+    def forecasts_since_ms(self) -> int:
+        """Log time of the oldest forecast that what is said from now on may depend on."""
+        return self._needed.since_ms
 
-        1 M accounts take 0.3 s each time, and a log may hold days.
+    def replay_until(self, log_time_ms: int, forecasts_since_ms: int) -> None:
+        """Cuts until then are silent: forecasts on which nothing can depend at that time are not made.
+
+        1 M accounts take 0.3 s each time, and a log may hold days. `forecasts_since_ms` is what the commit says; as it
+        says it of older settings, no later than by those of today.
         """
-        self._forecasts_from_ms = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
+        by_these = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
+        self._forecasts_from_ms = min(by_these, forecasts_since_ms)
 
     def name(self, account: str) -> None:
         """A bankruptcy names an account; without forecasts nobody asks who was named, and nothing is forgotten."""
@@ -144,10 +175,12 @@ class States:
             self._look_at_funds(now_ms, facts.available_minor)
             if settings.forecast_ms is not None and now_ms // settings.forecast_ms != self._turn:
                 self._turn = now_ms // settings.forecast_ms
+                self._needed.made(self._watched_ms, now_ms)
                 still = {name for name in self._named if name in facts.waiting or is_insolvent(facts.book, name)}
                 self._named = still
                 if now_ms >= self._forecasts_from_ms:
                     changed = self._make_forecast(now_ms, facts)
+            self._watched_ms = now_ms
             causes = self._causes(facts.book)
             for symbol in causes:
                 self._machines.setdefault(symbol, Machine())
@@ -164,12 +197,18 @@ class States:
                 said = "BLOCKED", facts.blocked[symbol]
             if symbol in changed or said != self._said.get(symbol, ("NORMAL", None)):
                 yield symbol, self._symbol_state(symbol, said, now_ms, facts)
+            self._count(self._said.get(symbol, ("", None))[0], said[0])
             self._said[symbol] = said
             if machine.state == "NORMAL":
                 self._machines.pop(symbol, None)
         if not point.cutting:
             yield from self._pool_state(now_ms, facts.book.currency_decimals)
             self._again = False
+
+    def _count(self, before: str, now: str) -> None:
+        if before != now:
+            self.counts[before] = self.counts.get(before, 0) - 1
+            self.counts[now] = self.counts.get(now, 0) + 1
 
     # --- causes -------------------------------------------------------------------------------------------------------
 
@@ -189,15 +228,19 @@ class States:
         made = self._forecast = forecast(book, facts.risk, facts.available_minor, self._ppm)
         self._forecast_ms = now_ms
         self._warned = {}
-        whole = self._near(distance_ppm(made.factor))
+        distances = {
+            symbol: distance_ppm(struck) for symbol, struck in (*made.symbols.items(), (POOL_KEY, made.factor))
+        }
+        self.distance_ppm = {symbol: ppm for symbol, ppm in distances.items() if ppm is not None}
+        whole = self._near(self.distance_ppm.get(POOL_KEY))
         if whole is not None:
             self._warned = {
                 symbol: f"FORECAST_FACTOR {text_of(whole, PPM_DECIMALS)}"
                 for symbol, volumes in made.factor_volumes.items()
                 if whole in volumes
             }
-        for symbol, struck in made.symbols.items():
-            alone = self._near(distance_ppm(struck))
+        for symbol in made.symbols:
+            alone = self._near(self.distance_ppm.get(symbol))
             if alone is not None:
                 self._warned[symbol] = f"FORECAST {text_of(alone, PPM_DECIMALS)}"
         insolvent = {book.accounts.name(row): deficit for row, deficit in made.insolvent.items()}
@@ -250,7 +293,8 @@ class States:
         """The pool's record, where its state changed or a forecast was made that says something else."""
         machine, made, last = self._pool_machine, self._forecast, self._pool_said
         told = (last.state, last.trigger) if last is not None else ("NORMAL", None)
-        if (machine.state, machine.trigger) == told and now_ms != self._forecast_ms and not self._again:
+        may_differ = (machine.state, machine.trigger) != told or now_ms == self._forecast_ms
+        if not (may_differ or self._again):
             return
         funds = [FundState(name, text_of(left, decimals), text_of(most, decimals)) for name, left, most in self._funds]
         largest = [
@@ -267,8 +311,10 @@ class States:
         before = None if last is None else msgspec.structs.replace(
             last, cut_time_ms=said.cut_time_ms, forecast_time_ms=said.forecast_time_ms
         )  # fmt: skip
-        if said != before or self._again:
-            self._pool_said = said
+        differs = may_differ and said != before
+        if differs:
+            self._pool_said = said  # what is only said again changes nothing of what will be
+        if differs or self._again:
             yield POOL_KEY, said
 
 

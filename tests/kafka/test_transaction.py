@@ -247,7 +247,7 @@ def test_topics_that_came_later_are_refused_and_committed_like_the_first_ones(si
 def test_as_many_partitions_as_fit_leave_room_for_the_longest_words():
     """The limits' relation: escaped, as words inside words."""
     long = 2**63 - 1
-    mark = Mark(long, long, "f" * 32, dict.fromkeys(CHAINED, (long, "f" * 32)), "f" * 32, "f" * 32)
+    mark = Mark(long, long, "f" * 32, dict.fromkeys(CHAINED, (long, "f" * 32)), "f" * 32, "f" * 32, long)
     words = msgspec.json.encode(mark).decode()
     empty, full = (len(msgspec.json.encode(Words(Origin({}), text))) for text in ("", words))
     assert full - empty <= MARK_BYTES_MAX

@@ -1,7 +1,9 @@
 """`adl-state`: which state follows which, what is said when, and that a replay says the same."""
 
+import random
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from schemas import AdlPoolState, AdlState, decode_output
@@ -13,6 +15,7 @@ from worker.forecast import forecast
 from worker.loop import run
 from worker.memory import MemorySink
 from worker.output import STATE
+from worker.settings import KINDS
 from worker.states import FUND_WINDOW_MS, POOL_KEY, Highest, Machine
 
 WARNED = ("state.warning_fall=0.3", "state.quiet_ms=5000")
@@ -276,6 +279,54 @@ def test_a_run_that_goes_on_says_what_an_undisturbed_one_says(records, settings,
     made.clear()
     run(source_of(records), MemorySink(), settings)
     assert max(again) <= len(made) + 2, "a replay makes those of the last `quiet_ms` and `forecast_ms`"
+
+
+def sparse_tape(seed):
+    """Marks, fund draws, bankruptcies and deposits with seconds or minutes of silence between them."""
+    rng, tape = random.Random(seed), Tape().instrument().instrument("ETH", fund_id="alts")
+    tape.mark(price="100").mark("ETH", price="100").fund("300").fund("70", "alts")
+    for name, cash, btc, eth in (("a", "90", "10", "0"), ("b", "60", "4", "-4"), ("c", "2000", "-14", "4")):
+        held = [(symbol, lots, "100") for symbol, lots in (("BTC", btc), ("ETH", eth)) if lots != "0"]
+        tape.account(name, cash, *held)
+    now_ms = 1000
+    for step in range(45):
+        now_ms += rng.choice([100, 400, 900, 1100, 1500, 2500, 4000, 9000, 60_000])
+        tape.at(now_ms)
+        kind = rng.random()
+        if kind < 0.6:
+            tape.mark(rng.choice(["BTC", "ETH"]), price=str(rng.randint(80, 120)))
+        elif kind < 0.75:
+            tape.fund(str(rng.randint(0, 300)), rng.choice(["default", "alts"]))
+        elif kind < 0.9:
+            tape.bankrupt(rng.choice("ab"), name=f"b{step}")
+        else:
+            tape.account("a", str(rng.randint(0, 300)), ("BTC", "10", "100"))
+    return tape
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_second_life_says_the_bytes_of_one_life_from_any_cut_on(seed):
+    """But for its first watch cut, which says everything once more."""
+    tape = sparse_tape(seed).records  # in one topic, so that a commit can stand behind every cut
+    records = [msgspec.structs.replace(record, topic="all", offset=at) for at, record in enumerate(tape)]
+    topics = (f"input.topics.{kind}=all" for kind in KINDS)
+    settings = settings_of(*FORECAST, "state.warning_fall=0.3", *topics)
+    whole, seen = MemorySink(), set()
+    run(RecordingSource(records), whole, settings)
+    for turns in range(1, 2 * len(records)):
+        sink, looks = MemorySink(), iter(range(turns))
+        life = RecordingSource(records, batch_max=1)
+        run(life, sink, settings, stop=lambda looks=looks: next(looks, None) is None)
+        before, cuts = len(sink.advice), len(list(sink.outputs("adl-cuts")))
+        if cuts in seen:
+            continue
+        seen.add(cuts)
+        assert sink.advice == whole.advice[:before]
+        run(RecordingSource(records), sink, settings)
+        said, expected = sink.advice[before:], whole.advice[before:]
+        watched = next((o.log_time_ms for o in said if o.key == POOL_KEY.encode()), None)
+        assert [o for o in said if o.log_time_ms != watched or o in expected] == expected
+    assert len(seen) > 30
 
 
 def test_states_change_no_decision(records):

@@ -73,6 +73,13 @@ def run_pool(
         health.alive()  # whoever asks is not stuck: the loop at each turn, and whatever waits for Kafka
         return stop()
 
+    engines: list[Engine] = []
+
+    def made(engine: "Engine") -> None:
+        engines.append(engine)
+        if on_engine is not None:
+            on_engine(engine)
+
     opened: Pool | None = None
     code, sentence = Exit.HUNG, ""  # until it is known how the run ended
     try:
@@ -91,9 +98,9 @@ def run_pool(
                     start=start_of_pool(opened.origin),
                     refused_per_minute_max=settings.health.refused_per_minute_max,
                     stop=asked_to_stop,
-                    progress=_teller(health, opened),
+                    progress=_teller(health, opened, engines),
                     on_decision=log_decision,
-                    on_engine=on_engine,
+                    on_engine=made,
                 )
                 code = Exit.DONE
                 log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
@@ -133,7 +140,7 @@ def start_of_pool(origin: Origin) -> "Start":
     return Start(origin.start_ms, {place(name): offset for name, offset in origin.start.items()})
 
 
-def _teller(health: Health, pool: Pool) -> Callable[[int], None]:
+def _teller(health: Health, pool: Pool, engines: "list[Engine]") -> Callable[[int], None]:
     """What the loop calls each time it comes round."""
     told = False
     warned: set[Partition] = set()
@@ -151,7 +158,7 @@ def _teller(health: Health, pool: Pool) -> Callable[[int], None]:
                     "adl.clock_ahead", partition=f"{where[0]}:{where[1]}", ahead_ms=ms,
                     reason="a record has a log time of the future: what stands behind it counts as late as that",
                 )  # fmt: skip
-        health.turned(rebuilt=rebuilt, lag_ms=pool.source.lag_ms())
+        health.turned(rebuilt=rebuilt, lag_ms=pool.source.lag_ms(), figures=engines[0].figures())
 
     return turned
 

@@ -1,4 +1,5 @@
-"""Health over HTTP: /healthz/live, /healthz/ready and /version, from a thread that only reads what the loop last said.
+"""Health over HTTP: /healthz/live, /healthz/ready, /version and /metrics, from a thread that only reads what the loop
+last said.
 
 Live: the worker's thread does something, and be it to wait for Kafka, which a restart would not bring back. Ready: the
 state is rebuilt, the loop turns, and what is still to be read is not older than the limit.
@@ -13,6 +14,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from worker.edge.metrics import CONTENT_TYPE, exposition
+from worker.figures import Figures
 from worker.settings import HealthSettings, SettingError
 
 REQUEST_SECONDS_MAX = 5.0  # a client that sends slower than this is cut off
@@ -25,6 +28,7 @@ class Turn(msgspec.Struct, frozen=True):
     at_seconds: float
     rebuilt: bool = False
     lag_ms: int = 0
+    figures: Figures = Figures()
 
 
 class Health:
@@ -36,9 +40,9 @@ class Health:
         self._turn = Turn(clock())  # replaced as a whole: no lock
         self._alive_at = clock()
 
-    def turned(self, *, rebuilt: bool, lag_ms: int) -> None:
+    def turned(self, *, rebuilt: bool, lag_ms: int, figures: Figures = Figures()) -> None:  # noqa: B008  it is frozen
         """The loop came round."""
-        self._turn = Turn(self._clock(), rebuilt, lag_ms)
+        self._turn = Turn(self._clock(), rebuilt, lag_ms, figures)
         self._alive_at = self._turn.at_seconds
 
     def alive(self) -> None:
@@ -57,6 +61,11 @@ class Health:
         ok = live["ok"] and turn.rebuilt and turn.lag_ms <= limit_ms and ago_ms <= max(limit_ms, TURN_MS_MAX)
         return live | {"ok": ok, "turned_ms_ago": ago_ms, "rebuilt": turn.rebuilt, "lag_ms": turn.lag_ms}
 
+    def metrics(self) -> str:
+        """What is counted, for Prometheus."""
+        turn = self._turn
+        return exposition(turn.figures, rebuilt=turn.rebuilt, lag_ms=turn.lag_ms)
+
     def _ago_ms(self, at_seconds: float) -> int:
         return int((self._clock() - at_seconds) * 1000)
 
@@ -65,10 +74,11 @@ class HealthServer:
     """Answers probes while inside; raises SettingError when the port cannot be had."""
 
     def __init__(self, health: Health, settings: HealthSettings, version: Mapping[str, str]) -> None:
-        answers: dict[str, Callable[[], dict[str, Any]]] = {
+        answers: dict[str, Callable[[], dict[str, Any] | str]] = {
             "/healthz/live": health.live,
             "/healthz/ready": health.ready,
             "/version": lambda: {"ok": True, **version},
+            "/metrics": health.metrics,
         }
         try:
             self._server = _Server((settings.address, settings.port or 0), _handler(answers))
@@ -99,17 +109,21 @@ class _Server(ThreadingHTTPServer):
         pass
 
 
-def _handler(answers: Mapping[str, Callable[[], dict[str, Any]]]) -> type[BaseHTTPRequestHandler]:
+def _handler(answers: Mapping[str, Callable[[], dict[str, Any] | str]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS_MAX
         server_version, sys_version = "adl", ""
 
         def do_GET(self) -> None:
             answer = answers.get(self.path.partition("?")[0])
-            found = {"ok": False, "sentence": f"there are {', '.join(answers)}"} if answer is None else answer()
-            body = msgspec.json.encode(found) + b"\n"
-            self.send_response(404 if answer is None else 200 if found["ok"] else 503)
-            self.send_header("Content-Type", "application/json")
+            missing = {"ok": False, "sentence": f"there are {', '.join(answers)}"}
+            found = missing if answer is None else answer()
+            if isinstance(found, str):
+                well, body, kind = True, found.encode(), CONTENT_TYPE
+            else:
+                well, body, kind = found["ok"] is True, msgspec.json.encode(found) + b"\n", "application/json"
+            self.send_response(404 if answer is None else 200 if well else 503)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":

@@ -8,8 +8,13 @@ from http.client import HTTPConnection
 
 import pytest
 
+from tests.worker.tape import Tape, settings_of
 from worker.edge import health as module
 from worker.edge.health import Health, HealthServer
+from worker.edge.recording import RecordingSource
+from worker.figures import Figures
+from worker.loop import run
+from worker.memory import MemorySink
 from worker.settings import SettingError, load
 
 SETTINGS = load(flags=["health.lag_ms_max=1000", "health.stall_ms_max=5000"]).health
@@ -96,7 +101,7 @@ def test_the_version_is_told_whatever_the_loop_does(server, clock):
 def test_other_paths_and_methods_are_refused(server):
     """Queries are ignored; HEAD has no body."""
     assert ask(server, "/")[0] == 404
-    assert ask(server, "/healthz")[1]["sentence"] == "there are /healthz/live, /healthz/ready, /version"
+    assert ask(server, "/healthz")[1]["sentence"] == "there are /healthz/live, /healthz/ready, /version, /metrics"
     assert ask(server, "/version?x=1")[0] == 200
     assert ask(server, "/version", "HEAD") == (200, None)
     assert ask(server, "/version", "POST") == (501, None)
@@ -141,3 +146,37 @@ def test_a_port_that_is_taken_is_a_wrong_setting(server, health):
     taken = load(flags=[f"health.port={server.port}"]).health
     with pytest.raises(SettingError, match=f"must be free to listen on, 127.0.0.1:{server.port}"):
         HealthServer(health, taken, {})
+
+
+def test_metrics_are_what_the_loop_last_counted(server, health):
+    """Text that Prometheus reads: whole numbers, each family once with its type; names are escaped."""
+    figures = Figures(
+        cuts=7, reductions=3, ranks=41, states={"WARNING": 2, "NORMAL": 5}, distance_ppm={'B"\\': -100_000}
+    )
+    health.turned(rebuilt=True, lag_ms=12, figures=figures)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request("GET", "/metrics")
+    answer = connection.getresponse()
+    lines = answer.read().decode().splitlines()
+    connection.close()
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert [line for line in lines if not line.startswith("#")] == [
+        "adl_rebuilt 1", "adl_lag_ms 12", "adl_cuts_total 7", "adl_decisions_total 0", "adl_forced_trades_total 0",
+        "adl_reductions_total 3", "adl_dead_letters_total 0", "adl_ranks_total 41", 'adl_symbols{state="WARNING"} 2',
+        'adl_symbols{state="ACTIVE"} 0', 'adl_symbols{state="ENDED"} 0', 'adl_symbols{state="BLOCKED"} 0',
+        'adl_distance_ppm{symbol="B\\"\\\\"} -100000',
+    ]  # fmt: skip
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families)) == 10
+
+
+def test_an_engine_counts_what_it_says():
+    """States and distances of the last forecast, records written, ranks said."""
+    tape = Tape().instrument().mark(price="100").fund("10")
+    tape.account("loser", "60", ("BTC", "10", "105")).account("winner", "500", ("BTC", "-10", "105"))
+    flags = ("state.forecast_ms=1000", "reductions.tiers=1.5:0.25", "ranks.records_per_second=10")
+    engines = []
+    run(RecordingSource(tape.records), MemorySink(), settings_of(*flags), on_engine=engines.append)
+    figures = engines[0].figures()
+    assert (figures.cuts, figures.reductions, figures.ranks) == (1, 0, 2)
+    assert (figures.states.get("WARNING"), figures.distance_ppm) == (1, {"BTC": -50_000, "*": -50_000})
