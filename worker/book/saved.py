@@ -1,7 +1,7 @@
 """The book at a cut as words and columns, and a book made of them again.
 
-Rule 1: columns are the arrays themselves, as far as they are used; `columns` names them for writing, and, once `prepare`
-has made room, for filling. Rule 2: what a book remembers only to be quicker is not kept; `finish` makes it anew.
+Rule 1: columns are the arrays themselves, as far as they are used; `columns` names them for writing, and for filling
+once `prepare` has made room. Rule 2: what a book remembers only to be quicker is not kept; `finish` makes it anew.
 """
 
 from array import array
@@ -17,12 +17,14 @@ from schemas.units import Scale
 from worker.book.book import Book
 from worker.book.holders import PAGE
 from worker.book.isolated import Side
+from worker.book.levels import LEVELS
 from worker.book.market import Market
 from worker.book.name_cells import BUCKETS, ROWS_USED, WORDS_USED
 from worker.book.names import Names
 from worker.book.table import grown
 
 Column = tuple[str, NDArray[Any]]
+RUNG_FIELDS = 3
 
 
 class SavedNames(msgspec.Struct, frozen=True):
@@ -117,7 +119,7 @@ def columns(book: Book) -> Iterator[Column]:
     yield "holding", book._slots.holders.table.cells[:, :symbols]
     seats = book._slots.holders.seats
     yield "seat", seats[: PAGE * (1 + int(seats[0]))]
-    yield "rung", book._rungs[: 2 * symbols].reshape(2 * symbols, -1)
+    yield "rung", book._rungs[: 2 * symbols].reshape(2 * symbols, LEVELS * RUNG_FIELDS)
     for number, side in sorted(book._sides.items()):
         yield f"side {number}", side._found
         yield f"sums {number}", side._sums
