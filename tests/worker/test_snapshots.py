@@ -5,12 +5,12 @@ import random
 import pytest
 
 from tests.worker.random_run import SEED, Timely, outputs_of, source_of
-from tests.worker.random_tape import random_log
+from tests.worker.random_tape import random_log, random_settings
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink
 from worker.edge.snapshots import Snapshots, snapshots_in
 from worker.loop import run
 
-STOPS = 40
+STOPS = 20
 
 
 class StoppedError(Exception):
@@ -31,20 +31,18 @@ class Dying(RecordingSink):
             raise StoppedError
 
 
-def kept_in(folder, *, every=0, **facts):
-    """Snapshots taken at each committed cut, or after so many milliseconds."""
-    names = {"pool": "main", "code_digest": "c", "layout_digest": "l", "settings_digest": "s"} | facts
-    return Snapshots(folder / "snapshots", **names, interval_ms=every, keep=3, in_background=False)
+WINDOWS = {0: (), 700: ("cut.joint_window_ms=700",)}
 
 
 @pytest.fixture(scope="module")
-def log():
-    return random_log(SEED + 2, accounts=80)
-
-
-@pytest.fixture(scope="module")
-def said(log, settings, tmp_path_factory):
-    return outputs_of(log, settings, tmp_path_factory.mktemp("undisturbed"))
+def runs(tmp_path_factory):
+    """By joint window: settings, a log and what an undisturbed run says of it."""
+    found = {}
+    for window_ms, flags in WINDOWS.items():
+        settings = random_settings(*flags)
+        log = random_log(SEED + 2, accounts=80, settings=settings)
+        found[window_ms] = settings, log, outputs_of(log, settings, tmp_path_factory.mktemp("undisturbed"))
+    return found
 
 
 class Counting(Snapshots):
@@ -71,16 +69,15 @@ def counting(folder, seed, share=0.2):
 
 
 @pytest.mark.parametrize("stop", range(STOPS))
-def test_going_on_from_a_snapshot_gives_the_same_bytes(stop, log, settings, said, tmp_path):
+def test_going_on_from_a_snapshot_gives_the_same_bytes(stop, runs, tmp_path):
     """Lives that end at random commits, snapshots at random cuts, other batches each time."""
+    settings, log, said = runs[700 * (stop % 2)]
     chance = random.Random(stop)
     lives, begun = 0, 0
     while True:
         keeper = counting(tmp_path, stop * 100 + lives)
         source = chance.choice((Timely, source_of))
         options = {"batch_max": chance.choice((1, 4, 20, 60, 1000))}
-        if source is Timely:
-            source = lambda records, **options: Timely(records, **options)  # noqa: E731
         try:
             with Dying(tmp_path, chance.randint(5, 60)) as sink:
                 run(source(log, **options), sink, settings, keeper=keeper)
