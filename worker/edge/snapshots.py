@@ -39,6 +39,7 @@ class Found:
 
     def fill(self, columns: Sequence[Column]) -> None:
         self._file.fill(columns)
+        structlog.get_logger().info("adl.snapshot_read", cut=self.cut, bytes=self._file.bytes)
 
     def refuse(self, reason: str) -> None:
         """Sets it aside."""
@@ -117,6 +118,7 @@ class Snapshots:
                 refuse(path, str(error))
                 continue
             yield Found(file)
+        structlog.get_logger().info("adl.whole_log", reason="there is no snapshot to go on from")
 
     def close(self) -> None:
         """Waits for no copy: one that writes ends by itself, and leaves a whole file or none."""
