@@ -21,7 +21,7 @@ Cells = NDArray[np.int64]
 
 ORDER_BITS: Final = 4  # of the kind in an order: log time * 16 + kind
 ORDERED_MS_MAX: Final = 1 << 58  # so that an order is an int64
-_KIND_MASK: Final = (1 << ORDER_BITS) - 1
+KIND_MASK: Final = (1 << ORDER_BITS) - 1
 
 
 class Plain:
@@ -74,7 +74,7 @@ class Run:
     @property
     def kind(self) -> int:
         """By which its first record is put in order: at least that of each of its partition at the same log time."""
-        return int(self.orders[0]) & _KIND_MASK
+        return int(self.orders[0]) & KIND_MASK
 
     @property
     def offset(self) -> int:
@@ -94,6 +94,7 @@ class Run:
     def apart(self) -> "Run":
         """The same records without the rest of their fetch."""
         return Run(self.partition, self.plain.apart(self.partition, self.begin, self.end), 0, len(self), self.orders)
+
     def text_extent(self) -> tuple[int, int]:
         """Where its records begin and end in the text of their fetch."""
         fetched = self.plain.fetched

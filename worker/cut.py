@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+import msgspec
+
 from schemas import (
     Account,
     AccountUpdate,
@@ -26,7 +28,7 @@ from schemas import (
     PositionBatch,
     RiskModel,
 )
-from worker.batch import Batch, Plain, events_of
+from worker.batch import KIND_MASK, ORDER_BITS, Batch, Plain, events_of
 from worker.event import Event as Event
 from worker.merge import Merge
 from worker.record import END, Partition
@@ -71,6 +73,16 @@ class RecordedCut:
     after: dict[Partition, int]
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Where the sequence stands behind a cut: what the merge must know of records that are not read again."""
+
+    offsets: dict[Partition, int]
+    newest: dict[Partition, tuple[int, int]]  # log time and kind, of those with a record
+    last_ms: int | None
+    cut_ms: int
+    watched_ms: int
+
+
 class Sequencer:
     """Merges partitions into one sequence with its cuts; holds back what a missing record could still change.
 
@@ -101,8 +113,9 @@ class Sequencer:
         self._last_ms: int | None = None  # of the newest emitted event that no watch cut has covered
         self._cut_ms = -END  # of the last cut; never decreases
         self._watched_ms = -END  # of the last watch cut
+        self._newest: dict[Partition, int] = {}  # order of the newest of each partition's emitted events
         # At the last cut: what `settle` goes back to.
-        self._committed: tuple[dict[Partition, int], int | None] = dict(self.offsets), None
+        self._committed: tuple[dict[Partition, int], int | None, dict[Partition, int]] = dict(self.offsets), None, {}
 
     def push(self, event: Event) -> None:
         """Takes the next record of its partition."""
@@ -115,6 +128,22 @@ class Sequencer:
     def reach(self, offsets: Mapping[Partition, int]) -> None:
         """Nothing below these offsets is still to come: what is missing there is a gap in the log."""
         self.merge.reach(offsets)
+
+    def standing(self) -> Standing:
+        """Where it stood at the last cut, which has been said and nothing behind it; not inside a joint window."""
+        offsets, last_ms, newest = self._committed
+        times = {where: (order >> ORDER_BITS, order & KIND_MASK) for where, order in newest.items()}
+        return Standing(dict(offsets), times, last_ms, self._cut_ms, self._watched_ms)
+
+    def stand(self, standing: Standing) -> None:
+        """Takes up where another stood; the records behind are to be pushed, those before are not."""
+        self.offsets.update(standing.offsets)
+        self._newest = {
+            where: log_time_ms << ORDER_BITS | kind for where, (log_time_ms, kind) in standing.newest.items()
+        }
+        self._last_ms, self._cut_ms, self._watched_ms = standing.last_ms, standing.cut_ms, standing.watched_ms
+        self._committed = dict(self.offsets), self._last_ms, dict(self._newest)
+        self.merge.stand(standing.offsets, self._newest)
 
     @property
     def replaying(self) -> bool:
@@ -174,8 +203,8 @@ class Sequencer:
                 yield from self._watch_cut(max([self._cut_ms, *(event.log_time_ms for event in self._held)]))
         self.merge.put_back([*self._held, *self._run, *self._group])
         self._held, self._run, self._group = [], [], []
-        offsets, self._last_ms = self._committed
-        self.offsets = dict(offsets)
+        offsets, self._last_ms, newest = self._committed
+        self.offsets, self._newest = dict(offsets), dict(newest)
 
     def _by_rule(self, complete_until_ms: Callable[[Partition], int], until_ms: int = END) -> Iterator[Step]:
         for event in self.merge.take(complete_until_ms, until_ms=until_ms):
@@ -276,7 +305,7 @@ class Sequencer:
     def _said(self, cut: CutPoint) -> Iterator[Step]:
         held, self._held = self._held, []
         self._cut_ms = cut.log_time_ms
-        self._committed = dict(self.offsets), self._last_ms
+        self._committed = dict(self.offsets), self._last_ms, dict(self._newest)
         yield from held
         yield cut
 
@@ -284,9 +313,11 @@ class Sequencer:
         if isinstance(item, Batch):
             for run in item.runs:
                 self.offsets[run.partition] = run.next_offset
+                self._newest[run.partition] = int(run.orders[-1])
         else:
-            record = item.record
-            self.offsets[record.topic, record.partition] = record.offset + 1
+            where = item.record.topic, item.record.partition
+            self.offsets[where] = item.record.offset + 1
+            self._newest[where] = max(item.log_time_ms << ORDER_BITS | item.kind, self._newest.get(where, -END))
         # A record that is older than the last cut came late and counts where it came.
         self._last_ms = max(item.log_time_ms, self._cut_ms, self._watched_ms + 1)
 

@@ -3,7 +3,7 @@
 Rule: no record is an object of its own before somebody asks for it; what is refused is the record that was fetched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -45,6 +45,25 @@ class Fetched:
         here = slice(begin, end)
         places = self.keys[here], self.begins[here], self.ends[here]
         return Fetched(spans, self.offsets[here], self.log_times[here], self.text, *places)
+
+    def from_offsets(self, offsets: Mapping[Partition, int]) -> "Fetched":
+        """The records that stand at these offsets or behind."""
+        begins = [
+            first + int(np.searchsorted(self.offsets[first:after], offsets.get(partition, 0)))
+            for partition, first, after in self.spans
+        ]
+        if all(begin == first for begin, (_, first, _) in zip(begins, self.spans, strict=True)):
+            return self
+        ranges = [np.arange(begin, after) for begin, (_, _, after) in zip(begins, self.spans, strict=True)]
+        ends = list(accumulate(map(len, ranges), initial=0))
+        spans = [
+            (partition, begin, end)
+            for (partition, _, _), begin, end in zip(self.spans, ends, ends[1:], strict=False)
+            if end > begin
+        ]
+        kept = np.concatenate(ranges)
+        places = self.keys[kept], self.begins[kept], self.ends[kept]
+        return Fetched(spans, self.offsets[kept], self.log_times[kept], self.text, *places)
 
     def record(self, partition: Partition, at: int) -> Record:
         """One of them."""

@@ -1,21 +1,23 @@
 """The loop: source -> codec -> sequence -> engine -> sink; one order of duties, on Kafka as on recordings.
 
-Duties: open the pool (committed offsets, silent replay that applies what was published, digest check); then read,
-apply, and at every cut write what the engine says together with the offsets it rests on.
+Duties: open the pool (committed offsets, the newest state that was kept, silent replay that applies what was published,
+digest check); then read, apply, and at every cut write what the engine says together with the offsets it rests on.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from schemas import AdlDecision
-from worker.cut import CutPoint, RecordedCut
+from worker.cut import CutPoint, RecordedCut, Standing
 from worker.engine import Engine, Start
 from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, REDUCTIONS, TRADES, read
 from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
-from worker.record import END, Output, Partition, Sink, Source
+from worker.record import END, Keeper, Kept, NotKeptError, Output, Partition, Place, SeekingSource, Sink, Source
+from worker.saved import Saved, columns, is_whole, load, words
 from worker.settings import Settings
 
 __all__ = ["RunReport", "StateLostError", "after", "run"]
@@ -49,21 +51,32 @@ def run(
     progress: Callable[[int], None] | None = None,
     on_decision: Callable[[AdlDecision], None] | None = None,
     on_engine: Callable[[Engine], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> RunReport:
     """Runs a source to its end, or until `stop()`; goes on from what the sink committed.
 
     Raises StateLostError, and PoisonedError once what led to it is committed.
 
     `recorded`: cuts to decide at, for a sink that committed nothing; `beyond` False ends the run with them.
+    `keeper`: keeps the state now and then, and has what was kept; of no use for a source that cannot seek.
     """
-    engine = Engine(settings, code_digest, start)
+    rebuild = Rebuild(sink, settings.pool.name)
+    engine, begun = _begun(lambda: Engine(settings, code_digest, start), source, rebuild, keeper)
     report = RunReport()
     if on_engine is not None:
         on_engine(engine)
     engine.ranks.resume(sink.advised(RANKS))
-    rebuild = Rebuild(sink, settings.pool.name)
     engine.states.replay_until(rebuild.last_ms, rebuild.forecasts_since_ms)
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
+    if begun is not None:
+        reader.sequencer.stand(begun.saved.standing)
+
+    def commit(point: CutPoint, mark: Mark, outputs: list[Output]) -> None:
+        chained = [output for output in outputs if output.topic not in ADVISORY]
+        sink.commit(chained, after(point), msgspec.json.encode(mark).decode(), point.log_time_ms)
+        sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
+        _count(report, chained, on_decision)
+
     for steps in reader.steps(stop):
         outputs: list[Output] = []
         last: tuple[CutPoint, Mark] | None = None
@@ -73,9 +86,7 @@ def run(
             if not isinstance(step, CutPoint):
                 engine.apply(step)
             elif rebuild.open:
-                number = engine.cut_number + 1
-                engine.cut(step, rebuild.published(number), rebuild.reduced(number))
-                rebuild.passed(engine, after(step))
+                _replay(step, engine, rebuild, begun)
                 if engine.cut_number == rebuild.last_cut:
                     engine.poison.judge(refused_per_minute_max)
             else:
@@ -84,14 +95,14 @@ def run(
                 last = step, Mark.of(engine, step.log_time_ms)
                 if engine.poison.beyond(refused_per_minute_max):
                     break
+                if keeper is not None and keeper.due() and is_whole(engine):
+                    commit(*last, outputs)
+                    _keep(keeper, engine, reader.sequencer.standing(), last[1])
+                    outputs, last = [], None
         if progress is not None:
             progress(reader.records)
         if last is not None:
-            point, mark = last
-            chained = [output for output in outputs if output.topic not in ADVISORY]
-            sink.commit(chained, after(point), msgspec.json.encode(mark).decode(), point.log_time_ms)
-            sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
-            _count(report, chained, on_decision)
+            commit(*last, outputs)
             engine.poison.judge(refused_per_minute_max)
         # Not while catching up: names that came since are sorted once, not in each of the cuts behind which they came.
         if taken and not rebuild.open and all(source.complete_until_ms(p) == END for p in source.partitions()):
@@ -103,6 +114,48 @@ def run(
     report.records, report.cuts = reader.records, engine.cut_number
     report.state_digest, report.counts = engine.digest(), dict(sorted(engine.counts.items()))
     return report
+
+
+class _Begun(NamedTuple):
+    """The state that was kept, from which a run goes on."""
+
+    saved: Saved
+    kept: Kept
+
+
+def _begun(
+    new: Callable[[], Engine], source: Source, rebuild: Rebuild, keeper: Keeper | None
+) -> tuple[Engine, _Begun | None]:
+    """An engine with the newest state that can be used and what that was, or a new one."""
+    if keeper is not None and rebuild.open and isinstance(source, SeekingSource):
+        for kept in keeper.kept(rebuild.last_cut):
+            engine = new()
+            try:
+                saved = load(engine, kept.words(), kept.fill)
+                rebuild.begin_at(engine, saved.mark, saved.standing.offsets)
+            except (NotKeptError, msgspec.MsgspecError) as error:
+                kept.refuse(str(error))
+                continue
+            source.seek(saved.standing.offsets)
+            return engine, _Begun(saved, kept)
+    return new(), None
+
+
+def _replay(point: CutPoint, engine: Engine, rebuild: Rebuild, begun: _Begun | None) -> None:
+    """Takes a cut that was committed."""
+    number = engine.cut_number + 1
+    try:
+        engine.cut(point, rebuild.published(number), rebuild.reduced(number))
+        rebuild.passed(engine, after(point))
+    except StateLostError as error:
+        if begun is not None:  # the next start tries without
+            begun.kept.refuse(str(error))
+        raise
+
+
+def _keep(keeper: Keeper, engine: Engine, standing: Standing, mark: Mark) -> None:
+    place = Place(mark.cut, mark.log_time_ms, mark.digest, standing.offsets, mark.heads)
+    keeper.keep(place, lambda: (words(engine, standing, mark), list(columns(engine))))
 
 
 def after(point: CutPoint) -> dict[Partition, int]:

@@ -102,6 +102,13 @@ class Merge(Generic[Item]):
         for partition, offset in offsets.items():
             self._next[partition] = max(offset, self._next[partition])
 
+    def stand(self, offsets: Mapping[Partition, int], orders: Mapping[Partition, int]) -> None:
+        """Takes up behind records that are not pushed again: their offsets, each partition's newest order."""
+        self.reach(offsets)
+        self._newest_order.update(orders)
+        self._newest_ms.update({partition: order >> ORDER_BITS for partition, order in orders.items()})
+        self.newest_ms = max(self._newest_ms.values(), default=-END)
+
     def put_back(self, items: list[Item | Batch]) -> None:
         """Undoes the taking of the newest items taken, given in the order in which they were."""
         for item in reversed(items):

@@ -13,7 +13,7 @@ from schemas import AdlDecision, Cut, ForcedTrade, MarginReduction, first_link, 
 from worker.cut import RecordedCut, recorded_cut
 from worker.engine import Engine, Published
 from worker.output import CHAINED, CUTS, DECISIONS, REDUCTIONS, TRADES, read
-from worker.record import Partition, Sink
+from worker.record import NotKeptError, Partition, RecentOutputs, Record, Sink
 
 Written = TypeVar("Written", bound=Cut | AdlDecision | ForcedTrade | MarginReduction)
 
@@ -52,10 +52,15 @@ class Mark(msgspec.Struct):
 class OwnLog(Generic[Written]):
     """The pool's records of one output topic, one by one; a gap, a repeat or a broken chain raises StateLostError."""
 
-    def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str) -> None:
-        self._records = sink.outputs(topic)
+    def __init__(self, sink: Sink, topic: str, kind: type[Written], pool: str, saved: Mark | None = None) -> None:
         self.topic, self._kind, self._pool = topic, kind, pool
-        self.head = self.empty = 0, first_link(pool, topic)  # sequence and chain as a commit names them
+        self.empty = 0, first_link(pool, topic)
+        self.head = self.empty if saved is None else saved.heads.get(topic, self.empty)  # as a commit names it
+        if saved is not None and isinstance(sink, RecentOutputs):
+            self._records: Iterator[Record] = sink.outputs_behind(topic, self.head[0], saved.log_time_ms)
+        else:
+            self._records = sink.outputs(topic)
+        self._first = self.head[0]  # what it holds, and what is before it, is in the state already
 
     def __iter__(self) -> Iterator[Written]:
         return self
@@ -63,7 +68,7 @@ class OwnLog(Generic[Written]):
     def __next__(self) -> Written:
         for record in self._records:
             message = read(record.value, self._kind)
-            if message.pool != self._pool:
+            if message.pool != self._pool or message.sequence <= self._first:
                 continue
             sequence, chain = self.head
             if (message.sequence, message.chain) != (sequence + 1, chain):
@@ -87,19 +92,38 @@ class Rebuild:
         self.last_cut = self._mark.cut if self._mark is not None else 0
         self.last_ms = self._mark.log_time_ms if self._mark is not None else 0
         self.forecasts_since_ms = self._mark.forecasts_since_ms if self._mark is not None else 0
-        self._cuts = OwnLog(sink, CUTS, Cut, pool)
-        self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool)
-        self._trades = OwnLog(sink, TRADES, ForcedTrade, pool)
-        self._reductions = OwnLog(sink, REDUCTIONS, MarginReduction, pool)
-        self._next: AdlDecision | None = None
-        self._next_reduction: MarginReduction | None = None
+        self._sink, self._pool = sink, pool
+        self._open_logs(None)
         if self._mark is None:
             self._check_ends({log.topic: log.head for log in self._logs()})
 
+    def _open_logs(self, saved: Mark | None) -> None:
+        sink, pool = self._sink, self._pool
+        self._first_cut = 1 if saved is None else saved.cut + 1
+        self._cuts = OwnLog(sink, CUTS, Cut, pool, saved)
+        self._decisions = OwnLog(sink, DECISIONS, AdlDecision, pool, saved)
+        self._trades = OwnLog(sink, TRADES, ForcedTrade, pool, saved)
+        self._reductions = OwnLog(sink, REDUCTIONS, MarginReduction, pool, saved)
+        self._next_cut: Cut | None = None
+        self._next: AdlDecision | None = None
+        self._next_reduction: MarginReduction | None = None
+
+    def begin_at(self, engine: Engine, saved: Mark, offsets: dict[Partition, int]) -> None:
+        """Begins behind a cut at which the state was saved; NotKeptError where the pool's cuts are others."""
+        self._open_logs(saved)
+        try:
+            if saved.cut < self.last_cut:
+                self._next_cut = next(self._cuts, None)  # its chain holds all cuts before
+            else:
+                self.passed(engine, offsets)
+        except StateLostError as error:
+            self._open_logs(None)
+            raise NotKeptError(f"it is not of this history: {error}") from None
+
     def cuts(self) -> Iterator[RecordedCut]:
-        """The committed cuts, oldest first."""
-        for number in range(1, self.last_cut + 1):
-            cut = next(self._cuts, None)
+        """The committed cuts that are still to be passed, oldest first."""
+        for number in range(self._first_cut, self.last_cut + 1):
+            cut, self._next_cut = self._next_cut or next(self._cuts, None), None
             if cut is None or cut.number != number:
                 raise StateLostError(f"{CUTS} must hold cut {number}, because cut {self.last_cut} was committed")
             yield recorded_cut(cut)

@@ -4,10 +4,11 @@ Rule 1: the loop knows `Source` and `Sink`, never what stands behind them.
 Rule 2: a position is the next offset to read, per (topic, partition); outputs and positions are committed together.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+from numpy.typing import NDArray
 
 Partition = tuple[str, int]
 END: Final = 1 << 62  # a log time beyond every record's
@@ -87,11 +88,29 @@ class LiveSource(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class SeekingSource(Source, Protocol):
+    """Inputs that need not be read from their beginning."""
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Before the first poll: records below these offsets are not given, and count as read."""
+        ...
+
+
 class Outputs(Protocol):
     """What was said before."""
 
     def outputs(self, topic: str) -> Iterator[Record]:
         """The committed records of a logical topic, oldest first."""
+        ...
+
+
+@runtime_checkable
+class RecentOutputs(Outputs, Protocol):
+    """Outputs of which the beginning need not be read."""
+
+    def outputs_behind(self, topic: str, sequence: int, log_time_ms: int) -> Iterator[Record]:
+        """As `outputs`, but those behind a sequence; they stand at cuts that are not older than the log time."""
         ...
 
 
@@ -114,4 +133,55 @@ class Sink(Outputs, Protocol):
 
     def advised(self, topic: str) -> Iterator[Record]:
         """What is kept of an advisory topic, oldest first; the newest record of a key counts."""
+        ...
+
+
+Column = tuple[str, NDArray[Any]]
+
+
+class NotKeptError(Exception):
+    """What was kept of the state cannot be used; the sentence says why."""
+
+
+class Place(NamedTuple):
+    """The committed cut that a state stands at."""
+
+    cut: int
+    log_time_ms: int
+    digest: str
+    offsets: Mapping[Partition, int]
+    heads: dict[str, tuple[int, str]]
+
+
+class Kept(Protocol):
+    """A state that was kept; what it gives is covered by checksums, else NotKeptError."""
+
+    cut: int
+
+    def words(self) -> bytes:
+        """What of it is no column."""
+        ...
+
+    def fill(self, columns: Sequence[Column]) -> None:
+        """Puts its columns into these."""
+        ...
+
+    def refuse(self, reason: str) -> None:
+        """It is not what it should be, and not to be found again."""
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps states at committed cuts, so that a restart need not read the whole log."""
+
+    def due(self) -> bool:
+        """Whether it is time for one."""
+        ...
+
+    def keep(self, place: Place, state: Callable[[], tuple[bytes, Sequence[Column]]]) -> None:
+        """Keeps the state as it is now, words and columns; nothing the caller does later shows in it."""
+        ...
+
+    def kept(self, cut_max: int) -> Iterator[Kept]:
+        """What was kept and is not newer than a cut, newest first."""
         ...

@@ -286,6 +286,21 @@ class HealthSettings(Section, frozen=True, kw_only=True):
     refused_per_minute_max: Annotated[int, Meta(ge=0, description="a whole number from 0, or null")] | None = 10_000
 
 
+class SnapshotSettings(Section, frozen=True, kw_only=True):
+    """The state kept beside the log, so that a restart need not read all of it; never changes an output."""
+
+    # A folder of this pool alone, on a disk that outlives the process; null: none is taken, and a restart reads the
+    # whole log. A snapshot has about 200 bytes a position; `keep` of them, and one that is being written, must fit.
+    folder: Annotated[str, Meta(min_length=1, max_length=4096, description="the path of a folder, or null")] | None = (
+        None
+    )
+    # Milliseconds between two, at least. Too small: disk, and memory that is copied while one is written. Too large: a
+    # restart has more to read behind the newest.
+    interval_ms: Annotated[int, Meta(ge=100, le=86_400_000, description="milliseconds from 100 to 86,400,000")] = 10_000
+    # How many are kept. Fewer than three: one bad disk block, and the whole log is read. Too many: disk.
+    keep: Annotated[int, Meta(ge=3, le=1000, description="a whole number from 3 to 1,000")] = 3
+
+
 class LogSettings(Section, frozen=True, kw_only=True):
     """What is told to the operator; never changes an output."""
 
@@ -310,8 +325,9 @@ class Settings(Section, frozen=True, kw_only=True):
     reductions: ReductionSettings = ReductionSettings()
     kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
     health: HealthSettings = HealthSettings()
+    snapshot: SnapshotSettings = SnapshotSettings()
     log: LogSettings = LogSettings()
 
 
 SECTIONS: Final[dict[str, type[Section]]] = get_type_hints(Settings)
-NEVER_IN_AN_OUTPUT: Final = ("kafka", "health", "log")
+NEVER_IN_AN_OUTPUT: Final = ("kafka", "health", "snapshot", "log")

@@ -31,6 +31,7 @@ from worker.sections import (
     Section,
     Settings,
     Settlement,
+    SnapshotSettings,
     StateSettings,
 )
 from worker.tiers import tiers_of
@@ -47,11 +48,13 @@ __all__ = [
     "SettingError",
     "Settings",
     "Settlement",
+    "SnapshotSettings",
     "StateSettings",
     "allowed",
     "from_values",
     "load",
     "settings_digest",
+    "state_settings_digest",
     "to_toml",
     "to_values",
 ]
@@ -124,6 +127,19 @@ def settings_digest(settings: Settings) -> str:
     values = to_values(settings)
     for section in NEVER_IN_AN_OUTPUT:
         del values[section]
+    return _digest_of(values)
+
+
+def state_settings_digest(settings: Settings) -> str:
+    """Digest of all that a state rests on which was made by applying what was published; what only decides does not."""
+    values = to_values(settings)
+    for section in (*NEVER_IN_AN_OUTPUT, "worker", "ranks", "reductions"):
+        del values[section]
+    values["decision"] = {name: values["decision"][name] for name in ("policy", "settlement")}
+    return _digest_of(values)
+
+
+def _digest_of(values: dict[str, Any]) -> str:
     return hashlib.blake2b(msgspec.json.encode(values, order="deterministic"), digest_size=16).hexdigest()
 
 

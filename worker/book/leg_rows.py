@@ -61,6 +61,17 @@ class LegRows:
         self._high, self._low = self._ids[0].data, self._ids[1].data
         self._next, self._first = self._following.data, self._heads.data
 
+    def ids(self, rows: int) -> Words:
+        """[2, rows] the ids themselves; who fills them says `relist`."""
+        self._reserve(rows)
+        return self._ids[:, :rows]
+
+    def relist(self, rows: Cells) -> None:
+        """Lists these rows, whose ids are there, and no others."""
+        self._heads[:] = 0
+        self._following[:] = _NOT_LISTED
+        _list_rows(rows, self._ids, self._following, self._heads)
+
     def add(self, trade_id: NDArray[np.bytes_], rows: Cells) -> None:
         """Lists new legs in rows that have none; ids are 32 hex digits."""
         self._reserve(int(rows.max(initial=-1)) + 1)

@@ -19,6 +19,7 @@ from worker.cli.record import record
 from worker.cli.replay import replay
 from worker.cli.risk_model import fit_command, publish_command, show_command
 from worker.cli.run import run_command
+from worker.cli.snapshot import diff, ls, verify
 from worker.cli.tail import tail
 from worker.cli.topics import acls_command, check_command, create
 from worker.cli.warmup import warmup
@@ -49,6 +50,11 @@ risk_model.command(name="fit")(fit_command)
 risk_model.command(name="show")(show_command)
 risk_model.command(name="publish")(publish_command)
 app.add_typer(risk_model, name="risk-model")
+snapshot = typer.Typer(no_args_is_help=True, help="States kept beside the log.")
+snapshot.command()(ls)
+snapshot.command()(verify)
+snapshot.command()(diff)
+app.add_typer(snapshot, name="snapshot")
 config = typer.Typer(no_args_is_help=True, help="What is set.")
 config.command(name="show")(config_show)
 app.add_typer(config, name="config")

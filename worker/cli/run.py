@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaException
 
 from worker.cli.common import Set, SettingsFile, fail, read_settings
 from worker.edge.caller import clear
-from worker.edge.code import code_digest, worker_version
+from worker.edge.code import code_digest, layout_digest, worker_version
 from worker.edge.exits import EdgeError, Exit, StoppedError
 from worker.edge.health import Health, HealthServer
 from worker.edge.kafka import CLOSE_SECONDS, Pool, open_pool
@@ -20,9 +21,11 @@ from worker.edge.kafka_commit import Origin
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.log import log_decision
 from worker.edge.secrets import client_config
+from worker.edge.snapshots import Snapshots
+from worker.edge.topics import identity
 from worker.edge.watchdog import Watchdog
 from worker.poison import PoisonedError
-from worker.settings import Settings
+from worker.settings import Settings, state_settings_digest
 
 if TYPE_CHECKING:
     from worker.engine import Engine, Start
@@ -101,6 +104,7 @@ def run_pool(
                     progress=_teller(health, opened, engines),
                     on_decision=log_decision,
                     on_engine=made,
+                    keeper=keeper_of(settings),
                 )
                 code = Exit.DONE
                 log.info("adl.stopped", cuts=report.cuts, decisions=report.decisions, digest=report.state_digest)
@@ -138,6 +142,22 @@ def start_of_pool(origin: Origin) -> "Start":
     from worker.engine import Start
 
     return Start(origin.start_ms, {place(name): offset for name, offset in origin.start.items()})
+
+
+def keeper_of(settings: Settings) -> Snapshots | None:
+    """What keeps states for a pool, where a folder is set."""
+    snapshot = settings.snapshot
+    if snapshot.folder is None:
+        return None
+    return Snapshots(
+        Path(snapshot.folder),
+        pool=identity(settings),
+        code_digest=code_digest(settings),
+        layout_digest=layout_digest(),
+        settings_digest=state_settings_digest(settings),
+        interval_ms=snapshot.interval_ms,
+        keep=snapshot.keep,
+    )
 
 
 def _teller(health: Health, pool: Pool, engines: "list[Engine]") -> Callable[[int], None]:

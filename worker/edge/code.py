@@ -1,6 +1,6 @@
 """Which code decides: a digest of the sources that can change an output, and of the libraries that do the sums."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -32,24 +32,60 @@ OUTSIDE: Final = (
     "worker/student.py",
     "worker/summary.py",
 )
+# What the cells of a state mean, and what is kept of it: where these change, a snapshot means something else.
+LAYOUT: Final = (
+    "schemas/limits.py",
+    "schemas/messages.py",
+    "schemas/units.py",
+    "worker/batch.py",
+    "worker/book/",
+    "worker/claims.py",
+    "worker/cut.py",
+    "worker/decide.py",
+    "worker/engine.py",
+    "worker/forecast.py",
+    "worker/funds.py",
+    "worker/held.py",
+    "worker/ids.py",
+    "worker/inputs.py",
+    "worker/merge.py",
+    "worker/output.py",
+    "worker/rebuild.py",
+    "worker/reductions.py",
+    "worker/refusals.py",
+    "worker/risk.py",
+    "worker/saved.py",
+    "worker/solvent.py",
+    "worker/states.py",
+)
 LIBRARIES: Final = ("msgspec", "numba", "numpy")
 
 
 def code_digest(settings: Settings | None = None) -> str:
     """Changes with every line that can change an output, and only with those; adapters that are set are such lines."""
-    digest = blake2b(digest_size=16)
-    for room in ("schemas", "solver", "worker"):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
-            if not name.startswith(OUTSIDE):
-                content = path.read_bytes()
-                digest.update(f"{name} {len(content)}\n".encode() + content)
+    digest = _digest_of(lambda name: not name.startswith(OUTSIDE))
     for module in sorted({form.partition(":")[0] for form in _formats(settings) if ":" in form}):
         content = _source(module)
         digest.update(f"{module} {len(content)}\n".encode() + content)
     for library in LIBRARIES:
         digest.update(f"{library} {version(library)}\n".encode())
     return digest.hexdigest()
+
+
+def layout_digest() -> str:
+    """Changes with every line that can change what a kept state means."""
+    return _digest_of(lambda name: name.startswith(LAYOUT)).hexdigest()
+
+
+def _digest_of(is_part: Callable[[str], bool]) -> blake2b:
+    digest = blake2b(digest_size=16)
+    for room in ("schemas", "solver", "worker"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if is_part(name):
+                content = path.read_bytes()
+                digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest
 
 
 def _formats(settings: Settings | None) -> Iterable[str]:

@@ -122,6 +122,10 @@ class KafkaSink:
         """The pool's committed records of a logical topic, in the order of their sequence."""
         return own_records(self._config, self._cluster, self._topics[topic], self._pool)
 
+    def outputs_behind(self, topic: str, sequence: int, log_time_ms: int) -> Iterator[Record]:
+        """The same behind a sequence; a record's time is its cut's, so the broker knows where that is."""
+        return own_records(self._config, self._cluster, self._topics[topic], self._pool, sequence, log_time_ms)
+
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """Sends advisory outputs without waiting for anything; what the client has no room for goes first next time."""
         for output in outputs:

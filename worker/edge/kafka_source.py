@@ -90,6 +90,12 @@ class KafkaSource:
         """Every partition, sorted."""
         return self._partitions
 
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Begins at these offsets where they are behind its own; before the first poll."""
+        self._next = {where: max(offset, offsets.get(where, 0)) for where, offset in self._next.items()}
+        self._ends = dict(self._next)
+        self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in self._next.items()])
+
     def ends(self) -> dict[Partition, int]:
         """Asks once where the logs end.
 

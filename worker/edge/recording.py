@@ -64,6 +64,7 @@ class RecordingSource:
         self._runs = outline.runs
         self._run: dict[Partition, int] = dict.fromkeys(outline.runs, 0)  # place of the run that the next record is in
         self._positions: dict[Partition, tuple[int, int]] = {}  # next offset and newest log time of what was given
+        self._begin: dict[Partition, int] = {}  # records below are passed over
         self._blocks = found
         self._batch_max = batch_max
         self._block: list[Record] = []
@@ -79,8 +80,20 @@ class RecordingSource:
         """The offset after each partition's last record."""
         return dict(self._ends)
 
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Passes over all records below, which are read all the same: a file has no index."""
+        self._begin = dict(offsets)
+
     def poll(self, max_records: int) -> list[Record]:
         """At most `max_records` further records; empty only at the end."""
+        while True:
+            records = self._polled(max_records)
+            begin = self._begin
+            found = [r for r in records if r.offset >= begin.get((r.topic, r.partition), 0)] if begin else records
+            if found or not records:
+                return found
+
+    def _polled(self, max_records: int) -> list[Record]:
         while self._next >= len(self._block) and not self.at_end():
             self._block, self._next = self._records_of(next(self._blocks, [])), 0
         records = self._block[self._next : self._next + self._count(max_records)]
@@ -93,6 +106,13 @@ class RecordingSource:
 
     def fetch(self, max_records: int) -> Fetched:
         """As `poll`, the records as columns; a source is read in one way or the other."""
+        while True:
+            fetched = self._fetched(max_records)
+            found = fetched.from_offsets(self._begin) if self._begin else fetched
+            if len(found) or not len(fetched):
+                return found
+
+    def _fetched(self, max_records: int) -> Fetched:
         while self._next >= len(self._columns) and not self.at_end():
             block = next(self._blocks, [])
             self._columns = fetched_lines(block, self._name) if isinstance(block, bytes) else fetched_of(block)

@@ -1,0 +1,229 @@
+"""Files of snapshots: whole or not there, nothing believed that was changed, a few kept."""
+
+import os
+import random
+import shutil
+
+import msgspec
+import pytest
+
+from tests.worker.random_run import SEED, source_of
+from tests.worker.random_tape import random_log
+from worker.edge.recording import OUTPUTS_FILE, RecordingSink
+from worker.edge.snapshot_file import SnapshotFile, write_snapshot
+from worker.edge.snapshots import REFUSED, Snapshots, snapshots_in
+from worker.engine import Engine
+from worker.loop import run
+from worker.record import NotKeptError
+from worker.saved import load
+from worker.settings import SettingError
+
+FLIPS = 300
+FACTS = {"pool": "main", "code_digest": "code", "layout_digest": "layout", "settings_digest": "settings"}
+
+
+class AtEvery(Snapshots):
+    """Takes one at each so many cuts."""
+
+    def __init__(self, folder, every, *, in_background=False, keep=3, **facts):
+        super().__init__(folder, **(FACTS | facts), interval_ms=0, keep=keep, in_background=in_background)
+        self._every, self._cuts = every, 0
+
+    def due(self):
+        super().due()
+        self._cuts += 1
+        return self._cuts % self._every == 0
+
+
+@pytest.fixture(scope="module")
+def log():
+    return random_log(SEED + 2, accounts=80)
+
+
+@pytest.fixture(scope="module")
+def made(log, settings, tmp_path_factory):
+    """A folder of a whole run, with its three last snapshots."""
+    folder = tmp_path_factory.mktemp("made")
+    with RecordingSink(folder) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=AtEvery(folder / "snapshots", 9))
+    assert len(snapshots_in(folder / "snapshots")) == 3
+    return folder
+
+
+def begun_from(folder, log, settings, capsys, **facts):
+    """Runs on; the cut that the state came from, 0: the whole log. The outputs must stay as they are."""
+    before = (folder / OUTPUTS_FILE).read_bytes()
+    keeper, engines = AtEvery(folder / "snapshots", 10**9, **facts), []
+
+    def see(engine):
+        engines.append(engine.cut_number)
+
+    with RecordingSink(folder) as sink:
+        run(source_of(log), sink, settings, keeper=keeper, on_engine=see)
+    assert (folder / OUTPUTS_FILE).read_bytes() == before
+    return engines[0], [line for line in capsys.readouterr().out.splitlines() if "adl.snapshot_refused" in line]
+
+
+def loaded(path, settings):
+    """An engine with the state of a file."""
+    found, engine = SnapshotFile(path), Engine(settings)
+    load(engine, found.words(), found.fill)
+    return engine
+
+
+def cuts_in(folder):
+    return [SnapshotFile(path).facts.cut for path in snapshots_in(folder / "snapshots")]
+
+
+def copy_of(made, tmp_path):
+    shutil.copytree(made, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_newest_is_taken_up(made, log, settings, capsys, tmp_path):
+    """Nothing else is said."""
+    folder = copy_of(made, tmp_path)
+    assert begun_from(folder, log, settings, capsys) == (cuts_in(folder)[-1], [])
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"pool": "other"}, "it is of pool main"),
+        ({"layout_digest": "new"}, "another layout"),
+        ({"settings_digest": "new"}, "other settings"),
+    ],
+)
+def test_a_foreign_snapshot_is_passed_over_for_the_whole_log(made, log, settings, capsys, tmp_path, facts, sentence):
+    """One line for each; all of them are set aside."""
+    folder = copy_of(made, tmp_path)
+    cut, lines = begun_from(folder, log, settings, capsys, **facts)
+    assert cut == 0
+    assert [sentence in line for line in lines] == [True] * 3
+    assert len(list((folder / "snapshots").glob(f"*{REFUSED}"))) == 3
+
+
+def test_other_code_with_the_same_layout_is_no_hindrance(made, log, settings, capsys, tmp_path):
+    folder = copy_of(made, tmp_path)
+    assert begun_from(folder, log, settings, capsys, code_digest="new")[0] == cuts_in(folder)[-1]
+
+
+def test_a_snapshot_newer_than_what_is_committed_is_passed_over(made, log, settings, capsys, tmp_path):
+    """As when the folder of outputs, or the topics, were put back from a copy."""
+    folder = copy_of(made, tmp_path)
+    commits = (folder / "commits.jsonl").read_bytes().splitlines(keepends=True)
+    newest = cuts_in(folder)[-1]
+    kept = [line for line in commits if msgspec.json.decode(msgspec.json.decode(line)["metadata"])["cut"] < newest]
+    (folder / "commits.jsonl").write_bytes(b"".join(kept))
+    with RecordingSink(folder) as sink:
+        engines = []
+        keeper = AtEvery(folder / "snapshots", 10**9)
+        run(source_of(log), sink, settings, keeper=keeper, on_engine=lambda engine: engines.append(engine.cut_number))
+    assert 0 < engines[0] < newest
+    assert "committed is cut" in capsys.readouterr().out
+    assert (folder / OUTPUTS_FILE).read_bytes() == (made / OUTPUTS_FILE).read_bytes()
+
+
+def test_a_snapshot_of_another_history_is_passed_over(made, settings, capsys, tmp_path):
+    """Same pool, same cut number, other cuts before it: the chain of what was said tells."""
+    other = tmp_path / "other"
+    log = random_log(SEED + 3, accounts=80)
+    with RecordingSink(other) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=AtEvery(other / "snapshots", 9))
+    shutil.rmtree(other / "snapshots")
+    shutil.copytree(made / "snapshots", other / "snapshots")
+    cut, lines = begun_from(other, log, settings, capsys)
+    assert cut == 0
+    assert len(lines) == 3
+    assert all("not of this history" in line or "committed is cut" in line for line in lines)
+
+
+def test_no_changed_byte_is_ever_believed(made, settings, tmp_path):
+    """Each flip and each missing end of a file is found, wherever it is."""
+    path = snapshots_in(made / "snapshots")[-1]
+    whole, chance, broken = path.read_bytes(), random.Random(1), tmp_path / "broken.snapshot"
+    for trial in range(FLIPS):
+        text = bytearray(whole)
+        if trial % 3:
+            # The parts beside the columns are small, so half of the flips go there.
+            ends = (min(4000, len(text)), len(text)) if trial % 2 else (len(text), len(text))
+            place = chance.randrange(ends[chance.random() < 0.5]) if trial % 4 else -chance.randint(1, 3000)
+            text[place] ^= 1 << chance.randrange(8)
+        elif trial % 2:
+            del text[chance.randrange(len(text)) :]
+        else:
+            text += bytes(chance.randint(1, 64))
+        broken.write_bytes(text)
+        with pytest.raises(NotKeptError):
+            loaded(broken, settings)
+        if trial % 10 == 0:
+            with pytest.raises(NotKeptError):
+                SnapshotFile(broken).verify()
+    broken.write_bytes(whole)
+    SnapshotFile(broken).verify()
+    assert loaded(broken, settings).cut_number == SnapshotFile(path).facts.cut
+
+
+@pytest.mark.parametrize("torn", [1, 2, 3])
+def test_a_torn_snapshot_gives_way_to_an_older_one(torn, made, log, settings, capsys, tmp_path):
+    """The newest, the two newest, all three: then the whole log."""
+    folder = copy_of(made, tmp_path)
+    cuts = cuts_in(folder)
+    for path in snapshots_in(folder / "snapshots")[-torn:]:
+        os.truncate(path, path.stat().st_size * 2 // 3)
+    cut, lines = begun_from(folder, log, settings, capsys)
+    assert cut == [0, *cuts][-1 - torn]
+    assert len(lines) == torn
+    assert all("torn" in line for line in lines)
+
+
+def test_a_snapshot_is_there_as_a_whole_or_not_at_all(made, tmp_path, monkeypatch):
+    """A full disk at any write leaves neither a file nor a part of one."""
+    file = SnapshotFile(snapshots_in(made / "snapshots")[-1])
+    words, columns = file.words(), file.columns()
+    calls = len(columns) + 3
+    for at in range(calls):
+        left = [at]
+
+        def full(_, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "worker.edge.snapshot_file._write", lambda file, part, full=full: full(file) or file.write(part)
+            )
+            if at % 2:
+                patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                write_snapshot(tmp_path / "a.snapshot", file.facts, words, columns)
+        assert list(tmp_path.iterdir()) == []
+    write_snapshot(tmp_path / "a.snapshot", file.facts, words, columns)
+    assert (tmp_path / "a.snapshot").read_bytes() == file.path.read_bytes()
+
+
+def test_in_the_background_the_state_is_that_of_the_moment(log, settings, tmp_path):
+    """The copy writes while the loop goes on; what it wrote is good, and three are kept."""
+    keeper = AtEvery(tmp_path / "snapshots", 20, in_background=True)
+    with RecordingSink(tmp_path) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=keeper)
+    keeper.wait()
+    paths = snapshots_in(tmp_path / "snapshots")
+    assert 1 <= len(paths) <= 3
+    for path in paths:
+        assert loaded(path, settings).digest() == SnapshotFile(path).facts.digest
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    """By the setting's name."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match=r"snapshot\.folder must be a folder"):
+        Snapshots(tmp_path / "file", **FACTS, interval_ms=0, keep=3)
+
+
+def test_what_was_left_half_written_is_removed(tmp_path):
+    """A process that died while it wrote."""
+    (tmp_path / "00000000000000000007.snapshot.123.tmp").write_text("half")
+    Snapshots(tmp_path, **FACTS, interval_ms=0, keep=3)
+    assert list(tmp_path.iterdir()) == []

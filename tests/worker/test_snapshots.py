@@ -1,0 +1,91 @@
+"""A run that goes on from a snapshot says what an undisturbed run says; what cannot be used is passed over."""
+
+import random
+
+import pytest
+
+from tests.worker.random_run import SEED, Timely, outputs_of, source_of
+from tests.worker.random_tape import random_log, random_settings
+from worker.edge.recording import OUTPUTS_FILE, RecordingSink
+from worker.edge.snapshots import Snapshots, snapshots_in
+from worker.loop import run
+
+STOPS = 20
+
+
+class StoppedError(Exception):
+    """The process is gone."""
+
+
+class Dying(RecordingSink):
+    """A sink whose process dies after its n-th commit."""
+
+    def __init__(self, folder, at_commit):
+        super().__init__(folder)
+        self._left = at_commit
+
+    def commit(self, *arguments):
+        super().commit(*arguments)
+        self._left -= 1
+        if not self._left:
+            raise StoppedError
+
+
+WINDOWS = {0: (), 700: ("cut.joint_window_ms=700",)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """By joint window: settings, a log and what an undisturbed run says of it."""
+    found = {}
+    for window_ms, flags in WINDOWS.items():
+        settings = random_settings(*flags)
+        log = random_log(SEED + 2, accounts=80, settings=settings)
+        found[window_ms] = settings, log, outputs_of(log, settings, tmp_path_factory.mktemp("undisturbed"))
+    return found
+
+
+class Counting(Snapshots):
+    """Says how many snapshots were taken up, and takes one at random cuts."""
+
+    def __init__(self, *arguments, seed, share, **options):
+        super().__init__(*arguments, **options)
+        self.chance, self.share, self.begun = random.Random(seed), share, 0
+
+    def due(self):
+        return self.chance.random() < self.share
+
+    def kept(self, cut_max):
+        for found in super().kept(cut_max):
+            self.begun += 1
+            yield found
+
+
+def counting(folder, seed, share=0.2):
+    return Counting(
+        folder / "snapshots", pool="main", code_digest="c", layout_digest="l", settings_digest="s", interval_ms=0,
+        keep=3, in_background=False, seed=seed, share=share,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", range(STOPS))
+def test_going_on_from_a_snapshot_gives_the_same_bytes(stop, runs, tmp_path):
+    """Lives that end at random commits, snapshots at random cuts, other batches each time."""
+    settings, log, said = runs[700 * (stop % 2)]
+    chance = random.Random(stop)
+    lives, begun = 0, 0
+    while True:
+        keeper = counting(tmp_path, stop * 100 + lives)
+        source = chance.choice((Timely, source_of))
+        options = {"batch_max": chance.choice((1, 4, 20, 60, 1000))}
+        try:
+            with Dying(tmp_path, chance.randint(5, 60)) as sink:
+                run(source(log, **options), sink, settings, keeper=keeper)
+            break
+        except StoppedError:
+            lives += 1
+        finally:
+            begun += keeper.begun
+    assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
+    assert not lives or begun
+    assert 0 < len(snapshots_in(tmp_path / "snapshots")) <= 3
