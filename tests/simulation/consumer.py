@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.simulation.broker import BrokerError
 from tests.simulation.network import timed_out
 from worker.edge.topics import READER_GROUP
+from worker.record import END
 
 
 class Event:
@@ -37,6 +38,7 @@ class Consumer:
     def __init__(self, life, config, logger=None):  # noqa: ARG002  the library's
         self._life, self._network, self._broker = life, life.network, life.network.broker
         self._group = config["group.id"]
+        self._committed = config["isolation.level"] == "read_committed"
         self._positions = {}
         self._told = {}  # partition -> offset of the end that was reported last
         self._paused = set()
@@ -90,20 +92,26 @@ class Consumer:
         found, rng = [], self._network.rng
         places = [place for place in self._positions if place not in self._paused]
         rng.shuffle(places)
-        begin = rng.randrange(len(places)) if places else 0
+        if self._life.timely:  # as where all partitions are read about as fast as they are written
+            places.sort(key=self._next_ms)
         for place in places:
             left = count - len(found)
             if left <= 0:
                 break
             log, position = self._broker.log(*place), self._positions[place]
             if position < len(log.entries):
-                records, self._positions[place] = log.read(position, rng.randint(1, left))
+                records, self._positions[place] = log.read(position, rng.randint(1, left), committed=self._committed)
                 found += records
                 left -= len(records)
                 position = self._positions[place]
-            if left > 0 and position == log.end(stable=True) and self._told.get(place) != position:
+            if left > 0 and position == log.end(stable=self._committed) and self._told.get(place) != position:
                 self._told[place] = position
                 found.append(Event(KafkaError._PARTITION_EOF, (*place, position)))
         if found and self._group != READER_GROUP:
-            self._life.came = self._network.clock.now
+            self._life.came = self._life.reads = True
         return found
+
+    def _next_ms(self, place):
+        """The log time of what comes next of a partition."""
+        entries, position = self._broker.log(*place).entries, self._positions[place]
+        return entries[position].timestamp()[1] if position < len(entries) else END

@@ -37,10 +37,13 @@ class KilledError(BaseException):
 
 @dataclass(frozen=True)
 class Plan:
-    """At which point a life dies: counted from its begin, or from where it begins to say something new."""
+    """At which point a life dies, or sleeps while another one lives; counted from its begin, or, `ahead`, from where it
+    begins to say something new.
+    """
 
-    dies_at: int | None = None
-    dies_after: int | None = None
+    point: int | None = None
+    ahead: bool = False
+    sleeps: bool = False
 
 
 class Life:
@@ -48,11 +51,13 @@ class Life:
 
     def __init__(self, world, plan):
         self.network, self.clients = world.network, []
-        self.queue_max, self.batch_max = world.queue_max, world.batch_max()
-        self._world, self._plan, self._dies_at = world, plan, plan.dies_at
+        self.queue_max, self.batch_max, self.timely = world.queue_max, world.batch_max(), world.timely
+        self._world, self._plan = world, plan
+        self._at = None if plan.ahead else plan.point
         self.points = 0
         self.rebuilt = 0  # the point at which the first transaction begins
-        self.came = 0.0  # when the last record of the inputs did
+        self.came = self.reads = False  # whether inputs came since somebody looked, and ever
+        self.slept = False
         self.died_in = None
 
     def enter(self, call):
@@ -63,8 +68,8 @@ class Life:
         self._world.turn()
         if call == "begin_transaction" and not self.rebuilt:
             self.rebuilt = self.points
-            if self._plan.dies_after is not None:
-                self._dies_at = self.points + self._plan.dies_after
+            if self._plan.ahead:
+                self._at = self.points + self._plan.point
         self._point(call, "begins")
 
     def leave(self, call):
@@ -73,11 +78,16 @@ class Life:
 
     def _point(self, call, phase):
         self.points += 1
-        if self.points == self._dies_at:
-            self.died_in = f"{call} {phase}"
-            for client in self.clients:
-                client.died(self.network.rng)
-            raise KilledError
+        if self.points != self._at:
+            return
+        if self._plan.sleeps:
+            self.slept = True
+            self._world.sleep(self, f"{call} {phase}")
+            return
+        self.died_in = f"{call} {phase}"
+        for client in self.clients:
+            client.died(self.network.rng)
+        raise KilledError
 
 
 class Caller:

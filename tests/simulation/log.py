@@ -47,9 +47,9 @@ class Entry:
     def error(self):
         return None
 
-    def visible(self):
-        """To a reader of what is committed, once it is stable."""
-        return not self.control and (self.transaction is None or bool(self.transaction.committed))
+    def visible(self, committed):
+        """To a reader, of what is `committed` or of everything, once it is stable."""
+        return not self.control and (not committed or self.transaction is None or bool(self.transaction.committed))
 
 
 class Log:
@@ -75,15 +75,12 @@ class Log:
         """The offset behind the log, or that of the first record whose transaction has not ended."""
         return min(self.open.values(), default=len(self.entries)) if stable else len(self.entries)
 
-    def read(self, position, count):
-        """Up to so many committed records from an offset on, and the offset behind them."""
-        found, end = [], self.end(stable=True)
-        while position < end and len(found) < count:
-            entry = self.entries[position]
-            position += 1
-            if entry.visible():
-                found.append(entry)
-        while position < end and not self.entries[position].visible():
+    def read(self, position, count, *, committed=True):
+        """Up to so many records from an offset on, and the offset behind them."""
+        found, end = [], self.end(stable=committed)
+        while position < end and (len(found) < count or not self.entries[position].visible(committed)):
+            if self.entries[position].visible(committed):
+                found.append(self.entries[position])
             position += 1
         return found, position
 

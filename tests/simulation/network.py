@@ -23,11 +23,14 @@ class Network:
         self.rates = rates
         self.calm = False
         self.happened = {}
+        self.answers_lost = 0  # of requests that took effect
         self._late = []  # [steps left, request]
 
     def turn(self):
         """One step of everything that goes on by itself."""
         self.clock.now += 0.0005
+        if self.happens("clock jumps"):
+            self.clock.wrong_by = self.rng.choice((-1e6, 0.0, 3600.0, 1e6))
         self.broker.tick()
         if self.rng.random() < 0.5:
             self.broker.write_markers()

@@ -147,6 +147,7 @@ class Producer:
             self._tried(act)
         if fate in ("late", "resent") or (fate == "hangs" and network.rng.random() < 0.5 and "late" in fates):
             network.later(lambda: _ignored(act))
+        network.answers_lost += sent and fate in ("unanswered", "resent", "hangs")
         self._shown(call, fate)
         self._life.leave(call)
         if fate == "hangs":

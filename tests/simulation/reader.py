@@ -12,7 +12,7 @@ class BrokenError(AssertionError):
 
 
 class OutputReader:
-    """Follows the pool's outputs; `take` gives what has come since, and checks that it goes on from what came before."""
+    """Follows the pool's outputs; `take` gives what has come since, and checks that it follows what came before."""
 
     def __init__(self, broker, pool, topics):
         self._broker = broker

@@ -10,9 +10,9 @@ from tests.simulation.network import FATES
 
 POLICIES = ("waterfill", "risk", "factor", "queue:pnl_leverage", "queue:effective_leverage")
 # How often each befalls a call, where it is on.
-RATES = {name: 0.1 for name in FATES} | {
+RATES = dict.fromkeys(FATES, 0.1) | {
     "hangs": 0.05, "undelivered": 0.02, "partly": 0.2, "away": 0.03, "stalls": 0.1, "advice is lost": 0.3,
-    "marker is late": 0.5,
+    "marker is late": 0.5, "clock jumps": 0.01,
 }  # fmt: skip
 
 
@@ -37,6 +37,7 @@ class Swarm:
     silence: float = 0.0  # how often the exchange never answers a trade
     answer_ms: int = 0  # by how much later it answers
     lives: int = 20
+    sleeps: float = 0.0  # how often a life sleeps while others open the pool, instead of dying
 
 
 def swarm_of(seed, partitions=()):
@@ -64,5 +65,6 @@ def swarm_of(seed, partitions=()):
         swarm.delays_ms = {place: rng.choice((0, 0, 40, 700, 2500)) for place in late}
     swarm.repeats = rng.choice((0, 0, 0.05))
     swarm.silence = rng.choice((0, 0, 0.1, 1))
+    swarm.sleeps = rng.choice((0, 0, 0.3))
     swarm.answer_ms = rng.choice((0, 0, 300, 5_000))
     return swarm

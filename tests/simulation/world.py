@@ -1,4 +1,4 @@
-"""One seed's world: broker, network, clock, inputs and the lives of the worker, one after the other or over each other."""
+"""One seed's world: broker, network, clock, inputs, and the worker's lives, one after the other or over each other."""
 
 import random
 from collections import Counter
@@ -16,9 +16,10 @@ from worker.output import ADVISORY, CHAINED
 
 # Where calls fail again and again the process gives up, and is restarted.
 RESTARTED = ("UnreachableError", "HangingError")
+FENCED = "FencedError"  # whoever slept while another one took the pool over
 POINTS_MAX = 60_000  # of a life; whoever needs more does not get further
 LOOK_SECONDS = 0.4  # between two looks at whether everything is done
-QUIET_SECONDS = 2.0  # beyond the time of a watch cut: a quiet log is cut once more
+QUIET_SECONDS = 1.0  # beyond the time of a watch cut: a quiet log is cut once more
 AHEAD_POINTS = (20, 200)  # a life gets at most so much further than where it begins to say something new
 
 
@@ -36,7 +37,7 @@ class World:
         self.broker = Broker(self.clock)
         self.network = Network(self.rng, self.clock, self.broker, swarm.rates)
         self.broker.marker_delay = lambda: self.network.happens("marker is late")
-        self.queue_max = swarm.queue_max
+        self.queue_max, self.timely = swarm.queue_max, swarm.timely
         self._make_topics()
         self.reader = OutputReader(self.broker, self.settings.pool.name, CHAINED)
         if swarm.live:
@@ -44,8 +45,8 @@ class World:
         else:
             self.inputs = Beforehand(self.rng, self.broker, swarm)
         self.life, self.said = None, []
-        self.ends, self.deaths = Counter(), Counter()
-        self._looked = self._busy = 0.0
+        self.ends, self.deaths, self.slept = Counter(), Counter(), Counter()
+        self._looked = self._quiet = 0.0
         self._stop = False
         self._rebuilt = 30  # the point at which the life before began to say something new
 
@@ -75,11 +76,13 @@ class World:
         """Whether the worker is asked to stop: everything is read, and nothing has followed from it for a while."""
         now = self.clock.now
         if not self._stop and now - self._looked > LOOK_SECONDS:
+            came, self.life.came = self.life.came, False
+            if came or not (self.life.reads and self.inputs.done() and self._all_committed()):
+                self._quiet = 0.0
+            else:
+                self._quiet += min(now - self._looked, 2 * LOOK_SECONDS)  # in a call that hangs nothing can follow
             self._looked = now
-            if not (self.life.came and self.inputs.done() and self._all_committed()):
-                self._busy = now
-            quiet = QUIET_SECONDS + self.settings.cut.watch_ms / 1000
-            self._stop = now - max(self._busy, self.life.came) > quiet
+            self._stop = self._quiet > QUIET_SECONDS + self.settings.cut.watch_ms / 1000
         return self._stop
 
     def _all_committed(self):
@@ -105,20 +108,34 @@ class World:
         self.reader.finish()
         return self
 
-    def _plan(self):
-        """The next life dies while it finds where it stands, or while it says something new."""
+    def _plan(self, *, may_sleep=True):
+        """The next life dies, or sleeps, while it finds where it stands, or while it says something new."""
+        sleeps = may_sleep and self.rng.random() < self.swarm.sleeps
         if self.rng.random() < 0.3:
-            return Plan(dies_at=self.rng.randint(1, self._rebuilt))
-        return Plan(dies_after=self.rng.randint(1, self.rng.choice(AHEAD_POINTS)))
+            return Plan(self.rng.randint(1, self._rebuilt), sleeps=sleeps)
+        return Plan(self.rng.randint(1, self.rng.choice(AHEAD_POINTS)), ahead=True, sleeps=sleeps)
+
+    def sleep(self, sleeper, where):
+        """A life stands still, others open the pool behind its back; then it goes on, and must find that out."""
+        self.slept[where] += 1
+        for _ in range(self.rng.randint(1, 2)):
+            self.clock.now += self.rng.choice((0, 5, 70))
+            self._lived(self._plan(may_sleep=False))
+        self.life, self._quiet = sleeper, 0.0
+        self._stop = False
 
     def _lived(self, plan):
-        self._busy = self.clock.now
+        self._quiet = 0.0
         end, life = live(self, plan)
         self.reader.take()
-        self.ends[end] += 1
+        self.ends[end.partition(":")[0]] += 1
         self._rebuilt = life.rebuilt or self._rebuilt
         if life.died_in is not None:
             self.deaths[life.died_in] += 1
-        allowed = (KILLED, STOPPED) if self.network.calm else (KILLED, STOPPED, *RESTARTED)
-        if end.partition(":")[0] not in allowed:
+        expected = [KILLED, STOPPED]
+        if not self.network.calm:
+            expected += RESTARTED
+        if life.slept:
+            expected += [FENCED]
+        if end.partition(":")[0] not in expected:
             raise StuckError(f"a life ends with {end}")
