@@ -1,10 +1,10 @@
-"""One life of the worker's process: the pool opened, the loop run, until it stops, ends by itself, or dies at a point.
+"""One life of the worker's process, as `adl run` lives it: until it stops, ends by itself, or dies at a point.
 
 A point is the begin or the end of a call of the client library; at any of them the process may be gone.
 """
 
 import importlib
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -12,14 +12,13 @@ import structlog
 from tests.simulation.admin import AdminClient
 from tests.simulation.consumer import Consumer
 from tests.simulation.producer import HangError, Producer
-from worker.cli.run import start_of_pool
-from worker.edge import kafka
+from worker.cli.run import run_pool
 from worker.edge.caller import HungError
-from worker.edge.exits import EdgeError, StoppedError
-from worker.loop import run
+from worker.edge.exits import Exit
 
 # Where the edge makes its clients and asks for the time.
 SEAMS = {
+    "worker.cli.run": ("Watchdog", "code_digest", "fail"),
     "worker.edge.kafka_producer": ("Producer", "Caller", "time"),
     "worker.edge.kafka_sink": ("Producer", "Consumer", "time"),
     "worker.edge.kafka_source": ("Consumer", "time"),
@@ -28,7 +27,7 @@ SEAMS = {
     "worker.edge.kafka_inputs": ("time",),
     "worker.edge.kafka_words": ("time",),
 }
-KILLED, STOPPED = "KILLED", "STOPPED"  # how a life ends, beside the names of the errors of the edge
+KILLED = "KILLED"  # how a life ends, beside the exit codes
 
 
 class KilledError(BaseException):
@@ -115,6 +114,25 @@ class Watchdog:
     def within(self, _seconds, _call, _code=0):
         yield
 
+    @contextmanager
+    def unless(self, _stop, _doing):
+        yield
+
+    def close(self):
+        pass
+
+
+class EndError(Exception):
+    """The process ends with a sentence and a code."""
+
+    def __init__(self, sentence, code):
+        super().__init__(sentence)
+        self.code = code
+
+
+def fail(sentence, code):
+    raise EndError(sentence, code)
+
 
 @contextmanager
 def seams(world):
@@ -124,38 +142,37 @@ def seams(world):
         "Consumer": lambda config, logger=None: Consumer(world.life, config, logger),
         "AdminClient": lambda config, logger=None: AdminClient(world.life, config, logger),
         "Caller": lambda _stop: Caller(world.life),
+        "Watchdog": Watchdog,
+        "code_digest": lambda _settings: "",  # reads every source file
+        "fail": fail,
         "time": world.clock,
     }
-    before = []
-    try:
+    with ExitStack() as stack:
         for name, attributes in SEAMS.items():
-            module = importlib.import_module(name)
             for attribute in attributes:
-                before.append((module, attribute, getattr(module, attribute)))
-                setattr(module, attribute, made[attribute])
-        with structlog.testing.capture_logs() as said:
-            world.said = said
-            yield
+                stack.enter_context(patched(importlib.import_module(name), attribute, made[attribute]))
+        world.said = stack.enter_context(structlog.testing.capture_logs())
+        yield
+
+
+@contextmanager
+def patched(place, name, value):
+    """An attribute is another one for a while."""
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
     finally:
-        for module, attribute, was in before:
-            setattr(module, attribute, was)
+        setattr(place, name, before)
 
 
 def live(world, plan):
-    """Lives one life inside `seams`; how it ended, and the life."""
+    """Lives one life inside `seams`: how it ended, its last sentence, and the life."""
     life = world.life = Life(world, plan)
-    pool = None
     try:
-        pool = kafka.open_pool(world.settings, {}, watchdog=Watchdog(), stop=world.stops)
-        run(pool.source, pool.sink, world.settings, start=start_of_pool(pool.origin), stop=world.stops)
+        code = run_pool(world.settings, world.stops)
     except KilledError:
-        return KILLED, life
-    except StoppedError:
-        return STOPPED, life
-    except EdgeError as error:
-        return f"{type(error).__name__}: {error}", life
-    finally:
-        if pool is not None:
-            with suppress(KilledError):
-                pool.close()
-    return STOPPED, life
+        return KILLED, "", life
+    except EndError as end:
+        return Exit(end.code).name, str(end), life
+    return Exit(code).name, "", life

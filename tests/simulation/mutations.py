@@ -5,20 +5,11 @@ from contextlib import contextmanager
 
 from confluent_kafka import TopicPartition
 
+from tests.simulation.life import patched
+from worker.cli import run
 from worker.edge import kafka_producer, kafka_sink, kafka_source, kafka_words
 from worker.rebuild import Rebuild
 from worker.record import END
-
-
-@contextmanager
-def patched(place, name, value):
-    """An attribute is another one for a while."""
-    before = getattr(place, name)
-    setattr(place, name, value)
-    try:
-        yield
-    finally:
-        setattr(place, name, before)
 
 
 def offsets_before_outputs():
@@ -127,6 +118,11 @@ def ends_are_committed_and_not_offsets():
     return patched(kafka_sink.KafkaSink, "_send_offsets", ahead)
 
 
+def lost_state_is_believed():
+    """Who finds outputs that are new to him does not ask whether another process has opened the pool."""
+    return patched(run, "_cause", lambda error, _pool: error)
+
+
 MUTATIONS = {
     made.__name__.replace("_", " "): made
     for made in (
@@ -140,5 +136,6 @@ MUTATIONS = {
         inputs_are_read_uncommitted,
         nobody_waits_for_a_partition_that_lags,
         ends_are_committed_and_not_offsets,
+        lost_state_is_believed,
     )
 }

@@ -6,17 +6,18 @@ from collections import Counter
 from tests.simulation.broker import Broker
 from tests.simulation.clock import Clock
 from tests.simulation.inputs import Arriving, Beforehand
-from tests.simulation.life import KILLED, STOPPED, Plan, live, seams
+from tests.simulation.life import KILLED, Plan, live, seams
 from tests.simulation.network import Network
 from tests.simulation.reader import OutputReader
 from tests.worker.random_exchange import PARTITIONS
 from tests.worker.random_tape import random_settings
+from worker.edge.exits import Exit
 from worker.edge.topics import FOREVER, identity
 from worker.output import ADVISORY, CHAINED
 
-# Where calls fail again and again the process gives up, and is restarted.
-RESTARTED = ("UnreachableError", "HangingError")
-FENCED = "FencedError"  # whoever slept while another one took the pool over
+EXPECTED = (KILLED, Exit.DONE.name)
+RESTARTED = (Exit.UNREACHABLE.name, Exit.HUNG.name)  # where calls fail again and again
+FENCED = (Exit.FENCED.name,)  # whoever slept while another one took the pool over
 POINTS_MAX = 60_000  # of a life; whoever needs more does not get further
 LOOK_SECONDS = 0.4  # between two looks at whether everything is done
 QUIET_SECONDS = 1.0  # beyond the time of a watch cut: a quiet log is cut once more
@@ -126,16 +127,12 @@ class World:
 
     def _lived(self, plan):
         self._quiet = 0.0
-        end, life = live(self, plan)
+        end, sentence, life = live(self, plan)
         self.reader.take()
-        self.ends[end.partition(":")[0]] += 1
+        self.ends[end] += 1
         self._rebuilt = life.rebuilt or self._rebuilt
         if life.died_in is not None:
             self.deaths[life.died_in] += 1
-        expected = [KILLED, STOPPED]
-        if not self.network.calm:
-            expected += RESTARTED
-        if life.slept:
-            expected += [FENCED]
-        if end.partition(":")[0] not in expected:
-            raise StuckError(f"a life ends with {end}")
+        restarted = () if self.network.calm else RESTARTED
+        if end not in (*EXPECTED, *restarted, *(FENCED if life.slept else ())):
+            raise StuckError(f"a life ends with {end}: {sentence}")
