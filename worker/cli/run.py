@@ -112,7 +112,9 @@ def run_pool(
             code = Exit.DONE
             log.info("adl.stopped", reason=str(stopped))
         except (EdgeError, KafkaException, StateLostError, PoisonedError) as error:
-            code, sentence = _end(error), str(error)
+            cause = _cause(error, opened)
+            code, sentence = _end(cause), str(cause)
+            del cause  # its frames, too
         except Exception as error:
             clear(error)
             raise
@@ -125,6 +127,17 @@ def run_pool(
                 opened.close()
         watchdog.close()
     return code
+
+
+def _cause(error: Exception, opened: Pool | None) -> Exception:
+    """Outputs that are new to us are no lost state where another process has opened the pool since we did."""
+    if opened is None or isinstance(error, EdgeError) or _end(error) != Exit.STATE_LOST:
+        return error
+    try:
+        opened.sink.assure()
+    except EdgeError as other:
+        return other
+    return error
 
 
 def _end(error: Exception) -> Exit:
