@@ -6,17 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.batch import ORDER_BITS, Batch, Run
+from worker.book.apart import extent, put_positions, put_records
 from worker.book.plain import (
-    BEGIN,
-    COUNT,
-    END,
-    FIRST,
     KIND,
     MARK,
-    NAME_BEGIN,
-    NAME_END,
-    SYMBOL_BEGIN,
-    SYMBOL_END,
+    POSITION_FIELDS,
+    RECORD_FIELDS,
     UPDATE,
 )
 from worker.book.text import SENTINEL
@@ -34,17 +29,20 @@ class Columns:
         self._begins = np.cumsum([0, *map(len, batch.runs)])
         self.sequence = batch.sequence()  # [N] places in the runs, one behind the other
         # Many cuts may stand in one fetch, so only what is of these runs is looked at.
-        texts, text_by = _side_by_side(batch.runs)
+        texts, moved = _side_by_side(batch.runs)
         self.text: Bytes = texts[0] if len(texts) == 1 else np.concatenate(texts)
-        positions, found, count = [], [], 0
-        for run in batch.runs:
-            shift, (first, last) = text_by[id(run.plain)], _extent(run)
-            positions.append(_shifted(run.plain.positions[first:last], shift))
-            found.append(_moved(run, shift, count - first))
-            count += last - first
-        self.positions: Cells = positions[0] if len(positions) == 1 else np.concatenate(positions)
-        # [P, POSITION_FIELDS] and [N, RECORD_FIELDS]
-        self.records: Cells = np.concatenate(found)[self.sequence]
+        places = np.empty(len(batch), np.int64)
+        places[self.sequence] = np.arange(len(batch))
+        extents = [extent(run.plain.records[run.begin : run.end]) for run in batch.runs]
+        self.records: Cells = np.empty((len(batch), RECORD_FIELDS), np.int64)
+        self.positions: Cells = np.empty((sum(last - first for first, last in extents), POSITION_FIELDS), np.int64)
+        begin = count = 0
+        for run, (first, last) in zip(batch.runs, extents, strict=True):
+            records, end = run.plain.records[run.begin : run.end], count + last - first
+            text_by = moved[id(run.plain)]
+            put_records(records, places[begin : begin + len(run)], text_by, count - first, self.records)
+            put_positions(run.plain.positions[first:last], text_by, self.positions[count:end])
+            begin, count = begin + len(run), end
 
     @cached_property
     def marks(self) -> Cells:
@@ -85,30 +83,3 @@ def _side_by_side(runs: list[Run]) -> tuple[list[Bytes], dict[int, int]]:
         text_by[which] = end - first
         end += last - first
     return [*texts, np.frombuffer(SENTINEL, np.uint8)], text_by
-
-
-def _extent(run: Run) -> tuple[int, int]:
-    """Where the positions of a run begin and end among those of its fetch."""
-    records = run.plain.records
-    updates = np.flatnonzero(records[run.begin : run.end, KIND] == UPDATE)
-    if not len(updates):
-        return 0, 0
-    first, last = records[run.begin + updates[0]], records[run.begin + updates[-1]]
-    return int(first[FIRST]), int(last[FIRST] + last[COUNT])
-
-
-def _moved(run: Run, text_by: int, positions_by: int) -> Cells:
-    records = run.plain.records[run.begin : run.end]
-    if text_by or positions_by:
-        records = records.copy()
-        records[:, NAME_BEGIN : NAME_END + 1] += text_by
-        records[:, BEGIN : END + 1] += text_by
-        records[:, FIRST] += positions_by
-    return records
-
-
-def _shifted(positions: Cells, text_by: int) -> Cells:
-    if text_by:
-        positions = positions.copy()
-        positions[:, SYMBOL_BEGIN : SYMBOL_END + 1] += text_by
-    return positions

@@ -7,7 +7,6 @@ from tests.worker.random_tape import PARTITIONS, random_log, random_settings
 from tests.worker.tape import settings_of
 from tests.worker.test_batches import PLACES, market_log
 from worker import merge, reader
-from worker.book.book import Book
 from worker.book.holders import ACCOUNT_SHIFT, HOLDER, IS_COLLATERAL, SEAT_LOTS
 from worker.book.isolated import Side
 from worker.book.ladders import empty_rungs, place
@@ -28,6 +27,7 @@ from worker.book.table import (
     PLACE,
 )  # fmt: skip
 from worker.edge.recording import RecordingSink, RecordingSource
+from worker.engine import Engine
 from worker.loop import run
 
 
@@ -88,13 +88,15 @@ def test_ladders_at_every_cut_are_those_made_anew(log, least, monkeypatch, tmp_p
     """Updates as columns or one by one, forced legs, their results, roles, parked names, marks and removals."""
     monkeypatch.setattr(merge, "RUN_MIN", least)
     monkeypatch.setattr(reader, "RUN_MIN", least)
-    prepare, seen = Book.prepare, []
+    cut, seen = Engine.cut, []
 
-    def checked(book):
-        prepare(book)
-        seen.append(check(book))
+    def checked(engine, *said):
+        outputs = cut(engine, *said)
+        engine.book.prepare()
+        seen.append(check(engine.book))
+        return outputs
 
-    monkeypatch.setattr(Book, "prepare", checked)
+    monkeypatch.setattr(Engine, "cut", checked)
     records, partitions, settings = random_log(3, accounts=60), PARTITIONS, random_settings()
     if log == "market":
         records, settings = market_log(3), settings_of("cut.watch_ms=250", "worker.mode=live")

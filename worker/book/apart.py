@@ -1,4 +1,4 @@
-"""Plain records taken out of the text of their fetch, so that the rest of it need not be kept with them.
+"""Plain records moved: out of the text of their fetch, so that the rest of it need not be kept, and beside each other.
 
 Rule: what they say stays the same; only where it stands changes.
 """
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
-from worker.book.plain import BEGIN, COUNT, END, FIRST, NAME_BEGIN, NAME_END, SYMBOL_BEGIN, SYMBOL_END
+from worker.book.plain import BEGIN, COUNT, END, FIRST, KIND, NAME_BEGIN, NAME_END, SYMBOL_BEGIN, SYMBOL_END, UPDATE
 
 Bytes = NDArray[np.uint8]
 Cells = NDArray[np.int64]
@@ -45,3 +45,36 @@ def take_apart(
             taken[used, SYMBOL_END] += shift
             used += 1
     return used
+
+
+@kernel("UniTuple(int64, 2)(int64[:, ::1])")
+def extent(records: Cells) -> tuple[int, int]:
+    """Where the positions of records that follow each other begin and end."""
+    first, last = 0, len(records) - 1
+    while first <= last and records[first, KIND] != UPDATE:
+        first += 1
+    while last > first and records[last, KIND] != UPDATE:
+        last -= 1
+    if first > last:
+        return 0, 0
+    return records[first, FIRST], records[last, FIRST] + records[last, COUNT]
+
+
+@kernel("void(int64[:, ::1], int64[::1], int64, int64, int64[:, ::1])")
+def put_records(records: Cells, places: Cells, text_by: int, positions_by: int, out: Cells) -> None:
+    """Copies records to their places among others, whose text and positions begin so much further on."""
+    for at in range(len(records)):
+        record = out[places[at]]
+        record[:] = records[at]
+        for field in (NAME_BEGIN, NAME_END, BEGIN, END):
+            record[field] += text_by
+        record[FIRST] += positions_by
+
+
+@kernel("void(int64[:, ::1], int64, int64[:, ::1])")
+def put_positions(positions: Cells, text_by: int, out: Cells) -> None:
+    """The same for positions, which stay in their order."""
+    for at in range(len(positions)):
+        out[at] = positions[at]
+        out[at, SYMBOL_BEGIN] += text_by
+        out[at, SYMBOL_END] += text_by

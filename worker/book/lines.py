@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.book.kernel import kernel
-from worker.book.plain import integer, stands, text_end, word
+from worker.book.plain import ONE, PLAIN_CHAR, integer, stands, text_end, word
 
 Bytes = NDArray[np.uint8]
 Cells = NDArray[np.int64]
@@ -36,20 +36,26 @@ _TEXT = "Array(uint8, 1, 'C', readonly=True)"
 @kernel(f"UniTuple(int64, 2)({_TEXT}, int64, uint8[::1], int64)")
 def unescaped(text: Bytes, at: int, out: Bytes, end: int) -> tuple[int, int]:
     """Copies a text behind its opening quote to out[end:]; returns what follows it (-1: not plain) and the new end."""
+    read, written = np.uint64(at), np.uint64(end)
     while True:
-        char = text[at]
+        char = text[read]
+        while PLAIN_CHAR[char]:
+            out[written] = char
+            written += ONE
+            read += ONE
+            char = text[read]
+        if char == _QUOTE:
+            return int(np.int64(read)) + 1, int(np.int64(written))
         if char == _ESCAPE:
-            at += 1
-            char = text[at]
-            if char != _QUOTE and char != _ESCAPE:
-                return -1, end
-        elif char == _QUOTE:
-            return at + 1, end
-        elif not _SPACE <= char <= _TILDE:
-            return -1, end
-        out[end] = char
-        end += 1
-        at += 1
+            read += ONE
+            char = text[read]
+        else:
+            char = _END
+        if char != _QUOTE and char != _ESCAPE:
+            return -1, int(np.int64(written))
+        out[written] = char
+        written += ONE
+        read += ONE
 
 
 @kernel(f"int64({_TEXT}, int64, int64[::1])")

@@ -63,11 +63,18 @@ _QUOTE, _COMMA, _POINT, _MINUS, _ZERO, _NINE, _ESCAPE, _SPACE, _TILDE, _OPEN, _C
 )
 
 
+# Whether a character of a text is one that needs no second look. A table and an index without a sign, at which nobody
+# looks whether it is below 0, save a quarter of the time.
+ONE = np.uint64(1)
+PLAIN_CHAR = np.array([_SPACE <= c <= _TILDE and c not in (_QUOTE, _ESCAPE) for c in range(256)])
+
+
 @kernel("boolean(Array(uint8, 1, 'C', readonly=True), int64, Array(uint8, 1, 'C', readonly=True))")
 def stands(text: Bytes, at: int, word: Bytes) -> bool:
     """Whether the word stands there."""
+    begin = np.uint64(at)
     for place in range(len(word)):  # noqa: SIM110  numba has no generator here
-        if text[at + place] != word[place]:
+        if text[begin + np.uint64(place)] != word[place]:
             return False
     return True
 
@@ -75,19 +82,18 @@ def stands(text: Bytes, at: int, word: Bytes) -> bool:
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64)")
 def text_end(text: Bytes, at: int) -> int:
     """Where the closing quote of a plain text stands, -1 where it is not plain."""
-    while _SPACE <= text[at] <= _TILDE and text[at] != _ESCAPE:
-        if text[at] == _QUOTE:
-            return at
-        at += 1
-    return -1
+    read = np.uint64(at)
+    while PLAIN_CHAR[text[read]]:
+        read += ONE
+    return int(np.int64(read)) if text[read] == _QUOTE else -1
 
 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64, int64[::1], int64)")
 def integer(text: Bytes, at: int, out: Cells, field: int) -> int:
     """Reads a whole number as JSON writes it, at least 0; returns what follows, -1 where it is not plain."""
     begin, value = at, np.int64(0)
-    while _ZERO <= text[at] <= _NINE:
-        value = 10 * value + np.int64(text[at] - _ZERO)
+    while _ZERO <= text[np.uint64(at)] <= _NINE:
+        value = 10 * value + np.int64(text[np.uint64(at)] - _ZERO)
         at += 1
         if at - begin > DIGITS_MAX:
             return -1
@@ -98,32 +104,32 @@ def integer(text: Bytes, at: int, out: Cells, field: int) -> int:
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64, int64[::1], int64)")
 def decimal(text: Bytes, at: int, out: Cells, field: int) -> int:
     """Reads a decimal text up to its closing quote into value and places, zeros at the end left out; as `integer`."""
-    minus = text[at] == _MINUS
+    minus = text[np.uint64(at)] == _MINUS
     at += minus
     begin, value = at, np.int64(0)
-    while _ZERO <= text[at] <= _NINE:
-        value = 10 * value + np.int64(text[at] - _ZERO)
+    while _ZERO <= text[np.uint64(at)] <= _NINE:
+        value = 10 * value + np.int64(text[np.uint64(at)] - _ZERO)
         at += 1
         if at - begin > DIGITS_MAX:
             return -1
     if at == begin:
         return -1
     places = 0
-    if text[at] == _POINT:
+    if text[np.uint64(at)] == _POINT:
         at += 1
         point = at
-        while _ZERO <= text[at] <= _NINE:
-            value = 10 * value + np.int64(text[at] - _ZERO)
+        while _ZERO <= text[np.uint64(at)] <= _NINE:
+            value = 10 * value + np.int64(text[np.uint64(at)] - _ZERO)
             at += 1
             if at - 1 - begin > DIGITS_MAX:
                 return -1
         places = at - point
         if places == 0:
             return -1
-        while places > 0 and text[point + places - 1] == _ZERO:
+        while places > 0 and text[np.uint64(point + places - 1)] == _ZERO:
             value //= 10
             places -= 1
-    if text[at] != _QUOTE:
+    if text[np.uint64(at)] != _QUOTE:
         return -1
     out[field], out[field + 1] = -value if minus else value, places
     return at + 1
