@@ -53,13 +53,13 @@ _EXEMPT = 2
 _CELLS, _RUNGS = "int64[:, ::1]", "int64[:, :, ::1]"
 
 
-@kernel("void(int64[::1], int64, int64)")
-def add(rung: Cells, lots: int, sign: int) -> None:
+@kernel(f"void({_RUNGS}, int64, int64, int64, int64)")
+def add(rungs: Rungs, side: int, level: int, lots: int, sign: int) -> None:
     """One position more (`sign` 1) or less (-1) on a level, of a slot's effective lots."""
     size = abs(lots)
-    rung[COUNT] += sign
-    rung[LOTS_HIGH] += sign * (size >> LOW_BITS)
-    rung[LOTS_LOW] += sign * (size & _LOW_MASK)
+    rungs[side, level, COUNT] += sign
+    rungs[side, level, LOTS_HIGH] += sign * (size >> LOW_BITS)
+    rungs[side, level, LOTS_LOW] += sign * (size & _LOW_MASK)
 
 
 @kernel(f"void({_CELLS}, {_CELLS}, {_RUNGS}, int64, int64, int64)")
@@ -69,11 +69,11 @@ def move(accounts: Cells, slots: Cells, rungs: Rungs, account: int, level: int, 
     for slot in range(first, first + accounts[POSITIONS, account]):
         lots, key = slots[EFFECTIVE, slot], slots[KEY, slot]
         if slots[MARGIN, slot] < 0 and lots != 0 and key & 3 != COLLATERAL:
-            side = rungs[2 * (key >> 2) + (lots < 0)]
+            side = 2 * (key >> 2) + (lots < 0)
             if level >= 0:
-                add(side[level], lots, -1)
+                add(rungs, side, level, lots, -1)
             if new_level >= 0:
-                add(side[new_level], lots, 1)
+                add(rungs, side, new_level, lots, 1)
 
 
 @kernel(f"void({_CELLS}, {_CELLS}, {_RUNGS}, {_CELLS}, int64)")

@@ -1,7 +1,7 @@
 """Ladders, queue and ranks against a full recomputation: python -m tests.worker.book.sweep_queue [--count N].
 
-Each seed is a short history of every kind of message, and of the two ways that do many things at once: accounts opened
-together and legs held together.
+Each seed is a short history of every kind of message, and of the ways that do many things at once: accounts opened
+together, legs held together, and updates as columns, from plain records or a PositionBatch.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from tests.worker.book.sequences import ACCOUNTS, INSTRUMENTS, SIZES, History
 from tests.worker.book.test_twin import play
+from tests.worker.book.together import apply_lines, apply_rows
 from tests.worker.book.twin import Twin
+from tests.worker.book.twin_digest import digest
 from tests.worker.book.twin_queue import depth, queue
 from worker.book.book import Book
 from worker.book.hold import LEG_ACCOUNT, LEG_ADL_SEQ, LEG_FIELDS, LEG_KEY, LEG_LOTS, LEG_QUOTE
@@ -81,8 +83,8 @@ def hold_together(book: Book, twin: Twin, history: History) -> None:
     book.add_held(legs, np.arange(legs.shape[1]))
 
 
-def run(seed: int, steps: int = 24) -> int:
-    """One history, compared after every few messages; returns how many positions queued."""
+def run(seed: int, steps: int = 24) -> tuple[int, int]:
+    """One history, compared after every few messages; returns how many positions queued, and updates columns took."""
     book, twin, history = Book("USDT", 6), Twin("USDT", 6), History(seed)
     for step in history.start():
         play(book, twin, step)
@@ -94,18 +96,23 @@ def run(seed: int, steps: int = 24) -> int:
         if history.random.random() < 0.3:
             open_together(book, twin, history)
         play(book, twin, (name, (replace(update, full=True),)))
-    seen = 0
+    seen = taken = 0
     for number in range(steps):
         chance = history.random.random()
         if chance < 0.1:
             open_together(book, twin, history)
         elif chance < 0.16 and twin.books:
             hold_together(book, twin, history)
+        elif chance < 0.26:
+            taken += apply_lines(book, twin, history)
+        elif chance < 0.36:
+            taken += apply_rows(book, twin, history)
         else:
             play(book, twin, history.step())
         if number % 5 == 4 or history.random.random() < 0.1:
             seen += compare_queues(book, twin)
-    return seen
+    assert book.digest() == book.digest_full() == digest(twin)
+    return seen, taken
 
 
 def first_mark(history: History, symbol: str) -> Any:
@@ -122,8 +129,11 @@ def main() -> None:
     arguments.add_argument("--first", type=int, default=0)
     options = arguments.parse_args()
     clock = time.monotonic()
-    seen = sum(run(seed) for seed in range(options.first, options.first + options.count))
-    print(f"{options.count:,} histories agree, {seen:,} places compared, {time.monotonic() - clock:.0f} s")
+    seen = np.array([run(seed) for seed in range(options.first, options.first + options.count)]).sum(axis=0)
+    print(
+        f"{options.count:,} histories agree, {seen[0]:,} places compared, {seen[1]:,} updates taken as columns, "
+        f"{time.monotonic() - clock:.0f} s"
+    )
 
 
 if __name__ == "__main__":

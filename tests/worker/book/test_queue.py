@@ -1,5 +1,6 @@
 """Ladders and queues: what they promise, and that they are those of a full recomputation."""
 
+import numpy as np
 import pytest
 
 from schemas.messages import Account, AccountUpdate, Balance, MarkPrice, Position
@@ -47,7 +48,8 @@ def order(book: Book, side: int = 1) -> list[str]:
 @pytest.mark.parametrize("first", range(0, 150, 25))
 def test_ladders_agree_with_a_full_recomputation(first: int) -> None:
     """After every few messages of short random histories; `python -m tests.worker.book.sweep_queue` has 10,000."""
-    assert sum(run(seed) for seed in range(first, first + 25)) > 300
+    seen = np.array([run(seed) for seed in range(first, first + 25)]).sum(axis=0)
+    assert (seen > [300, 60]).all()
 
 
 def test_the_highest_leverage_is_first_and_equal_ones_go_by_name() -> None:
