@@ -6,10 +6,10 @@ Rule: nothing that is noted changes what is decided. Amounts are in quote curren
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import AdlDecision, Control, ForcedTradeResult, RiskModel
 from solver import Problem
@@ -117,10 +117,10 @@ class Candidate(Engine):
         self._tally = self._asked = None  # what was seen last may have been held back, and is decided anew
         return super()._rules()._replace(observe=self._see)
 
-    def _see(self, gathered: Gathered, markets: Sequence[Market], problem: Problem, solution: Any) -> None:
+    def _see(self, gathered: Gathered, markets: Sequence[Market], problem: Problem, lots: NDArray[np.int64]) -> None:
         if self._tally is None:
             self._tally, self._asked = Tally(problem), (gathered, markets)
-        self._tally.add(problem, solution.reduction_lots)
+        self._tally.add(problem, lots)
 
     def _adopt(self, case: Case, decision: AdlDecision, legs: Legs) -> None:
         super()._adopt(case, decision, legs)

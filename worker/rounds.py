@@ -23,8 +23,9 @@ from worker.risk import NEEDED_BY, Risk
 from worker.takeover import Line
 
 Key = tuple[str, int]  # symbol, side that is reduced: +1 longs
-# Is shown each certified round before it is applied: counterparties, their symbols, problem and solution. For reports.
-Observe = Callable[[Gathered, Sequence[Market], Problem, Any], None]
+# Is shown each certified round before it is applied: counterparties with all that they hold, their symbols, the problem
+# and the lots taken. For reports.
+Observe = Callable[[Gathered, Sequence[Market], Problem, NDArray[np.int64]], None]
 
 
 class NotCertifiedError(Exception):
@@ -89,12 +90,14 @@ class Outcome:
 class _Allocation:
     """The counterparties of one decision as they stand between rounds, and what is still asked of them."""
 
-    def __init__(self, book: Book, demands: dict[Key, list[Line]], excluded: Excluded, policy: str) -> None:
+    def __init__(
+        self, book: Book, demands: dict[Key, list[Line]], excluded: Excluded, *, with_collateral: bool
+    ) -> None:
         self.demands = demands
         self.left = {key: sum(line.left for line in demands[key]) for key in sorted(demands)}
         self.gathered = gathered = book.gather(
             [(book.market(symbol).row, side) for symbol, side in self.left], excluded.accounts, excluded.owners,
-            with_collateral=policy in NEEDED_BY,
+            with_collateral=with_collateral,
         )  # fmt: skip
         markets = [book.markets[row] for row in gathered.assets.tolist()]
         self.markets = markets
@@ -135,6 +138,22 @@ class _Allocation:
             for line, part in zip(self.demands[key], parts, strict=True):
                 line.left -= part
 
+    def shown(
+        self,
+        now: "_Allocation",
+        keys: list[Key],
+        eligible: NDArray[np.bool_],
+        lots: NDArray[np.int64],
+        *,
+        at_mark: bool,
+    ) -> tuple[Problem, NDArray[np.int64]]:
+        """A round of `now`, which knows no collateral, as it looks with it: the problem and the lots taken."""
+        held = ~self.gathered.collateral  # the entries of both, in one order; their rows are the same
+        may, taken, quantity = np.zeros(held.size, np.bool_), np.zeros(held.size, np.int64), self.quantity.copy()
+        may[held], taken[held], quantity[held] = eligible, lots, now.quantity
+        self.quantity, self.equity, self.left = quantity, now.equity, now.left
+        return self.problem(keys, may, at_mark=at_mark), taken
+
     def has_holders(self, key: Key, eligible: NDArray[np.bool_]) -> bool:
         """Whether anybody eligible has lots left on a side."""
         symbol, side = key
@@ -151,9 +170,13 @@ def run_rounds(
     """Takes what the demands ask for as far as it is there; raises NotCertifiedError."""
     if not demands:
         return Outcome([], {}, {}, 0, 0)
-    now = _Allocation(book, demands, excluded, method.policy)
+    looks_at_collateral = method.policy in NEEDED_BY
+    now = _Allocation(book, demands, excluded, with_collateral=looks_at_collateral)
+    whole = None
+    if method.observe is not None and not looks_at_collateral:
+        whole = _Allocation(book, demands, excluded, with_collateral=True)
     gathered = now.gathered
-    risk = method.risk.returns(now.markets, method.policy) if method.policy in NEEDED_BY else None
+    risk = method.risk.returns(now.markets, method.policy) if looks_at_collateral else None
     outcome = Outcome([], now.left, {}, gathered.unmarked_accounts, int((gathered.equity <= 0).sum()))
     last = gathered.adl_class[gathered.account] == 1
     plan = [(False, gathered.eligible & ~last), (False, gathered.eligible & last)]
@@ -182,7 +205,9 @@ def run_rounds(
         result = _round(number, at_mark, open_keys, problem, solution, risk, gathered, eligible)
         outcome.rounds.append(result)
         if method.observe is not None:
-            method.observe(gathered, now.markets, problem, solution)
+            shown = whole or now
+            seen = whole.shown(now, open_keys, eligible, reduction, at_mark=at_mark) if whole else (problem, reduction)
+            method.observe(shown.gathered, shown.markets, *seen)
         if reduction.any() and not at_mark:
             steps = list(range(len(plan)))
         now.apply(result, problem, reduction)

@@ -9,7 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from schemas import AdlDecision, ForcedTrade, RiskModel, RiskSymbol, decode_output, encode
+from schemas import (
+    AccountUpdate,
+    AdlDecision,
+    Balance,
+    ForcedTrade,
+    Position,
+    RiskModel,
+    RiskSymbol,
+    decode_output,
+    encode,
+)
 from tests.worker.tape import Tape, settings_of
 from tests.worker.test_cli import adl, run
 from worker.candidate import Candidate
@@ -191,6 +201,23 @@ def test_what_a_policy_took_is_held_in_its_own_book():
     assert (one.in_all.accounts_touched, one.in_all.repeat_hits) == (2, 0)
     assert [burst.metrics.repeat_hits for burst in both.bursts] == [0, 3]
     assert one.bursts[1].metrics.leverage_after_max == pytest.approx(1000 / 1100)
+
+
+def test_losses_of_every_policy_count_balances_in_other_currencies():
+    """Ethers behind a short of dollars' worth are a risk whoever is asked: all begin with the loss that `risk` sees."""
+    tape = Tape().instrument().instrument("ETH", lot="0.01").mark(price="100").mark("ETH", "50")
+    for seq, (name, eth) in enumerate((("anna", "10"), ("bert", "20"))):
+        balances = [Balance(currency="USD", amount="550"), Balance(currency="ETH", amount=eth)]
+        held = [Position(symbol="BTC", quantity="-10", entry_price="105")]
+        tape.say(AccountUpdate(account=name, epoch=1, seq=seq, full=True, balances=balances, positions=held))
+    tape.account("loser", "0", ("BTC", "10", "105")).at(2000).bankrupt("loser")
+    settings = settings_of("pool.collateral.ETH=ETH")
+    first = {
+        item.policy: item.bursts[0].metrics for item in compare(source_of(tape.records), settings, POLICIES)[0].policies
+    }
+    assert len({metrics.expected_loss_before for metrics in first.values()}) == 1
+    least = first["risk"].expected_loss_after
+    assert all(metrics.expected_loss_after >= least * (1 - 1e-9) for metrics in first.values())
 
 
 def model(name, scale):
