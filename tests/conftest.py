@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.oct10.data import data_dir
@@ -15,6 +16,13 @@ pytest_plugins = ("tests.broker.fixture",)
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("ADL_CI") else "default")
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own():
+    """A command that was called in a test binds the log to an output that ends with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
