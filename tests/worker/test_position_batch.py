@@ -65,6 +65,7 @@ class Pool:
         letters = [(refused.reason, refused.sentence) for _, refused in engine._letters]
         engine.cut(CutPoint(self.offset, {}))
         assert engine.book.digest() == engine.book.digest_full()
+        engine.book.prepare()
         check(engine.book)
         return engine.book.digest(), dict(engine.counts), dict(engine.book.parked), letters
 
