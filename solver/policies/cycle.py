@@ -3,6 +3,7 @@
 An account in two demands ties their levels; what it has given to one is missing from its gross notional in the other.
 Accounts in one demand only never change: around a level they are known by their sums, and only those whose state the
 bracket around it leaves open are looked at again, together with the tied ones (13 cycles, 103,000 items: 43 -> 25 ms).
+What a turn calls for each demand is inlined, for numba hands all columns over at every call (204 cycles: 8 % less).
 """
 
 from typing import NamedTuple
@@ -113,7 +114,7 @@ def narrow(k, low, high, book, search, x):
         g[c], e[c], lots[c], room[c] = others[j], equity[j], q[j], free[j]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def refresh(k, book, search, x):
     """Bring the shared items that are looked at up to what their accounts have given elsewhere."""
     kin, kin_from, kin_to, demand = book.kin, book.kin_from, book.kin_to, book.demand
@@ -131,7 +132,7 @@ def refresh(k, book, search, x):
         e[c] = own
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def level_within(k, eta, z, book, search, x):
     """Level of demand k in its bracket, and the equity of its open items."""
     refresh(k, book, search, x)
@@ -168,7 +169,7 @@ def level_of_everybody(k, eta, z, book, search, x):
     return level, open_equity
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def fill(k, z, bracket, book, search, x, level, live, woken):
     """Fill demand k: its level and the x of its shared items are written; the equity of open items comes back.
 
