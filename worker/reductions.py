@@ -14,17 +14,21 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import MarginReduction, PositionSide, text_of
 from solver import RiskModel
 from worker.book.book import Book
 from worker.book.margins import CROSS, PARTS, ROOM, IsKnown, Margin, Thin
+from worker.book.names import joined
 from worker.ids import digest_of
 from worker.settings import ReductionSettings
 from worker.shed import Plan, Ratio, plan
 from worker.tiers import Tier, plain, tiers_of
 
 RATIO_DECIMALS = 6
+Cells = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Name = tuple[str, str, PositionSide]  # account, and of an isolated position its symbol and side, else NO_SYMBOL and NET
 NO_SYMBOL = ""
 ASKED_MAX: Final = 2_000  # 40 us each: a burst that comes right then waits for them
@@ -37,6 +41,7 @@ class Used(NamedTuple):
     not_before_ms: int
     counting: list[Tier]  # deeper than every one that is used up
     lowest: float  # smallest ratio above which a tier counts again
+    reach: float  # no ratio above it is at a tier that counts
 
 
 class Due(NamedTuple):
@@ -56,10 +61,10 @@ class Reductions:
         self.cool_down_ms = settings.cool_down_ms
         again_above = {tier.text: plain(Decimal(tier.text) + settings.hysteresis) for tier in self.tiers}
         self._passed = [dict(list(again_above.items())[: place + 1]) for place in range(len(self.tiers))]
-        self._known: dict[
-            tuple[tuple[str, str], ...], tuple[list[Tier], float]
-        ] = {}  # few: what margins have in common
+        # Few: what margins have in common.
+        self._known: dict[tuple[tuple[str, str], ...], tuple[list[Tier], float, float]] = {}
         self._used: dict[Name, Used] = {}
+        self._cross: tuple[list[Name], Cells] = [], np.zeros(0, np.int64)  # cross margins and their accounts' rows
         self.digest = 0
 
     @property
@@ -71,20 +76,38 @@ class Reductions:
         """Gives margins that have recovered their tiers back; what cannot be known stays as it is."""
         if not self._used:
             return
-        places = {name: (book.accounts.row(name[0]), _slot(book, name)) for name in self._used}
-        rows = np.unique(np.array([row for row, _ in places.values() if row >= 0], np.int64))
-        thin = book.thin(np.inf, is_known, rows)
-        found = zip(thin.account.tolist(), thin.slot.tolist(), strict=True)
-        ratios = dict(zip(found, thin.ratio.tolist(), strict=True))
-        for name, used in list(self._used.items()):
-            low = used.again_above and ratios.get(places[name], np.inf) <= used.lowest * (1.0 - ROOM)
-            margin = None if low else book.margin(name[0], places[name][1], is_known)
-            again_above = used.again_above
-            if margin is not None:
-                again_above = {t: again for t, again in again_above.items() if not _above(margin, Fraction(again))}
-            if len(again_above) < len(used.again_above) or not again_above:
-                over = not again_above and log_time_ms >= used.not_before_ms
-                self._put(name, None if over else self._use(again_above, used.not_before_ms))
+        # Nearly all are where they were, and are passed over as columns: one by one took four times as long.
+        names, used = list(self._used), list(self._used.values())
+        rows, slots = self._places(book, names)
+        self._cross = [name for name in names if name[1] == NO_SYMBOL], rows[slots == CROSS]
+        thin = book.thin(np.inf, is_known, np.unique(rows[rows >= 0]))
+        ratios = _ratios(thin, rows, slots, book.accounts.used)
+        lowest = np.array([one.lowest if one.again_above else -np.inf for one in used])
+        for at in np.flatnonzero(ratios > lowest * (1.0 - ROOM)).tolist():
+            self._look_again(names[at], used[at], book.margin(names[at][0], int(slots[at]), is_known), log_time_ms)
+
+    def _look_again(self, name: Name, used: Used, margin: Margin | None, log_time_ms: int) -> None:
+        again_above = used.again_above
+        if margin is not None:
+            again_above = {t: again for t, again in again_above.items() if not _above(margin, Fraction(again))}
+        if len(again_above) < len(used.again_above) or not again_above:
+            over = not again_above and log_time_ms >= used.not_before_ms
+            self._put(name, None if over else self._use(again_above, used.not_before_ms))
+
+    def _places(self, book: Book, names: list[Name]) -> tuple[Cells, Cells]:
+        """Account row, -1 where it is gone, and slot of each margin."""
+        rows = book.accounts.rows_of(*joined(name[0] for name in names))
+        return rows, np.array([CROSS if name[1] == NO_SYMBOL else _slot(book, name) for name in names], np.int64)
+
+    def _reach(self, book: Book, log_time_ms: int) -> Floats:
+        """Of each account row the ratio above which its cross margin is at no tier that counts now, after `recover`."""
+        reach = np.full(book.accounts.used, np.inf)
+        names, rows = self._cross
+        used = [self._used.get(name) for name in names]
+        now = [np.inf if one is None else one.reach if log_time_ms >= one.not_before_ms else -np.inf for one in used]
+        there = rows >= 0
+        reach[rows[there]] = np.array(now, np.float64)[there]
+        return reach
 
     def due(
         self, book: Book, log_time_ms: int, is_known: IsKnown, excluded: Collection[str], risk: Callable[[], RiskModel]
@@ -110,6 +133,8 @@ class Reductions:
         """The most urgent first: by the ratio as it is judged for that, then by names."""
         thin = book.thin(self.tiers[0].about, is_known)
         near = thin.ratio > 1.0 - ROOM
+        if self._used:
+            near &= (thin.slot != CROSS) | (thin.ratio <= self._reach(book, log_time_ms)[thin.account])
         thin = Thin(thin.account[near], thin.slot[near], thin.ratio[near], thin.urgency[near])
         order = book.margin_order(thin)
         columns = (column[order].tolist() for column in (thin.account, thin.slot, thin.ratio))
@@ -142,7 +167,8 @@ class Reductions:
         if words not in self._known:
             deepest = min(map(Fraction, again_above), default=None)
             counting = [tier for tier in self.tiers if deepest is None or tier.ratio < deepest]
-            self._known[words] = counting, min(map(float, again_above.values()), default=0.0)
+            reach = counting[0].about * (1.0 + ROOM) if counting else -np.inf
+            self._known[words] = counting, min(map(float, again_above.values()), default=0.0), reach
         return Used(again_above, not_before_ms, *self._known[words])
 
     def _again_above(self, name: Name, tier: Tier) -> dict[str, str]:
@@ -162,6 +188,18 @@ class Reductions:
 def _above(margin: Margin, ratio: Fraction) -> bool:
     """Whether the margin ratio is above; a margin of which nothing is required is above every ratio."""
     return not margin.required or margin.equity_minor * PARTS * ratio.denominator > ratio.numerator * margin.required
+
+
+def _ratios(thin: Thin, rows: Cells, slots: Cells, accounts: int) -> Floats:
+    """The ratio of each margin, nearly; infinite where it is not known."""
+    cross = thin.slot == CROSS
+    of_row = np.full(accounts + 1, np.inf)  # the last is that of no account
+    of_row[thin.account[cross]] = thin.ratio[cross]
+    ratios = np.where(slots == CROSS, of_row[rows], np.inf)
+    of_slot = dict(zip(thin.slot[~cross].tolist(), thin.ratio[~cross].tolist(), strict=True))
+    for at in np.flatnonzero(slots != CROSS).tolist():
+        ratios[at] = of_slot.get(int(slots[at]), np.inf)
+    return ratios
 
 
 def _name(book: Book, row: int, slot: int) -> Name:

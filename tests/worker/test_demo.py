@@ -8,20 +8,26 @@ import msgspec
 import numpy as np
 import pytest
 
-from schemas import decode, encode
+from schemas import decode, decode_output, encode
 from schemas.messages import (
     AccountUpdate,
     Bankruptcy,
     Instrument,
+    MarginReduction,
 )
 from schemas.units import Scale, amount_minor
 from tests.worker.naive_policy import NaivePolicy, run_demo
-from worker.demo.exchange import EPOCH_MS, RANK, TOPICS, Exchange
-from worker.demo.ledger import NET, BrokenInvariantError, Ledger
+from worker.demo.exchange import EPOCH_MS, RANK, TICK_MS, TOPICS, Exchange
+from worker.demo.ledger import NET, SIDES, BrokenInvariantError, Ledger
 from worker.demo.population import FIRST_TRADER
 from worker.demo.prices import PricePath, minor_of, specs
 from worker.demo.run import DemoSink, DemoSource, deliver
+from worker.edge.recording import RecordingSource
+from worker.loop import run
+from worker.memory import MemorySink
+from worker.output import REDUCTIONS
 from worker.record import END, Output, Record
+from worker.settings import load
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +283,59 @@ def test_the_sink_tells_the_exchange_only_after_its_commit():
     assert exchange.execution.pending == []
     deliver(exchange, [output])
     assert [trade for _, trade in exchange.execution.pending] == [leg]
+
+
+TIERS = "reductions.tiers=5:0.25, 2:0.5, 1.2:1"
+
+
+def test_what_staged_reductions_ask_for_is_done_and_shown():
+    """The loop is closed: all that was asked in time is closed against makers, and a replay gives the same bytes."""
+    exchange, sink, records = Exchange(5, accounts=600, symbols=5, ticks=60), MemorySink(), list[Record]()
+    settings = load(flags=["worker.mode=live", TIERS])
+    run(DemoSource(exchange, records.append), DemoSink(sink, exchange), settings)
+    exchange.check()
+    asked = [decode_output(record.value) for record in sink.outputs(REDUCTIONS)]
+    in_time = sum(said.cut_time_ms < EPOCH_MS + 60 * TICK_MS for said in asked)
+    report, counts = exchange.report(), exchange.reducing.counts
+    assert report["reductions_filled"] == counts["filled"] > 20
+    assert sum(counts.values()) + len(exchange.reducing.asked) == len(asked)
+    assert sum(counts.values()) >= in_time
+    assert any(decode_output(record.value).status == "DECIDED" for record in sink.outputs("adl-decisions"))
+    again = MemorySink()
+    run(RecordingSource(records, partitions=sorted(exchange.offsets)), again, settings)
+    assert [record.value for record in again.records] == [record.value for record in sink.records]
+
+
+def test_a_reduction_closes_at_most_the_position_on_its_side_and_once():
+    """Against a maker, at the mark; not of a book that is frozen."""
+    exchange = Exchange(seed=6, accounts=600, symbols=5, ticks=60)
+    ledger, said = exchange.ledger, exchange.reducing
+    traders = np.flatnonzero((ledger.lots > 4) & (ledger.account >= FIRST_TRADER))
+    slot, frozen = int(traders[0]), int(traders[-1])
+    held, cash = int(ledger.lots[slot]), int(ledger.balance.sum() + ledger.margin.sum() - ledger.entry.sum())
+    exchange.execute((), (), [asking(ledger, slot, "SELL", 3), asking(ledger, slot, "SELL", 3)])
+    said.run()
+    assert (int(ledger.lots[slot]), said.counts) == (held - 3, {"filled": 1, "partial": 0, "left": 0})
+    exchange.execute((), (), [asking(ledger, slot, "BUY", 1), asking(ledger, slot, "SELL", held)])
+    said.run()
+    assert (int(ledger.lots[slot]), said.counts) == (0, {"filled": 1, "partial": 1, "left": 1})
+    book = int(ledger.account[frozen]), frozen if ledger.isolated[frozen] else None
+    exchange.liquidation.frozen[book] = 1, 1
+    exchange.execute((), (), [asking(ledger, frozen, "SELL", 1)])
+    said.run()
+    assert said.counts["left"] == 2
+    assert int(ledger.balance.sum() + ledger.margin.sum() - ledger.entry.sum()) == cash
+    exchange.check()
+
+
+def asking(ledger, slot, side, lots):
+    spec = ledger.specs[int(ledger.symbol[slot])]
+    return MarginReduction(
+        pool="main", sequence=1, chain="", reduction_id=f"{slot} {side} {lots}", cut_number=1, cut_time_ms=1,
+        account=ledger.names[int(ledger.account[slot])], symbol=spec.symbol,
+        position_side=SIDES[int(ledger.side[slot])], margin_mode="cross", side=side, quantity=spec.quantity(lots),
+        place=1, places=1, tier="1.5", share="0.5", ratio_before="1.4", account_seq=1, again_above={}, not_before_ms=0,
+    )  # fmt: skip
 
 
 def test_marks_stay_positive_and_fall_together():

@@ -18,6 +18,7 @@ from schemas.messages import (
     InputMessage,
     Instrument,
     InsuranceFund,
+    MarginReduction,
     MarkPrice,
     Position,
 )
@@ -27,6 +28,7 @@ from worker.demo.execution import Execution
 from worker.demo.ledger import SIDES, Health, Ledger
 from worker.demo.liquidation import Liquidation
 from worker.demo.prices import CURRENCY, PPM, money
+from worker.demo.reducing import Reducing
 from worker.demo.trading import trade_some
 from worker.record import Partition, Record
 
@@ -68,6 +70,7 @@ class Exchange:
         self.seq = [0] * accounts
         self.epoch = [1] * accounts
         self.execution = Execution(self.ledger, self.liquidation, seed, self.seq)
+        self.reducing = Reducing(self.ledger, self.liquidation)
         self.ticks, self.tick, self.traded = ticks, 0, 0
         self.offsets: dict[Partition, int] = {(topic, p): 0 for topic, count in TOPICS.items() for p in range(count)}
         self._drafts: list[tuple[int, int, int, str, bytes, bytes]] = []
@@ -123,6 +126,7 @@ class Exchange:
         open_market = tick <= self.ticks
         if open_market:
             self.traded += trade_some(ledger, self.liquidation, Health(ledger), TRADES_PER_TICK, self.trading)
+            self.reducing.run()
             self._publish_touched(now + 100)
             self._restart_epochs(now + 150)
         self.execution.pay()
@@ -142,9 +146,18 @@ class Exchange:
         self.check()
         return self._records()
 
-    def execute(self, trades: Sequence[ForcedTrade], decisions: Sequence[AdlDecision] = ()) -> None:
-        """Takes committed forced trades and the fund draws of their decisions; later ticks answer."""
+    def execute(
+        self,
+        trades: Sequence[ForcedTrade],
+        decisions: Sequence[AdlDecision] = (),
+        reductions: Sequence[MarginReduction] = (),
+    ) -> None:
+        """Takes committed forced trades, the fund draws of their decisions, and staged reductions; later ticks answer.
+
+        A reduction is not answered: the next update shows it.
+        """
         self.execution.accept(self.tick, trades, decisions)
+        self.reducing.accept(reductions)
 
     def check(self) -> None:
         """Raises BrokenInvariant when the ledger contradicts itself."""
@@ -166,6 +179,8 @@ class Exchange:
             "forced_filled": self.execution.counts["filled"],
             "forced_partial": self.execution.counts["partial"],
             "forced_refused": self.execution.counts["refused"],
+            "reductions_filled": self.reducing.counts["filled"],
+            "reductions_partial": self.reducing.counts["partial"],
             "fund_start": {fund: money(amount) for fund, amount in self.liquidation.fund_start.items()},
             "fund_end": {fund: money(amount) for fund, amount in ledger.funds.items()},
             "fund_shortfall": money(ledger.fund_shortfall),

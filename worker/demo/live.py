@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas import AdlDecision, Cut, ForcedTrade, decode_output
+from schemas import AdlDecision, Cut, ForcedTrade, MarginReduction, decode_output
 from worker.chains import Break, Chains
 from worker.demo.exchange import RANK, TICK_MS, Exchange
 from worker.edge.exits import EdgeError, Exit
@@ -124,6 +124,8 @@ class LiveExchange:
                 elif isinstance(message, AdlDecision):
                     self._decisions[message.decision_id] = message
                     self._execute(message.decision_id)
+                elif isinstance(message, MarginReduction):
+                    self.exchange.execute((), (), [message])
 
     def _execute(self, name: str) -> None:
         decision, trades = self._decisions.get(name), self._trades.get(name, [])

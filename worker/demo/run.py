@@ -6,19 +6,24 @@ given also goes to `on_record`; replaying that recording gives the same outputs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
-from schemas import AdlDecision, ForcedTrade, decode_output
+from schemas import AdlDecision, ForcedTrade, MarginReduction, decode_output
 from worker.demo.exchange import Exchange
+from worker.output import DECISIONS, REDUCTIONS, TRADES
 from worker.record import END, Committed, Output, Partition, Record, Sink
+
+EXECUTED: Final = (TRADES, DECISIONS, REDUCTIONS)
 
 
 def deliver(exchange: Exchange, outputs: Sequence[Output]) -> None:
-    """Hands committed forced trades, and the fund draws of their decisions, to the exchange."""
-    said = [
-        decode_output(output.value or b"") for output in outputs if output.topic in ("forced-trades", "adl-decisions")
-    ]
-    trades = [message for message in said if isinstance(message, ForcedTrade)]
-    exchange.execute(trades, [message for message in said if isinstance(message, AdlDecision)])
+    """Hands committed forced trades, the fund draws of their decisions, and staged reductions to the exchange."""
+    said = [decode_output(output.value or b"") for output in outputs if output.topic in EXECUTED]
+    exchange.execute(
+        [message for message in said if isinstance(message, ForcedTrade)],
+        [message for message in said if isinstance(message, AdlDecision)],
+        [message for message in said if isinstance(message, MarginReduction)],
+    )
 
 
 def _nowhere(_: Record) -> None:
