@@ -4,11 +4,14 @@ import random
 
 import pytest
 
+from tests.worker.arriving import ArrivingSource
 from tests.worker.random_run import SEED, Timely, outputs_of, source_of
-from tests.worker.random_tape import random_log, random_settings
+from tests.worker.random_tape import PARTITIONS, random_log, random_settings
+from tests.worker.test_live import late
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink
 from worker.edge.snapshots import Snapshots, snapshots_in
 from worker.loop import run
+from worker.verify import verify_replay
 
 STOPS = 20
 
@@ -89,3 +92,22 @@ def test_going_on_from_a_snapshot_gives_the_same_bytes(stop, runs, tmp_path):
     assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
     assert not lives or begun
     assert 0 < len(snapshots_in(tmp_path / "snapshots")) <= 3
+
+
+@pytest.mark.parametrize("window_ms", WINDOWS)
+@pytest.mark.parametrize("seed", range(4))
+def test_on_a_live_log_with_late_records_every_decision_is_derived_again(seed, window_ms, runs, tmp_path):
+    """Lives that end at random turns, each but the first from a snapshot, over what had arrived before."""
+    settings, log, _ = runs[window_ms]
+    arrived, chance, there, begun = late(log, seed), random.Random(seed), 0, 0
+    for life in range(5):
+        polls = iter(range(chance.randint(10, 60) if life < 4 else 1_000_000))
+        source = ArrivingSource(arrived, PARTITIONS, 10 * seed + life, beforehand=there)
+        keeper = counting(tmp_path, 10 * seed + life, 0.5)
+        with RecordingSink(tmp_path) as sink:
+            run(source, sink, settings, stop=lambda polls=polls: next(polls, None) is None, keeper=keeper)
+        there, begun = source.arrived, begun + keeper.begun
+    assert begun > 1
+    with RecordingSink(tmp_path) as sink:
+        report = verify_replay(source_of(log), sink, settings)
+    assert (report.ok, report.differences) == (True, [])
