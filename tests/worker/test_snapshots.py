@@ -2,13 +2,19 @@
 
 import random
 
+import msgspec
 import pytest
 
+from tests.worker.arriving import ArrivingSource
 from tests.worker.random_run import SEED, Timely, outputs_of, source_of
-from tests.worker.random_tape import random_log, random_settings
+from tests.worker.random_tape import PARTITIONS, random_log, random_settings
+from tests.worker.test_live import late
+from worker.cut import CutPoint, Event, Sequencer, Standing
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink
 from worker.edge.snapshots import Snapshots, snapshots_in
 from worker.loop import run
+from worker.record import END, Record
+from worker.verify import verify_replay
 
 STOPS = 20
 
@@ -89,3 +95,63 @@ def test_going_on_from_a_snapshot_gives_the_same_bytes(stop, runs, tmp_path):
     assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
     assert not lives or begun
     assert 0 < len(snapshots_in(tmp_path / "snapshots")) <= 3
+
+
+@pytest.mark.parametrize("window_ms", WINDOWS)
+@pytest.mark.parametrize("seed", range(4))
+def test_on_a_live_log_with_late_records_every_decision_is_derived_again(seed, window_ms, runs, tmp_path):
+    """Lives that end at random turns, each but the first from a snapshot, over what had arrived before."""
+    settings, log, _ = runs[window_ms]
+    arrived, chance, there, begun = late(log, seed), random.Random(seed), 0, 0
+    for life in range(5):
+        polls = iter(range(chance.randint(10, 60) if life < 4 else 1_000_000))
+        source = ArrivingSource(arrived, PARTITIONS, 10 * seed + life, beforehand=there)
+        keeper = counting(tmp_path, 10 * seed + life, 0.5)
+        with RecordingSink(tmp_path) as sink:
+            run(source, sink, settings, stop=lambda polls=polls: next(polls, None) is None, keeper=keeper)
+        there, begun = source.arrived, begun + keeper.begun
+    assert begun > 1
+    with RecordingSink(tmp_path) as sink:
+        report = verify_replay(source_of(log), sink, settings)
+    assert (report.ok, report.differences) == (True, [])
+
+
+def told(step):
+    """A step as it can be compared."""
+    if isinstance(step, CutPoint):
+        return step.log_time_ms, step.basis, [event.record for event in step.cutting]
+    return step.record, step.log_time_ms
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_sequence_goes_on_behind_any_cut_as_if_it_had_not_stopped(seed):
+    """Stamps go back inside partitions, so what a record counts as depends on those before it."""
+    chance, where = random.Random(seed), [("a", 0), ("b", 0), ("b", 1)]
+    offsets = dict.fromkeys(where, 0)
+    records = []
+    for at in range(60):
+        topic, number = chance.choice(where)
+        stamp_ms = 100 * at - chance.choice((0, 0, 0, 700, 3000))
+        records.append(
+            (Record(topic, number, offsets[topic, number], stamp_ms, None, b""), chance.choice((3, 5, 5, 6, 7)))
+        )
+        offsets[topic, number] += 1
+
+    def filled(begin):
+        sequencer = Sequencer(where, 500, 0)
+        if begin is not None:
+            sequencer.stand(begin)
+        for record, kind in records:
+            if begin is None or record.offset >= begin.offsets[record.topic, record.partition]:
+                sequencer.push(Event(record, (), kind))
+        return sequencer
+
+    whole, steps, places = filled(None), [], []
+    for step in whole.steps(lambda _: END):
+        steps.append(told(step))
+        if isinstance(step, CutPoint):
+            places.append((len(steps), whole.standing()))
+    assert len(places) > 5
+    for count, standing in places:
+        kept = msgspec.msgpack.decode(msgspec.msgpack.encode(standing), type=Standing)
+        assert [told(step) for step in filled(kept).steps(lambda _: END)] == steps[count:]

@@ -8,7 +8,6 @@ Rule 2: a file that cannot be used is set aside with one line, and the one befor
 import gc
 import os
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -148,8 +147,10 @@ class Snapshots:
         return True
 
     def _tell(self, status: int) -> None:
-        self._child = 0
+        child, self._child = self._child, 0
         if status:
+            for left in self._folder.glob(f"*{SUFFIX}.{child}.tmp"):
+                left.unlink(missing_ok=True)
             structlog.get_logger().warning("adl.snapshot_failed", status=os.waitstatus_to_exitcode(status))
 
 
@@ -176,13 +177,13 @@ def _only(write: Callable[[], None]) -> None:
     """In the copy: writes and ends, whatever happens."""
     try:
         gc.disable()
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # or ports and connections would outlive the parent
         signal.set_wakeup_fd(-1)  # it is the parent's
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop is the parent's too, and this is done soon
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         write()
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  nothing may return from here
-        with suppress(Exception):
-            sys.stderr.write(f"adl: a snapshot could not be written: {error}\n")
-            sys.stderr.flush()
+        with suppress(OSError):  # not by way of `sys.stderr`, whose lock another thread may have held
+            os.write(2, f"adl: a snapshot could not be written: {error}\n".encode())
     os._exit(1)

@@ -3,8 +3,12 @@
 import os
 import random
 import shutil
+import signal
+import socket
+import time
 
 import msgspec
+import numpy as np
 import pytest
 
 from tests.worker.random_run import SEED, source_of
@@ -14,7 +18,7 @@ from worker.edge.snapshot_file import SnapshotFile, write_snapshot
 from worker.edge.snapshots import REFUSED, Snapshots, snapshots_in
 from worker.engine import Engine
 from worker.loop import run
-from worker.record import NotKeptError
+from worker.record import NotKeptError, Place
 from worker.saved import load
 from worker.settings import SettingError
 
@@ -30,9 +34,8 @@ class AtEvery(Snapshots):
         self._every, self._cuts = every, 0
 
     def due(self):
-        super().due()
         self._cuts += 1
-        return self._cuts % self._every == 0
+        return super().due() and self._cuts % self._every == 0
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +216,42 @@ def test_in_the_background_the_state_is_that_of_the_moment(log, settings, tmp_pa
     assert 1 <= len(paths) <= 3
     for path in paths:
         assert loaded(path, settings).digest() == SnapshotFile(path).facts.digest
+
+
+def test_a_copy_that_writes_holds_no_port(tmp_path):
+    """A worker that was killed meanwhile can start again at once."""
+    keeper, place = AtEvery(tmp_path, 1, in_background=True), Place(1, 1, "d", {}, {})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        keeper.keep(place, lambda: (time.sleep(3), (b"", []))[1])
+        time.sleep(0.5)  # for the copy to begin
+    begun = time.monotonic()
+    socket.create_server(address).close()
+    assert Snapshots.due(keeper) is False
+    keeper.wait()
+    assert time.monotonic() - begun > 1
+    assert len(snapshots_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_a_copy_that_fails_is_told_and_leaves_nothing(how, tmp_path, capsys):
+    """The next one is taken as if nothing had been."""
+    keeper, place = AtEvery(tmp_path, 1, in_background=True), Place(1, 1, "d", {}, {})
+    column = np.zeros(10)
+    if how == "killed":
+        with tmp_path.joinpath("1.snapshot.0.tmp").open("wb"):
+            keeper.keep(place, lambda: (time.sleep(30), (b"", []))[1])
+        tmp_path.joinpath("1.snapshot.0.tmp").rename(tmp_path / f"1.snapshot.{keeper._child}.tmp")
+        os.kill(keeper._child, signal.SIGKILL)
+    else:
+        keeper.keep(place, lambda: 1 // 0)
+    keeper.wait()
+    assert "adl.snapshot_failed" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    keeper.keep(place, lambda: (b"words", [("column", column)]))
+    keeper.wait()
+    (path,) = snapshots_in(tmp_path)
+    assert SnapshotFile(path).words() == b"words"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
