@@ -27,18 +27,20 @@ def engine_after(records, sink):
 def cells_of(engine):
     """Everything that is known of legs, by names."""
     held, book = engine.held, engine.book
+    rows = held._rows
+    ids = {row: f"{rows._high[row]:016x}{rows._low[row]:016x}" for row in range(held._used) if rows.has(row)}
     lists = {}
     for row, name in enumerate(book.accounts.name(row) for row in range(len(book.accounts))):
         leg = held._accounts.columns[FIRST_LEG][row] if row < held._accounts.capacity else 0
         newest = held._accounts.columns[NEWEST][row] if row < held._accounts.capacity else 0
         trades = []
         while leg:
-            trades.append(held._trades[leg - 1])
+            trades.append(ids[leg - 1])
             leg = held._legs.columns[LEG_NEXT][leg - 1]
         if trades or newest:
             lists[name] = (newest, sorted(trades))
-    legs = {trade: held.find(trade)._replace(row=0) for trade in held._row_of}
-    numbers = {trade: held._legs.columns[4][row] for trade, row in held._row_of.items()}
+    legs = {trade: held.find(trade)._replace(row=0) for trade in ids.values()}
+    numbers = {trade: held._legs.columns[4][row] for row, trade in ids.items()}
     accounts = {name: (book.equity_minor(name), book.loose_quote_minor(name)) for name in book.accounts}
     positions = {
         name: [(v.symbol, v.side, v.effective_lots, v.sell_lots, v.buy_lots, v.held_quote_minor, v.value_minor)
