@@ -45,7 +45,7 @@ class World:
             self.inputs = Arriving(self.rng, self.clock, self.broker, swarm, self.reader)
         else:
             self.inputs = Beforehand(self.rng, self.broker, swarm)
-        self.life, self.said = None, []
+        self.life = None
         self.ends, self.deaths, self.slept = Counter(), Counter(), Counter()
         self._looked = self._quiet = 0.0
         self._stop = False
@@ -112,7 +112,7 @@ class World:
     def _plan(self, *, may_sleep=True):
         """The next life dies, or sleeps, while it finds where it stands, or while it says something new."""
         sleeps = may_sleep and self.rng.random() < self.swarm.sleeps
-        if self.rng.random() < 0.3:
+        if self.rng.random() < (0.6 if sleeps else 0.3):
             return Plan(self.rng.randint(1, self._rebuilt), sleeps=sleeps)
         return Plan(self.rng.randint(1, self.rng.choice(AHEAD_POINTS)), ahead=True, sleeps=sleeps)
 
