@@ -62,8 +62,8 @@ kafka: $(VENV)/.dev  ## a local Kafka to try things with, at KAFKA_PORT (9092), 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-SEEDS ?= 0:600
-simulation: $(VENV)/.dev  ## the worker on a simulated Kafka: crashes, lost answers, sleepers; seeds SEEDS (0:600)
+SEEDS ?= 0:720
+simulation: $(VENV)/.dev  ## the worker on a simulated Kafka: crashes, lost answers, sleepers; seeds SEEDS (0:720)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 boundscheck: $(VENV)/.dev  ## the solver's tests again, one seed in eight, with every index of its kernels checked
