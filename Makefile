@@ -13,7 +13,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test boundscheck lint types format bench lock clean
+.PHONY: help setup demo kafka test simulation boundscheck lint types format bench lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -61,6 +61,10 @@ kafka: $(VENV)/.dev  ## a local Kafka to try things with, at KAFKA_PORT (9092), 
 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+SEEDS ?= 0:720
+simulation: $(VENV)/.dev  ## the worker on a simulated Kafka: crashes, lost answers, sleepers; seeds SEEDS (0:720)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 boundscheck: $(VENV)/.dev  ## the solver's tests again, one seed in eight, with every index of its kernels checked
 	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/boundscheck $(BIN)/python -m pytest -q tests/solver --ignore tests/solver/test_same_bits.py

@@ -1,4 +1,4 @@
-"""Runs seeds: `python -m tests.simulation --seeds 0:600`; one that fails is printed with the command that repeats it.
+"""Runs seeds: `python -m tests.simulation --seeds 0:720`; one that fails is printed with the command that repeats it.
 
 `--mutation NAME` runs them on a worker that has been broken in one place, until a seed finds it.
 """

@@ -151,7 +151,7 @@ def seams(world):
         for name, attributes in SEAMS.items():
             for attribute in attributes:
                 stack.enter_context(patched(importlib.import_module(name), attribute, made[attribute]))
-        world.said = stack.enter_context(structlog.testing.capture_logs())
+        stack.enter_context(structlog.testing.capture_logs())
         yield
 
 

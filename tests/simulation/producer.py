@@ -63,6 +63,8 @@ class Producer:
             raise BufferError
         number = self._broker.partition_of(topic, key) if partition < 0 else partition
         self._queue[topic, number].append((timestamp, key, value))
+        if self._network.happens("sent early"):
+            self._send_some()
         self._life.leave("produce")
         return None
 
@@ -113,9 +115,6 @@ class Producer:
 
     def purge(self):
         self._queue.clear()
-
-    def list_topics(self, timeout=0):
-        raise NotImplementedError
 
     # --- what happens below -------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from tests.simulation.network import FATES
 POLICIES = ("waterfill", "risk", "factor", "queue:pnl_leverage", "queue:effective_leverage")
 # How often each befalls a call, where it is on.
 RATES = dict.fromkeys(FATES, 0.1) | {
-    "hangs": 0.05, "undelivered": 0.02, "partly": 0.2, "away": 0.03, "stalls": 0.1, "advice is lost": 0.3,
-    "marker is late": 0.5, "clock jumps": 0.01,
+    "hangs": 0.05, "undelivered": 0.02, "partly": 0.2, "sent early": 0.3, "away": 0.03, "stalls": 0.1,
+    "advice is lost": 0.3, "marker is late": 0.5, "clock jumps": 0.01,
 }  # fmt: skip
 
 
@@ -65,6 +65,6 @@ def swarm_of(seed, partitions=()):
         swarm.delays_ms = {place: rng.choice((0, 0, 40, 700, 2500)) for place in late}
     swarm.repeats = rng.choice((0, 0, 0.05))
     swarm.silence = rng.choice((0, 0, 0.1, 1))
-    swarm.sleeps = rng.choice((0, 0, 0.3))
+    swarm.sleeps = rng.choice((0, 0.3))
     swarm.answer_ms = rng.choice((0, 0, 300, 5_000))
     return swarm

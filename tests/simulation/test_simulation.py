@@ -1,14 +1,18 @@
-"""A slice of the simulation; `make simulation` and `make nightly` run more of its seeds."""
+"""A slice of the simulation; `make simulation` runs more of its seeds."""
 
 import pytest
 
 from tests.simulation.__main__ import again
+from tests.simulation.checks import check
+from tests.simulation.life import Plan, seams
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.play import play
+from tests.simulation.swarm import Swarm
+from tests.simulation.world import World
 
-SEEDS, BLOCK = 60, 5
+SEEDS, BLOCK = 40, 5
 # A worker that is broken so is found out within so many seeds.
-FOUND_WITHIN = dict.fromkeys(MUTATIONS, 10) | {"producer is kept after doubt": 40}
+FOUND_WITHIN = dict.fromkeys(MUTATIONS, 10) | {"producer is kept after doubt": 40, "lost state is believed": 20}
 
 
 @pytest.mark.parametrize("block", range(SEEDS // BLOCK))
@@ -23,6 +27,18 @@ def test_nothing_is_lost_doubled_or_reordered_whatever_happens_to_the_worker(blo
 def test_a_worker_that_is_broken_is_found_out(mutation):
     """Within a stated number of seeds; else what passes here would prove nothing."""
     assert any(play(seed, mutation).failure for seed in range(FOUND_WITHIN[mutation]))
+
+
+@pytest.mark.parametrize("point", [9, 12, 15, 18, 21, 33, 45])
+def test_who_sleeps_while_opening_a_new_pool_is_fenced_and_loses_no_state(point):
+    """Another process starts behind its back, decides and dies; exit code 4 would ask for a person."""
+    world = World(Swarm(5, lives=0, accounts=6, end_ms=7000))
+    world.plan = lambda **_: Plan(150, ahead=True)
+    with seams(world):
+        world.lived(Plan(point, sleeps=True))
+    world.run()
+    check(world)
+    assert world.ends["FENCED"] == 1
 
 
 def test_a_seed_happens_again_as_it_happened():

@@ -45,7 +45,7 @@ class World:
             self.inputs = Arriving(self.rng, self.clock, self.broker, swarm, self.reader)
         else:
             self.inputs = Beforehand(self.rng, self.broker, swarm)
-        self.life, self.said = None, []
+        self.life = None
         self.ends, self.deaths, self.slept = Counter(), Counter(), Counter()
         self._looked = self._quiet = 0.0
         self._stop = False
@@ -96,23 +96,23 @@ class World:
         """Lives until one stops because everything is done; the last ones without faults."""
         with seams(self):
             for _ in range(self.swarm.lives):
-                self._lived(self._plan())
+                self.lived(self.plan(may_sleep=True))
                 self.clock.now += self.rng.choice((0, 0.1, 2))
                 if self._stop:
                     break
             self.network.calm = True
             if not self._stop:
-                self._lived(Plan())
+                self.lived(Plan())
             if not self._stop:
                 raise StuckError(f"a life without faults ends before everything is done: {dict(self.ends)}")
         self.broker.write_markers()
         self.reader.finish()
         return self
 
-    def _plan(self, *, may_sleep=True):
+    def plan(self, *, may_sleep):
         """The next life dies, or sleeps, while it finds where it stands, or while it says something new."""
         sleeps = may_sleep and self.rng.random() < self.swarm.sleeps
-        if self.rng.random() < 0.3:
+        if self.rng.random() < (0.6 if sleeps else 0.3):
             return Plan(self.rng.randint(1, self._rebuilt), sleeps=sleeps)
         return Plan(self.rng.randint(1, self.rng.choice(AHEAD_POINTS)), ahead=True, sleeps=sleeps)
 
@@ -121,11 +121,12 @@ class World:
         self.slept[where] += 1
         for _ in range(self.rng.randint(1, 2)):
             self.clock.now += self.rng.choice((0, 5, 70))
-            self._lived(self._plan(may_sleep=False))
+            self.lived(self.plan(may_sleep=False))
         self.life, self._quiet = sleeper, 0.0
         self._stop = False
 
-    def _lived(self, plan):
+    def lived(self, plan):
+        """One life, which must end as may be expected."""
         self._quiet = 0.0
         end, sentence, life = live(self, plan)
         self.reader.take()

@@ -14,7 +14,7 @@ import structlog
 
 from schemas import fields_of
 from worker.edge.caller import clear
-from worker.edge.exits import EdgeError, Exit, LogLostError, WrongTopicsError
+from worker.edge.exits import EdgeError, Exit, FencedError, LogLostError, WrongTopicsError
 from worker.edge.kafka_cluster import Cluster
 from worker.edge.kafka_commit import Origin, Words, committed_words
 from worker.edge.kafka_inputs import InputWatch, check_logs
@@ -78,7 +78,7 @@ def _opened(
     sink.open()
     ids, begins = cluster.ids({topic for topic, _ in partitions}), cluster.begins(partitions)
     if sink.origin is None:
-        _check_nothing_said(config, cluster, output_topics(settings), settings.pool.name)
+        _check_nothing_said(config, cluster, settings, partitions)
         origin = _first(settings, cluster, ids, begins)
         sink.begin(origin, begins)
         structlog.get_logger().info("adl.first_start", start=origin.start, start_ms=origin.start_ms)
@@ -175,10 +175,15 @@ def _grown(
     )
 
 
-def _check_nothing_said(config: Mapping[str, Any], cluster: Cluster, outputs: Mapping[str, str], pool: str) -> None:
+def _check_nothing_said(
+    config: Mapping[str, Any], cluster: Cluster, settings: Settings, partitions: list[Partition]
+) -> None:
     """Committed offsets can be deleted or expire; a pool that has spoken must not begin anew."""
-    for record in records_of(config, cluster, [outputs["adl-cuts"]]):
+    pool = settings.pool.name
+    for record in records_of(config, cluster, [output_topics(settings)["adl-cuts"]]):
         if fields_of(record.value or b"{}").get("pool") == pool:
+            if committed_words(config, cluster, identity(settings), partitions)[1]:
+                raise FencedError("another process has opened the pool since this one did")
             raise LogLostError(
                 f"{record.topic} holds cuts of pool {pool}, but no offsets are committed for it: they expired or were "
                 "deleted; name another pool or environment, or restore them"

@@ -23,6 +23,7 @@ class Takeover(State):
             held, free = self.traders[name].holdings.get(key), self.free(name, key)
             if held and held.quantity == quantity != free:
                 raced[name, key] = free
+        named = listed | raced
         for place, claim in enumerate(claims):
             name, cross, lines = claim.account, [], []
             for line in sorted(claim.lines, key=lambda item: (item.symbol, item.position_side)):
@@ -41,7 +42,7 @@ class Takeover(State):
                 unit = self.margin_unit(name, line[:2])
                 if unit[1]:
                     market = self.markets[line[0]]
-                    size = max(abs(self.free(name, line[:2])), abs(listed[name, line[:2]]))
+                    size = max(abs(self.free(name, line[:2])), abs(named[name, line[:2]]))
                     need = market.requirement(market.value(size))
                     estates.append(Estate(place, name, [line], self.equity(unit), need, unit))
                 else:
