@@ -5,7 +5,8 @@ Hessians scattered onto the demands. A step is S^-1 (sum x - z), made safe deman
 * Where lambda > 0, what is kept behaves like lambda^(1/power), so the step is made in that root of lambda (for one
   asset it is the leverage): it cannot overshoot zero. Below zero what is kept is smooth in lambda, and so is the step.
 * Each demand has a radius of its own, halved where its surplus changes sign without shrinking, and a bracket of levels
-  that is forgotten when the other demands contradict it. One damping for all is slowed by the most stubborn.
+  that is forgotten when the other demands contradict it. One damping for all is slowed by the most stubborn: where
+  this stalls, it is what is left (`damped`).
 Tried and slower near full closure, where many levels are about 0: steps in lambda itself (cycles of two), one step of
 the accounts per step of the levels (unstable where Hessians vanish), the core on everybody (12 s for 150 demands).
 """
@@ -18,7 +19,7 @@ from numba import njit
 from solver.loss.elementary import power as to_power
 from solver.optimum.damped import settle
 from solver.optimum.dense import factor, solve
-from solver.optimum.gradient import Gradient
+from solver.optimum.gradient import THIN, Gradient
 
 STEPS = 60
 STALL = 12  # steps without progress after which another method is tried
@@ -132,7 +133,8 @@ def ascend(candidates, demands, model, level, u, w, threads, outside=0.0, rough=
     outside float[K]: of each total, what is not among the candidates and stays untouched. rough: levels to start from.
     """
     gradient = Gradient(candidates, demands, model, u, w, threads, outside)
-    if not _newton(gradient, level.copy(), rough):
+    # Thin tails' levels lie too many orders of magnitude apart for one slope along a step of all.
+    if not _newton(gradient, level.copy(), rough) and gradient.power < THIN:
         settle(gradient, gradient.level, rough)
     found = gradient
     return found.converged, found.level, found.peak, found.violation, found.error, found.steps

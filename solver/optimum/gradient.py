@@ -113,7 +113,8 @@ class Gradient:
         grain = np.minimum(ULP * np.abs(level) * np.diag(response.slope), GRAIN * demands.asked)
         sound = self.violation <= VIOLATION
         self.rests = self.rests + 1 if sound and self.error <= RESTING else 0
-        self.converged = self.rests > RESTS or (sound and (size <= CLEARING * demands.asked + grain).all())
+        cleared = (size <= CLEARING * demands.asked + grain).all()
+        self.converged = bool(sound and (cleared or self.rests > RESTS))
         self.rough = self.violation <= ROUGH_VIOLATION and (size <= ROUGH_CLEARING * self.size).all()
         self.surplus = surplus + np.clip(response.missing, -0.5 * size, 0.5 * size)
         self.off = np.abs(self.surplus) / self.size

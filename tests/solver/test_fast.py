@@ -14,6 +14,8 @@ from solver import Problem, solve, verify
 from solver.loss.model import tail_of
 from solver.optimum import candidates, fast, threads
 from solver.optimum.account import Model
+from solver.optimum.dual import Search, _move
+from solver.optimum.gradient import Response
 from solver.optimum.sample import Lottery
 from tests.solver import shapes
 from tests.solver.cross_books import cross_margin, permuted
@@ -69,6 +71,13 @@ CASES = [
     {"demands": 10, "factors": 0, "tail": math.inf},
 ]
 
+# Levels hang together: many demands, much of each, one factor, hedged accounts.
+HANGING = [
+    {"demands": 100, "share": 0.9, "both": True, "factors": 1},
+    {"demands": 118, "share": 0.97, "both": True},
+    {"demands": 118, "share": 0.9, "both": True, "tail": 8.0},
+]
+
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_large_book_is_certified(case):
@@ -87,12 +96,21 @@ def test_the_dual_method_itself_solves_large_books(monkeypatch):
     One lot of millions is left to it: what a level's last bit moves there is more than a clearing error may be.
     """
     monkeypatch.setattr(fast, "solve_core", lambda *_: pytest.fail("asked the core"))
-    for case in CASES:
+    for case in [*CASES, *HANGING]:
         if case.get("share") == 0.0:
             continue
         arguments, risk = cross_margin(8_000, assets=60, seed=2, **case)
         *_, optimum = found(Problem(**arguments), risk)
         assert optimum.converged
+
+
+def test_a_level_leaves_0_where_everything_is_taken():
+    """The next marginal there is 0, and no part of it beyond it moves anybody."""
+    level, one = np.zeros(1), np.ones(1)
+    response = Response(np.zeros((1, 1)), one, 0.0 * one, 0.0 * one, 0.0 * one, one, -np.inf * one, 0.0 * one)
+    search = Search(-np.inf * one, np.inf * one, 0.5 * one, *np.zeros((3, 1)))
+    _move(level, 0.5 * one, 0.0 * one, 0.5 * one, 0.5 * one, response, 3.0, search)
+    assert 0.0 < level[0] <= 1.0
 
 
 def test_candidates_are_canonical():
