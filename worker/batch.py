@@ -94,6 +94,7 @@ class Run:
     def apart(self) -> "Run":
         """The same records without the rest of their fetch."""
         return Run(self.partition, self.plain.apart(self.partition, self.begin, self.end), 0, len(self), self.orders)
+
     def text_extent(self) -> tuple[int, int]:
         """Where its records begin and end in the text of their fetch."""
         fetched = self.plain.fetched
