@@ -91,6 +91,7 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(MAKE) --no-print-directory $(RIVAL)/.done || echo "cvxpy and quixstreams cannot be installed here"
 	@test ! -e $(RIVAL)/.done || $(RIVAL)/bin/python -m tests.bench_rivals
 	@$(BIN)/python -m tests.kafka.bench --quixstreams $(RIVAL)/bin/python
+	@$(BIN)/python -m tests.bench_rebuild --hours 0.1
 
 lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \

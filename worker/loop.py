@@ -67,6 +67,7 @@ def run(
         on_engine(engine)
     engine.ranks.resume(sink.advised(RANKS))
     engine.states.replay_until(rebuild.last_ms, rebuild.forecasts_since_ms)
+    engine.silent_until_ms = rebuild.last_ms
     reader = Reader(source, settings, rebuild.cuts() if rebuild.open else recorded, beyond=beyond, batches=True)
     if begun is not None:
         reader.sequencer.stand(begun.saved.standing)

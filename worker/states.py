@@ -151,6 +151,12 @@ class States:
         by_these = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
         self._forecasts_from_ms = min(by_these, forecasts_since_ms)
 
+    def asks_book(self, now_ms: int) -> bool:
+        """Whether a watch cut of a silent replay looks at positions: others need not apply the marks that wait."""
+        forecast_ms = self._settings.forecast_ms
+        due = forecast_ms is not None and now_ms // forecast_ms != self._turn
+        return due and (bool(self._named) or now_ms >= self._forecasts_from_ms)
+
     def name(self, account: str) -> None:
         """A bankruptcy names an account; without forecasts nobody asks who was named, and nothing is forgotten."""
         if self._settings.forecast_ms is not None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests import bench_rebuild
 from tests.kafka import ingest, latency
 
 
@@ -22,3 +23,10 @@ def test_the_latency_bench_runs_small(broker):
     assert len(small) == 5
     assert min(small) > 0
     assert [legs for legs, _ in large] == [40]
+
+
+@pytest.mark.bench
+def test_the_rebuild_bench_runs_small(broker):
+    """Half as batches, half as JSON: both lives end with the digest of a book that was told the same in memory."""
+    (_, *found) = bench_rebuild.lines(broker, ["mixed"], 2000, 60, 0.002)
+    assert len(found) == 2
