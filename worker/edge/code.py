@@ -50,6 +50,7 @@ LAYOUT: Final = (
     "worker/inputs.py",
     "worker/merge.py",
     "worker/output.py",
+    "worker/poison.py",
     "worker/rebuild.py",
     "worker/reductions.py",
     "worker/refusals.py",
