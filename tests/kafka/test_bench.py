@@ -3,7 +3,7 @@
 import pytest
 
 from tests import bench_rebuild
-from tests.kafka import ingest, latency
+from tests.kafka import ingest, latency, soak
 
 
 @pytest.mark.bench
@@ -30,3 +30,9 @@ def test_the_rebuild_bench_runs_small(broker):
     """Half as batches, half as JSON: both lives end with the digest of a book that was told the same in memory."""
     (_, *found) = bench_rebuild.lines(broker, ["mixed"], 2000, 60, 0.002)
     assert len(found) == 2
+
+
+@pytest.mark.bench
+def test_the_soak_runs_small(broker, tmp_path):
+    """Each bankruptcy is decided, outputs follow one another; in so short a time memory may still be taken."""
+    assert soak.soak(broker, tmp_path, minutes=0.15, accounts=500, rate=5_000, growth_max=2) > 1_000
