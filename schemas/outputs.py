@@ -7,11 +7,13 @@ what it did goes on there. Rule 2: after `BrokenError` nothing is given any more
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from schemas.codec import decode_output, fields_of
 from schemas.messages import OutputMessage
 
 REPEATS_KNOWN: Final = 1024  # records whose repeats are compared byte for byte; older ones are dropped unseen
-WAITING_MAX: Final = 100_000  # records of other partitions that wait for one
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError)
 
 
 class BrokenError(Exception):
@@ -51,14 +53,17 @@ class OutputReader:
 
     @property
     def waiting(self) -> int:
-        """Records that came before their turn."""
+        """Records that came before their turn; where a partition is read far ahead, whoever reads should stop it."""
         return len(self._waiting)
 
     def read(self, value: bytes, partition: int = 0) -> list[OutputMessage]:
         """Takes the next record of a partition and gives those whose turn has come; a repeat gives none."""
         if self._broken:
             self._break(self._broken)
-        fields = fields_of(value)
+        try:
+            fields = fields_of(value)
+        except _UNREADABLE:
+            return self._break("a record is neither JSON nor MessagePack")
         pool, sequence, chain = fields.get("pool"), fields.get("sequence"), fields.get("chain")
         if not isinstance(pool, str) or not isinstance(sequence, int) or not isinstance(chain, str) or sequence < 1:
             return self._break("a record has no pool, sequence and chain")
@@ -76,8 +81,13 @@ class OutputReader:
             if following[0] != self._chain:
                 sentence = f"record {self._sequence + 1} does not carry the hash of the one before"
                 return self._break(sentence, given)
-            given.append(self._give(following[1]))
-        if self._waiting and (min(self._newest) > self._sequence or len(self._waiting) > WAITING_MAX):
+            try:
+                message = decode_output(following[1])
+            except _UNREADABLE as error:
+                return self._break(f"record {self._sequence + 1} is none that this version knows: {error}", given)
+            self._pass(following[1])
+            given.append(message)
+        if self._waiting and min(self._newest) > self._sequence:
             return self._break(self._missing(), given)
         return given
 
@@ -86,11 +96,10 @@ class OutputReader:
         if self._waiting or self._broken:
             self._break(self._broken or self._missing())
 
-    def _give(self, value: bytes) -> OutputMessage:
+    def _pass(self, value: bytes) -> None:
         self._sequence, self._chain = self._sequence + 1, link(value)
         self._links[self._sequence] = self._chain
         self._links.pop(self._sequence - REPEATS_KNOWN, None)
-        return decode_output(value)
 
     def _repeat(self, sequence: int, value: bytes) -> None:
         waits = self._waiting.get(sequence)

@@ -110,6 +110,30 @@ def test_messages_before_a_break_are_given_first():
         reader.read(values[3], 0)
 
 
+def test_a_word_that_is_not_known_stops_the_reader_before_it_moves():
+    """As of a newer worker: what stands before it is given, the head stays behind that."""
+    values = written(3)
+    values[1] = values[1].replace(b'"type":"Cut"', b'"type":"Cot"')
+    reader = OutputReader(POOL, TOPIC, partitions=2)
+    assert reader.read(values[1], 1) == []
+    assert sequences(reader.read(values[0], 0)) == [1]
+    assert reader.head == (1, link(values[0]))
+    for value in (values[1], values[2], b"\xff"):
+        with pytest.raises(BrokenError, match="record 2 is none that this version knows"):
+            reader.read(value, 1)
+    with pytest.raises(BrokenError, match="neither JSON nor MessagePack"):
+        OutputReader(POOL, TOPIC).read(b"\xff\xfe")
+
+
+def test_a_partition_may_be_read_to_its_end_before_another():
+    values = written(5_001)
+    reader = OutputReader(POOL, TOPIC, partitions=2)
+    assert not any(reader.read(value, 1) for value in values[1::2])
+    found = [one for value in values[0::2] for one in sequences(reader.read(value, 0))]
+    assert found == list(range(1, 5_002))
+    reader.end()
+
+
 def disturbed(rng):
     """Records of a few partitions, each in offset order, with a repeat, a gap or a changed byte here and there."""
     partitions = rng.choice((1, 1, 2, 3))
