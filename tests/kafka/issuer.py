@@ -86,7 +86,7 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             status, facts = issuer.answer(self.path, self.headers.get("Authorization", ""))
-            body = json.dumps(facts).encode()
+            body = json.dumps(facts, indent=1).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

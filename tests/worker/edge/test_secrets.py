@@ -88,6 +88,15 @@ def test_no_log_line_carries_a_secret(capsys):
     assert masked(f"a {SECRET} b") == "a *** b"
 
 
+def test_a_secret_of_several_lines_is_taken_out_however_it_is_quoted(tmp_path):
+    """A key: whole, escaped, in one line, or a line of it alone."""
+    lines = ["-----BEGIN PRIVATE KEY-----", "MIGHAgEAMBMGByqGSM49", "dcmQ3cmQ=", "-----END PRIVATE KEY-----"]
+    (tmp_path / "key").write_text("\n".join([*lines, ""]))
+    client_config(load(flags=[f"kafka.client.ssl.key.pem_file={tmp_path / 'key'}"]).kafka, {})
+    for text in ("\n".join(lines), repr("\n".join(lines)), " ".join(lines), *lines):
+        assert not [line for line in lines if line in masked(f"it was {text}")]
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_config_show_names_the_place_of_a_secret_and_not_the_secret(capsys, monkeypatch, form):
     """What is shown can be pasted into a ticket."""
