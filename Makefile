@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN = $(VENV)/bin
 RIVAL := .venv-bench
+AUDIT := .venv-audit
+SBOM := build/sbom.json
+UNREACHED ?= fails
 DEMO_OUT ?= build/demo
 KAFKA_PORT ?= 9092
 UV := $(shell command -v uv 2>/dev/null)
@@ -13,7 +16,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test simulation boundscheck lint types format bench lock clean
+.PHONY: help setup demo kafka test simulation boundscheck lint types format bench audit sbom lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -21,9 +24,11 @@ help:  ## these lines
 ifdef UV
 VENV_MAKE = uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 INSTALL = uv pip install --quiet --python $(BIN)/python
+AGREE = uv pip check --quiet --python $(BIN)/python
 else
 VENV_MAKE = $(PYTHON) -m venv $(VENV)
 INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+AGREE = $(BIN)/python -m pip --disable-pip-version-check check
 endif
 
 # Hashes bind the project's dependencies and its build tool; the project itself is this folder.
@@ -46,6 +51,14 @@ $(VENV)/.dev: requirements-dev.txt pyproject.toml
 # What the benchmarks compare with: solvers, and a library that asks for an older client of Kafka than the worker.
 $(RIVAL)/.done: VENV = $(RIVAL)
 $(RIVAL)/.done: requirements-bench.txt
+	@echo "Setting up $(VENV) from $<"
+	@$(VENV_MAKE)
+	@$(INSTALL) --require-hashes -r $<
+	@touch $@
+
+# What looks the locked versions up.
+$(AUDIT)/.done: VENV = $(AUDIT)
+$(AUDIT)/.done: requirements-audit.txt
 	@echo "Setting up $(VENV) from $<"
 	@$(VENV_MAKE)
 	@$(INSTALL) --require-hashes -r $<
@@ -93,6 +106,15 @@ bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.kafka.bench --quixstreams $(RIVAL)/bin/python
 	@$(BIN)/python -m tests.bench_rebuild --hours 0.1
 
+# Where no vulnerability service can be reached it fails; UNREACHED=passes only says what was not audited.
+audit: $(VENV)/.dev $(AUDIT)/.done sbom  ## nothing installed that is not locked, nothing known against what is locked
+	@$(AGREE)
+	@$(BIN)/python -m tests.supply.pins
+	@$(AUDIT)/bin/python -m tests.supply.audit $(SBOM) --unreached-$(UNREACHED)
+
+sbom:  ## what requirements.txt locks, as CycloneDX in build/sbom.json
+	@$(PYTHON) -m tests.supply.sbom $(SBOM)
+
 lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header pyproject.toml --group build -o requirements.txt
@@ -100,7 +122,9 @@ lock: pyproject.toml  ## newest allowed versions into requirements*.txt (needs u
 		--no-header pyproject.toml --group build --all-extras -c requirements.txt -o requirements-dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
 		--no-header --group bench -o requirements-bench.txt
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-emit-index-url \
+		--no-header --group audit -o requirements-audit.txt
 
 clean:  ## removes what make made
-	rm -rf $(VENV) $(RIVAL) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVAL) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find schemas solver worker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,12 +5,15 @@ Rule 2: a secret is named by where it is: `sasl.password_file = "/run/secrets/ka
 or just the variable ADL_KAFKA__CLIENT__SASL_PASSWORD. No sentence here repeats a value.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 FILE, ENV = "_file", "_env"
 # Any of them in a name makes it a secret; a name we do not know is then on the safe side.
 _SECRET_WORDS: Final = ("password", "secret", "passphrase", "key.pem", "oauthbearer.config")
+
+_USER_IN_ADDRESS: Final = re.compile(r"://[^/]*@")
 
 _ONE_WRITER: Final = "a pool has one writer, and its id is the pool's"
 _NO_GROUP: Final = "partitions are assigned statically, the worker joins no group"
@@ -71,6 +74,8 @@ def refusal(values: Mapping[str, Any]) -> str | None:
         if base == name and is_secret(name):
             variable = "ADL_KAFKA__CLIENT__" + name.upper().replace(".", "_")
             return f'{name} must not be told here: name a file ({name}_file = "PATH") or set {variable}'
+        if isinstance(value, str) and _USER_IN_ADDRESS.search(value):
+            return f"{name} must be an address without a user and a password"
         if base != name and not (isinstance(value, str) and value):
             return f"{name} must be the {'path of a file' if name.endswith(FILE) else 'name of a variable'}"
         if sum(other in values for other in (base, base + FILE, base + ENV)) > 1:

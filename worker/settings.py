@@ -116,6 +116,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
         fields = {key: _field(f"{section}.{key}", value, hints) for key, value in given.items()}
         made[section] = cls(**fields)
     settings = Settings(**made)
+    _check_outputs(settings)
     _check_formats(settings)
     _check_collateral(settings)
     _check_tiers(settings)
@@ -204,6 +205,15 @@ def _field(setting: str, value: Any, hints: Mapping[str, Any]) -> Any:
             raise SettingError(f"{setting} must be {allowed_by(hints[key])}, was {value}")
         return Decimal(f"{made.normalize():f}")  # equal values give equal digests
     return made
+
+
+def _check_outputs(settings: Settings) -> None:
+    """Raises SettingError where an output would go to an input, and be read as one, or to another output's topic."""
+    taken = {topic: f"input.topics.{kind}" for kind, topics in settings.input.topics.items() for topic in topics}
+    for name, topic in to_values(settings)["output"].items():
+        if topic in taken:
+            raise SettingError(f"output.{name} must be a topic of its own, {topic} is that of {taken[topic]}")
+        taken[topic] = f"output.{name}"
 
 
 def _check_formats(settings: Settings) -> None:

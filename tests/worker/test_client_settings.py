@@ -89,6 +89,7 @@ def test_what_the_worker_must_own_is_refused_with_its_reason(name, because):
         (f'kafka.client = "{SECRET}"', {}, []),
         (f'kafka = "{SECRET}"', {}, []),
         (f'kafka.bootstrap = "user:{SECRET}@host:9092"', {}, []),
+        ("", {}, [f"kafka.client.sasl.oauthbearer.token.endpoint.url=https://adl:{SECRET}@id.example/token"]),
         (f'kafka.client."sasl.username" = ["{SECRET}"]', {}, []),
         (f'kafka.client."sasl.password_file" = ["{SECRET}"]', {}, []),
         (f'kafka.client."sasl.password_file" = "/f"\nkafka.client."sasl.password_env" = "{SECRET}"', {}, []),

@@ -96,6 +96,18 @@ def test_decimals_of_the_file_are_exact():
         ("[inpt]", {}, [], "inpt is not a section; did you mean input?"),
         ("pool = 3", {}, [], "pool must be a section with keys, was 3"),
         ("", {}, ["decision.strict_guard=maybe"], "decision.strict_guard must be true or false, was 'maybe'"),
+        (
+            "",
+            {},
+            ["output.adl_cuts=marks", "input.topics.mark-prices=m,marks"],
+            "output.adl_cuts must be a topic of its own, marks is that of input.topics.mark-prices",
+        ),
+        (
+            "[output]\nadl_ranks='forced-trades'",
+            {},
+            [],
+            "output.adl_ranks must be a topic of its own, forced-trades is that of output.forced_trades",
+        ),
         ("x=", {}, [], "the settings file must be TOML: Invalid value (at end of document)"),
     ],
 )

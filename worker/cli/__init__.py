@@ -4,11 +4,13 @@ Exit codes are the closed list of worker/edge/exits.py.
 """
 
 import gc
+import traceback
 
 import typer
+from confluent_kafka import KafkaException
 
 from worker.cli.check import check
-from worker.cli.common import fail
+from worker.cli.common import end_of, fail
 from worker.cli.compare import compare_command
 from worker.cli.config import config_show, version
 from worker.cli.demo import demo
@@ -25,6 +27,7 @@ from worker.cli.topics import acls_command, check_command, create
 from worker.cli.warmup import warmup
 from worker.edge.exits import EdgeError, Exit
 from worker.edge.jsonlines import RecordingError
+from worker.edge.secrets import masked
 from worker.explain import NotFoundError
 from worker.settings import SettingError
 
@@ -73,3 +76,8 @@ def main() -> None:
         fail(str(error), Exit.UNREADABLE)
     except EdgeError as error:
         fail(str(error), error.exit)
+    except KafkaException as error:
+        fail(error.args[0].str(), end_of(error))
+    except Exception:  # noqa: BLE001  our bug, told as Python tells it but for the secrets that it may quote
+        typer.echo(masked(traceback.format_exc()), err=True, nl=False)
+        raise SystemExit(1) from None

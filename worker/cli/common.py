@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import structlog
 import typer
+from confluent_kafka import KafkaError, KafkaException
 
 from worker.edge import terminal
+from worker.edge.exits import Exit
 from worker.edge.kafka import PublishedTopics
 from worker.edge.log import start_logging
 from worker.edge.recording import RecordingSink, RecordingSource
@@ -80,6 +82,14 @@ def finish(summary: Summary, facts: dict[str, Any], *, json: bool) -> None:
         terminal.show_summary(summary, facts)
     if not all(check.ok for check in summary.checks):
         raise typer.Exit(1)
+
+
+def end_of(error: KafkaException) -> Exit:
+    """A Kafka error where nobody expects one: the client does not take its settings (a key that its password does not
+    open), or says what it never should.
+    """
+    refused = error.args[0].code() == KafkaError._INVALID_ARG  # noqa: SLF001  the library's public name
+    return Exit.USAGE if refused else Exit.CLIENT
 
 
 def fail(sentence: str, code: int) -> NoReturn:

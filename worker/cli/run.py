@@ -11,7 +11,7 @@ import structlog
 import typer
 from confluent_kafka import KafkaException
 
-from worker.cli.common import Set, SettingsFile, fail, read_settings
+from worker.cli.common import Set, SettingsFile, end_of, fail, read_settings
 from worker.edge.caller import clear
 from worker.edge.code import code_digest, layout_digest, worker_version
 from worker.edge.exits import EdgeError, Exit, StoppedError
@@ -145,8 +145,7 @@ def _end(error: Exception) -> Exit:
         return error.exit
     if isinstance(error, PoisonedError):
         return Exit.POISONED
-    # A KafkaException where nobody expects one: a client that cannot be made, a poll.
-    return Exit.CLIENT if isinstance(error, KafkaException) else Exit.STATE_LOST
+    return end_of(error) if isinstance(error, KafkaException) else Exit.STATE_LOST
 
 
 def start_of_pool(origin: Origin) -> "Start":

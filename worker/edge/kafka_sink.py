@@ -3,6 +3,7 @@
 Rule 1: the transactional id never changes, so a pool has one writer: whoever asks last for it fences the others.
 Rule 2: whether an uncertain commit took effect is not guessed. A new producer ends whatever is open, and the offsets
 that are then committed say it: ours, and it did; those before, and the same bytes are sent again; others, and we stop.
+Rule 3: nothing is sent to a topic that the settings do not name for it.
 
 The state needs no rolling back for that: it is a function of the inputs, and the outputs of the cut are still in hand.
 """
@@ -110,6 +111,7 @@ class KafkaSink:
         self, outputs: Sequence[Output], offsets: Mapping[Partition, int], metadata: str, log_time_ms: int
     ) -> None:
         """One transaction; returns when it is certain that it took effect."""
+        self._refuse_others(outputs)
         self._commit(outputs, offsets, metadata, log_time_ms)
 
     def committed(self) -> Committed | None:
@@ -128,6 +130,7 @@ class KafkaSink:
 
     def advise(self, outputs: Sequence[Output], log_time_ms: int = 0) -> None:
         """Sends advisory outputs without waiting for anything; what the client has no room for goes first next time."""
+        self._refuse_others(outputs)
         for output in outputs:
             self._advice.pop((output.topic, output.key), None)
             self._advice[output.topic, output.key] = output, log_time_ms
@@ -164,6 +167,11 @@ class KafkaSink:
         self._producer.let_go()
         self._offsets_of.close()
         self._advisor.flush(ADVICE_SECONDS)
+
+    def _refuse_others(self, outputs: Sequence[Output]) -> None:
+        """Raises ClientError, before any of them is sent, where one is none of the pool's outputs: that is our bug."""
+        if others := sorted({output.topic for output in outputs} - self._topics.keys()):
+            raise ClientError(f"nothing may be written but {', '.join(sorted(self._topics))}, was {', '.join(others)}")
 
     # --- one commit ---------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class ClientWords(logging.Handler):
         self._said: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        words = record.getMessage()
+        words = " ".join(record.getMessage().split())  # it quotes what others answer, in as many lines as they like
         if any(sign in words for sign in UNCERTAIN):
             self.uncertain = words
         if record.levelno < logging.WARNING:

@@ -5,10 +5,12 @@ Rule 1: a secret is read here, goes to the client, and never back: `masked` take
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from worker.client_settings import ENV, FILE, base_of, is_secret
 from worker.settings import KafkaSettings, SettingError
 
+LINE_MIN: Final = 8  # of a secret's lines; what is shorter tells nothing, and stands in other words
 _seen: set[str] = set()  # of this process; longest first when they are taken out
 
 
@@ -24,7 +26,7 @@ def client_config(kafka: KafkaSettings, environ: Mapping[str, str]) -> dict[str,
         else:
             config[base] = str(value).lower() if isinstance(value, bool) else str(value)
         if is_secret(base) or base != name:
-            _seen.add(config[base])
+            _seen.update(_spellings(config[base]))
     return config
 
 
@@ -33,6 +35,12 @@ def masked(text: str) -> str:
     for secret in sorted(_seen, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as others may quote it: as it is, escaped, and, of a key in several lines, each of them."""
+    lines = (line.strip() for line in secret.splitlines())
+    return {secret, repr(secret)[1:-1], *(line for line in lines if len(line) >= LINE_MIN)}
 
 
 def _read(name: str, path: Path) -> str:

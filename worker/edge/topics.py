@@ -64,15 +64,12 @@ def deciding_topics(settings: Settings) -> set[str]:
 def wanted_topics(settings: Settings) -> dict[str, Wanted]:
     """Every topic of the pool: inputs, then outputs, each by name."""
     kinds = settings.input.topics
-    outputs = output_topics(settings)
+    names = {topic: name for name, topic in output_topics(settings).items()}
     found = {
         topic: Wanted(topic, True, tuple(kind for kind, topics in kinds.items() if topic in topics))
         for topic in input_topics(settings)
     }
-    return found | {
-        topic: Wanted(topic, False, tuple(name for name, named in outputs.items() if named == topic))
-        for topic in sorted(outputs.values())
-    }
+    return found | {topic: Wanted(topic, False, (names[topic],)) for topic in sorted(names)}
 
 
 def settings_wanted(want: Wanted, *, filled: bool) -> dict[str, str]:

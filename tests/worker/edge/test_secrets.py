@@ -2,13 +2,16 @@
 
 import json
 import os
+import sys
 
 import pytest
 import structlog
 from confluent_kafka import Producer
 
 from tests.worker.test_cli import adl
+from worker.cli.run import run_pool
 from worker.edge import secrets
+from worker.edge.exits import Exit
 from worker.edge.log import start_logging
 from worker.edge.secrets import client_config, masked
 from worker.settings import SettingError, load
@@ -85,6 +88,15 @@ def test_no_log_line_carries_a_secret(capsys):
     assert masked(f"a {SECRET} b") == "a *** b"
 
 
+def test_a_secret_of_several_lines_is_taken_out_however_it_is_quoted(tmp_path):
+    """A key: whole, escaped, in one line, or a line of it alone."""
+    lines = ["-----BEGIN PRIVATE KEY-----", "MIGHAgEAMBMGByqGSM49", "dcmQ3cmQ=", "-----END PRIVATE KEY-----"]
+    (tmp_path / "key").write_text("\n".join([*lines, ""]))
+    client_config(load(flags=[f"kafka.client.ssl.key.pem_file={tmp_path / 'key'}"]).kafka, {})
+    for text in ("\n".join(lines), repr("\n".join(lines)), " ".join(lines), *lines):
+        assert not [line for line in lines if line in masked(f"it was {text}")]
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_config_show_names_the_place_of_a_secret_and_not_the_secret(capsys, monkeypatch, form):
     """What is shown can be pasted into a ticket."""
@@ -101,3 +113,44 @@ def test_the_command_line_repeats_no_secret(capsys):
     assert code == 2
     assert "sasl.password_file" in err
     assert SECRET not in out + err
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("nonsense=1", 'No such configuration property: "nonsense"'),
+        ("ssl.key.pem_env=KEY", "ssl.key.pem"),
+        ("socket.timeout.ms_env=KEY", "socket.timeout.ms"),
+    ],
+)
+def test_settings_that_the_client_does_not_take_are_wrong_use(capsys, monkeypatch, flag, sentence):
+    """One sentence in the client's own words, but for the secret that it may quote; whichever client is made first."""
+    monkeypatch.setitem(os.environ, "KEY", SECRET)
+    flags = [f"kafka.client.{flag}", "kafka.client.security.protocol=SSL", "log.level=error"]
+
+    def run():
+        with pytest.raises(SystemExit) as ended:
+            run_pool(load(flags=flags), lambda: False)
+        return ended.value.code, *capsys.readouterr()
+
+    sets = [part for each in flags for part in ("--set", each)]
+    for code, out, err in (run(), adl(capsys, "check", *sets), adl(capsys, "topics", "check", *sets)):
+        assert (code, out, err.count("\n")) == (Exit.USAGE, "", 1), err
+        assert sentence in err
+        assert SECRET not in err
+
+
+def test_a_bug_is_told_without_secrets(capsys, monkeypatch):
+    """What a library quotes in an exception that nobody expects; where it happened is told."""
+    environ = {"ADL_KAFKA__CLIENT__SASL_PASSWORD": SECRET}
+    client_config(load("", environ).kafka, environ)
+
+    def broken(_settings):
+        raise RuntimeError(f"it was {SECRET}")
+
+    monkeypatch.setattr(sys.modules["worker.cli.config"], "settings_digest", broken)
+    code, _, err = adl(capsys, "config", "show")
+    assert code == 1
+    assert err.endswith("RuntimeError: it was ***\n")
+    assert "in broken" in err
+    assert SECRET not in err
