@@ -23,7 +23,7 @@ FURTHER_SECONDS = 15  # a worker gets further within this, or its watchdog has e
 MARKERS_SECONDS = 0.2  # a transaction's markers are written behind the answer to its end
 ALONE = "alone=1"  # a life without a point, cut by cut
 OPENING = (  # in the order of their first requests
-    Api.API_VERSIONS, Api.METADATA, Api.DESCRIBE_CLUSTER, Api.DESCRIBE_CONFIGS, Api.FIND_COORDINATOR,
+    Api.API_VERSIONS, Api.METADATA, Api.DESCRIBE_CONFIGS, Api.FIND_COORDINATOR,
     Api.INIT_PRODUCER_ID, Api.OFFSET_FETCH, Api.LIST_OFFSETS, Api.ADD_OFFSETS_TO_TXN, Api.TXN_OFFSET_COMMIT,
     Api.END_TXN, Api.FETCH, Api.ADD_PARTITIONS_TO_TXN, Api.PRODUCE,
 )  # fmt: skip
@@ -89,7 +89,7 @@ def side_by_side(broker, records, folder, *parts):
 def test_all_connections_are_reset_at_each_call_of_a_live_worker_in_turn(broker, records, tmp_path):
     """5, 2: at the request and at its answer, a new producer's calls too; bytes are those of an undisturbed run."""
     anew = [Api.INIT_PRODUCER_ID, Api.OFFSET_FETCH, Api.FIND_COORDINATOR, Api.METADATA, Api.API_VERSIONS]
-    live = [fault for api in (*WRITING, Api.LIST_OFFSETS, Api.FETCH) for fault in both(api, Act.RESET)]
+    live = [fault for api in (Api.LIST_OFFSETS, Api.FETCH, *WRITING) for fault in both(api, Act.RESET)]
     # A commit whose connection is lost has the worker take a new producer, which asks these.
     begun = [f for api in anew for one in both(api, Act.RESET) for f in (Fault(Api.END_TXN, False, Act.RESET), one)]
     took = side_by_side(broker, records, tmp_path, live, begun)
