@@ -24,6 +24,7 @@ class Broker:
     """A broker at `bootstrap` (host:port), of the named kind (a sentence for people)."""
 
     ours = False  # whether start, stop and restart can be used
+    replicas = 1  # of a topic
 
     def __init__(self, bootstrap: str, kind: str, cluster_id: str | None = None) -> None:
         """cluster_id: which cluster must answer; None for any."""
@@ -66,7 +67,7 @@ class Broker:
         """
         admin = self.admin()
         settings = {name.replace("_", "."): str(value) for name, value in config.items()}
-        new = [NewTopic(name, count, 1, config=settings) for name, count in partitions.items()]
+        new = [NewTopic(name, count, self.replicas, config=settings) for name, count in partitions.items()]
         for future in admin.create_topics(new).values():
             future.result(30)
         # A created topic reaches the broker's metadata a moment later; asked for its offsets before, it is unknown.

@@ -5,6 +5,7 @@ The points are places in the real code that a subclass or a wrapper can reach; n
 """
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from worker import reader
 from worker.cli.common import read_settings
-from worker.cli.run import run_pool
+from worker.cli.run import _stop_by_signals, run_pool
 from worker.cut import CutPoint
+from worker.edge import kafka_producer, kafka_sink, kafka_words
 from worker.edge.kafka_producer import Again
 from worker.edge.kafka_sink import KafkaSink
 from worker.edge.kafka_source import KafkaSource
@@ -36,6 +38,16 @@ POINTS = (
 )
 
 UNCERTAIN = ("request is lost", "answer is lost", "answer is late", "call hangs")  # these it survives
+
+STOP = "asked to stop after seconds"  # and dies when it has not ended in time
+STOP_SECONDS = 10
+
+# These are not what the worker does, so that a test finds what would come of it, or has not long to wait.
+LATE_COMMITS_TRUSTED = "late commits are trusted"
+TRANSACTIONS_LAST = "transactions last"  # seconds
+DECISION_TAKES = "a decision takes"  # seconds, once; longer than the transaction may, which is two
+CUTS_TAKE = "cuts take"  # seconds, each
+TRANSACTION_SECONDS = 2
 
 
 class Fuse:
@@ -104,9 +116,26 @@ def cut_by_cut(steps):
     return one_by_one
 
 
+def change(point, count):
+    """Has the worker do what it does not."""
+    if point == LATE_COMMITS_TRUSTED:
+        kafka_sink.CERTAIN_SECONDS, kafka_words.UNCERTAIN = math.inf, ()
+    if point in (TRANSACTIONS_LAST, DECISION_TAKES):
+        ms = 1000 * (TRANSACTION_SECONDS if point == DECISION_TAKES else int(count))
+        kafka_producer.PRODUCER |= {"transaction.timeout.ms": ms, "socket.timeout.ms": min(ms, 5000)}
+
+
+def asked_to_stop(seconds):
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_SECONDS)
+    die()
+
+
 def life(point, count, settings):
     """Runs the pool until it dies, or is asked to stop; the exit code."""
     fuse = Fuse(point, int(count))
+    change(point, count)
     reader.Reader.steps = cut_by_cut(reader.Reader.steps)
     ends, published = KafkaSource.ends, Rebuild.published
 
@@ -122,20 +151,23 @@ def life(point, count, settings):
     KafkaSource.ends, Rebuild.published = asked, read_back
 
     def on_engine(engine):
-        cut = engine.cut
+        cut, waits = engine.cut, [count] if point in (DECISION_TAKES, CUTS_TAKE) else []
 
-        def counted(point, published=None, reduced=()):
+        def counted(place, published=None, reduced=()):
             if published is None:
                 fuse.passed("before the decision")
-            return cut(point, published, reduced)
+                if waits:
+                    time.sleep(waits[0] if point == CUTS_TAKE else waits.pop())
+            return cut(place, published, reduced)
 
         engine.cut = counted
         if point == "after seconds":
             threading.Thread(target=lambda: (time.sleep(count), die()), daemon=True).start()
 
-    stop = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    return run_pool(settings, lambda: bool(stop), sink_class=sink_of(fuse), on_engine=on_engine)
+    stop = _stop_by_signals()
+    if point == STOP:
+        threading.Thread(target=asked_to_stop, args=(count,), daemon=True).start()
+    return run_pool(settings, stop, sink_class=sink_of(fuse), on_engine=on_engine)
 
 
 def main():

@@ -6,6 +6,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
+from tests.kafka.proxy import Act, Api, Proxy
+from tests.kafka.rules import InTurn, both
 from tests.kafka.topics import Topics
 from worker.edge import kafka_cluster
 from worker.edge.exits import Exit, NotAllowedError, StoppedError, UnreachableError
@@ -80,3 +82,15 @@ def test_reading_back_hears_a_stop_while_there_is_more_to_read(broker):
     stop.set()
     with pytest.raises(StoppedError):
         list(reading)
+
+
+@pytest.mark.parametrize("act", [Act.RESET, Act.HOLD])
+@pytest.mark.parametrize("lost", both(Api.LIST_OFFSETS, Act.RESET))
+def test_offsets_whose_request_or_answer_is_lost_are_asked_for_again(lost, act, broker):
+    """5: the client says -1001 and no error; a log would seem empty, and its end reached."""
+    topics, rule = Topics(broker, [("mark-prices", 0)]), InTurn([lost._replace(act=act)])
+    topics.publish([Record("mark-prices", 0, number, 10, b"k", b"v") for number in range(7)])
+    where = topics.named("mark-prices"), 0
+    with Proxy(broker, rule) as proxy:
+        assert Cluster({"bootstrap.servers": proxy.bootstrap}).ends([where]) == {where: 7}
+    assert rule.left == []

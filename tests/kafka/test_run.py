@@ -9,7 +9,7 @@ from itertools import repeat
 import pytest
 
 from schemas import Bankruptcy, decode_output, encode
-from tests.kafka.killed import POINTS
+from tests.kafka.killed import POINTS, STOP
 from tests.kafka.topics import Topics, Worker, committed, expected, of_memory
 from tests.worker.random_tape import PARTITIONS, random_log
 from worker.demo.exchange import Exchange
@@ -134,34 +134,49 @@ def killed(settings, folder, lives):
     return [(point, code) for point, code in ends if int(code) != -signal.SIGKILL]
 
 
-def killed_and_finished(topics, records, folder, lives):
-    """The lives, and one more that is left alone; what it said in the end must be what an undisturbed run says."""
+def killed_and_finished(topics, records, folder, lives, ends=()):
+    """The lives, and one more that is left alone; what it said in the end must be what an undisturbed run says.
+
+    `ends`: of the lives that were not killed.
+    """
     topics.publish(records)
     settings = topics.settings(*FLAGS)
     wanted = expected(topics, records, settings)
-    assert killed(settings, folder, lives) == []
+    assert killed(settings, folder, lives) == list(ends)
     with Worker(settings, folder) as worker:
         topics.wait_for(len(wanted[CUTS]), alive=worker.alive)
         assert worker.stop() == 0, worker.words()
     assert topics.outputs() == wanted
 
 
-def side_by_side(broker, records, folder, *lives):
+def side_by_side(broker, records, folder, *lives, ends=()):
     """A pool on topics of its own for each list of lives: a takeover is mostly waiting for the broker."""
     pools = [Topics(broker, PARTITIONS) for _ in lives]
     with ThreadPoolExecutor() as threads:
-        list(threads.map(killed_and_finished, pools, repeat(records), repeat(folder), lives))
+        list(threads.map(killed_and_finished, pools, repeat(records), repeat(folder), lives, repeat(ends)))
 
 
 def test_killed_at_every_point_the_outputs_are_those_of_an_undisturbed_run(broker, records, tmp_path):
-    """One life after the other ends at its point; nothing is lost, doubled or torn, and no chain has a gap."""
+    """3, 1: one life after the other ends at its point; nothing is lost, doubled or torn, and no chain has a gap."""
     rng = random.Random(1)
     lives = [[f"{point}={1 if point == 'ends are asked' else rng.randint(1, 9)}" for point in POINTS] for _ in range(2)]
     side_by_side(broker, records, tmp_path, *lives)
 
 
 def test_killed_at_thirty_random_times_the_outputs_are_those_of_an_undisturbed_run(broker, records, tmp_path):
-    """The times reach from the first record to after the last."""
+    """3: the times reach from the first record to after the last."""
     rng = random.Random(2)
     lives = [[f"after seconds={rng.uniform(0, 0.25):.4f}" for _ in range(15)] for _ in range(2)]
     side_by_side(broker, records, tmp_path, *lives)
+
+
+def stopped_lives(rng, count):
+    """Each is asked to stop at another time, from before it is opened to where it has nothing left to do."""
+    return [f"{STOP}={rng.uniform(0, 1.2):.4f}" for _ in range(count)]
+
+
+def test_stopped_at_forty_random_times_each_ends_in_ten_seconds_and_nothing_is_done_again(broker, records, tmp_path):
+    """16: with exit code 0, whatever it was about to do."""
+    rng = random.Random(3)
+    parts = [stopped_lives(rng, 20) for _ in range(2)]
+    side_by_side(broker, records, tmp_path, *parts, ends=[(STOP, "0")] * 20)

@@ -168,7 +168,7 @@ def test_a_refused_mark_parks_its_symbol_and_is_reported():
 
 
 def test_an_update_that_is_not_newer_is_ignored_and_counted():
-    """Upstream sends again: neither the state nor the outputs change."""
+    """13: upstream sends again; neither the state nor the outputs change."""
     tape = market()
     tape.raw("positions", update(account="rich", seq=1, positions=[Position(**position(quantity="-99"))]), b"rich")
     tape.at(2000).bankrupt("loser", ("BTC", "10"))

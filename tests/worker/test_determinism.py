@@ -53,7 +53,7 @@ def test_a_log_that_grew_gives_what_was_said_while_it_grew(settings):
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_any_batch_size_gives_the_same_bytes(batch, records, settings, undisturbed, tmp_path):
-    """What one poll gives decides when is committed, never what."""
+    """17: what one poll gives decides when is committed, never what."""
     assert outputs_of(records, settings, tmp_path / "recording", batch_max=batch) == undisturbed[1]
     assert outputs_of(records, settings, tmp_path / "timely", Timely, batch_max=batch) == undisturbed[1]
 

@@ -74,7 +74,7 @@ def named(sink):
 @pytest.mark.parametrize("window_ms", WINDOWS)
 @pytest.mark.parametrize("seed", range(8))
 def test_late_records_count_where_they_arrive_and_every_decision_is_derived_again(seed, window_ms, records, tmp_path):
-    """Nobody waits for a lagging partition; what was decided is in the cuts, also after the run was stopped twice."""
+    """17a: nobody waits for a lagging partition; what was decided is in the cuts, also after two stops."""
     settings = settings_of(window_ms)
     arrived = late(records, seed)
     stops = random.Random(seed).sample(range(5, 60), 2)

@@ -85,7 +85,7 @@ SETTINGS = settings_of("pool.currency=USDT", "pool.currency_decimals=6")
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("name", CLASSES)
 def test_each_spoilt_record_is_one_dead_letter_and_the_rest_is_as_if_it_were_not_there(name, share, good):
-    """Told once more at the end what the spoilt records should have said, the book is that of the good log."""
+    """14: told once more at the end what the spoilt records should have said, the book is that of the good log."""
     rng = random.Random(f"{name} {share}")
     places = [at for at, record in enumerate(good) if record.topic == "positions"]
     spoilt = set(rng.sample(places, max(1, round(share * len(places)))))

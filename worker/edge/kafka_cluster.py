@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -224,6 +224,10 @@ class Cluster:
 
         def answer() -> dict[Partition, int]:
             futures = self._admin.list_offsets(dict(asked), isolation_level=level, request_timeout=ASK_SECONDS)
-            return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
+            found = {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
+            # The client answers so, without an error, where the request or its answer was lost.
+            if OFFSET_INVALID in found.values():
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT, "the client has no offsets"))  # noqa: SLF001
+            return found
 
         return self.ask("offsets", answer) if asked else {}

@@ -142,7 +142,7 @@ def test_a_snapshot_of_another_history_is_passed_over(made, settings, capsys, tm
 
 
 def test_no_changed_byte_is_ever_believed(made, settings, tmp_path):
-    """Each flip and each missing end of a file is found, wherever it is."""
+    """11: each flip and each missing end of a file is found, wherever it is."""
     path = snapshots_in(made / "snapshots")[-1]
     whole, chance, broken = path.read_bytes(), random.Random(1), tmp_path / "broken.snapshot"
     for trial in range(FLIPS):
@@ -169,7 +169,7 @@ def test_no_changed_byte_is_ever_believed(made, settings, tmp_path):
 
 @pytest.mark.parametrize("torn", [1, 2, 3])
 def test_a_torn_snapshot_gives_way_to_an_older_one(torn, made, log, settings, capsys, tmp_path):
-    """The newest, the two newest, all three: then the whole log."""
+    """11: the newest, the two newest, all three: then the whole log."""
     folder = copy_of(made, tmp_path)
     cuts = cuts_in(folder)
     for path in snapshots_in(folder / "snapshots")[-torn:]:
