@@ -1,4 +1,4 @@
-"""Coverage leads the fuzzing: python -m tests.fuzz.atheris_decode [CORPUS] [-max_total_time=60]; needs `atheris`.
+"""Coverage leads the fuzzing: python -m tests.fuzz.atheris_decode [CORPUS] [-max_total_time=60]; with the group `fuzz`.
 
 Any bytes as a record: JSON and MessagePack give messages or Refused, and what the kernel of plain records calls plain
 is what msgspec reads. The kernel runs uncompiled, so that what it looks at leads too. Begins with schemas/examples.
