@@ -258,5 +258,5 @@ def gather(
         row_account=row_account,
         row_isolated=row_slot >= 0,
         assets=symbol_order[used].astype(np.int64),
-        unmarked_accounts=unmarked,
+        unmarked_accounts=int(unmarked),
     )

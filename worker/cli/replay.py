@@ -175,9 +175,16 @@ def _tell(report: "VerifyReport", *, json: bool) -> None:
         typer.echo(f"{report.compared} outputs with {report.decisions} decisions derived again: {found}")
         if report.other_code:
             typer.echo(
-                "another version of the code decided them: all fields but chain and code_digest were compared, and "
-                "that the published chain holds"
+                f"another version of the code decided them: {_counts(report.other_code)}; this one is "
+                f"{report.code_digest}. All but digests, floats, certificates and sentences were compared, and that "
+                "the published chain holds"
             )
+        if report.beside:
+            typer.echo(f"beside the meaning differ: {_counts(report.beside)}")
         for difference in report.differences:
             typer.echo(f"  {difference}")
     raise typer.Exit(Exit.DONE if report.ok else Exit.DIFFERENCE)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
