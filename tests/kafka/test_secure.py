@@ -185,11 +185,11 @@ def test_tokens_are_renewed_and_an_endpoint_that_is_away_is_waited_for(place, tm
     with Worker(settings, tmp_path) as worker:
         topics.wait_until_read(alive=worker.alive)
         texts = shown("token", worker, port)
-        given, said = len(issuer.tokens), worker.events().count("adl.kafka")
+        given = len(issuer.tokens)
         time.sleep(2 * TOKEN_S + 1)
         topics.publish(records[third : 2 * third])
-        topics.wait_until_read(seconds=5, alive=worker.alive)
-        assert worker.events().count("adl.kafka") == said, worker.words()
+        topics.wait_until_read(seconds=TOKEN_S, alive=worker.alive)
+        assert not [sign for sign in ("OIDC", "AUTH", "commit_uncertain") if sign in worker.words()], worker.words()
         assert len(issuer.tokens) - given >= 2 * CLIENTS
         issuer.close()
         try:
