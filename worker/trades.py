@@ -25,6 +25,7 @@ from worker.output import Texts
 
 _json = msgspec.json.Encoder().encode
 ROLES = ("COUNTERPARTY", "LIQUIDATED")
+_LARGEST = 2**63 - 1
 _PRODUCT_MAX = 2.0**61  # three of them are below 2**63
 
 
@@ -152,8 +153,8 @@ def _escaped(names: bytes) -> bytes:
 
 
 def _of_scales(words: _Words, field: str) -> Ints:
-    """A number of each leg's scale."""
-    numbers: Ints = np.array([getattr(scale, field) for scale in words.scales], np.int64)[words.code]
+    """A number of each leg's scale, or the largest there is: an inverse contract's may be larger."""
+    numbers: Ints = np.array([min(getattr(scale, field), _LARGEST) for scale in words.scales], np.int64)[words.code]
     return numbers
 
 

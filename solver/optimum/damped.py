@@ -38,6 +38,8 @@ def _step(level, surplus, response, reach, size, mu, A, U, scale, d):
             if abs(edge) < np.inf:
                 past = 1e-4 * abs(edge) if edge != 0.0 else reach[k]
                 d[k] = edge + (past if surplus[k] > 0.0 else -past) - level[k]
+                if d[k] * surplus[k] <= 0.0:  # rounding has put the next marginal behind the level
+                    d[k] = reach[k] if surplus[k] > 0.0 else -reach[k]
         along += surplus[k] * d[k]
     return finite, along
 
@@ -55,7 +57,7 @@ def _search(gradient, level, d, slope, tolerance):
     """Move along d, cut by secants where the slope along it turns; return (Response, part of d)."""
     low, high, part = (0.0, slope), None, 1.0
     response = gradient.at(level + d, tolerance)
-    for _ in range(CUTS):
+    for _ in range(CUTS if slope > 0.0 else 0):
         now = _along(gradient.surplus, d)
         if now < -FALLEN * slope:
             high = part, now

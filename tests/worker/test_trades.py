@@ -18,7 +18,10 @@ NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
     ['"', "\\", 'a","b', "ключ", "😀", "</script>", "a b", '\\"']
 )
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([-0.0, 1e16, 1e17, 1e18, 5e-324, 100.0])
-SCALES = [("1", "1", 0, "1"), ("0.001", "0.01", 9, "1"), ("0.5", "100", 1, "0.001"), ("0.00001", "0.3", 5, "2")]
+SCALES = [
+    ("1", "1", 0, "1", "linear"), ("0.001", "0.01", 9, "1", "linear"), ("0.5", "100", 1, "0.001", "linear"),
+    ("0.0001", "1", 10, "1000", "inverse"),  # what a lot of it is worth at a price of 1 has more than 63 bits
+]  # fmt: skip
 LEGS = st.tuples(
     st.integers(0, 3),  # account
     st.integers(0, 3),  # symbol
@@ -38,10 +41,11 @@ LEGS = st.tuples(
 
 def book_of(accounts, symbols):
     book = Book("USDT", 6)
-    for symbol, (tick, lot, decimals, multiplier) in zip(symbols, SCALES, strict=True):
+    for symbol, (tick, lot, decimals, multiplier, kind) in zip(symbols, SCALES, strict=True):
         book.set_instrument(
             Instrument(
                 symbol=symbol, tick_size=tick, lot_size=lot, price_decimals=decimals, multiplier=multiplier,
+                contract_type=kind,
                 settlement_currency="USDT", maintenance_margin_fraction="0.01",
             )
         )  # fmt: skip
@@ -66,15 +70,17 @@ def message(book, frame, names, leg, adl_seq, head):
     accounts, symbols = names
     account, symbol, side, sign, liquidated, lots, quote, haircut, number, *rates = leg
     scale = book.scale(symbols[symbol])
-    unit = lots * scale.value_num
+    amount, size = abs(quote) * scale.value_den, lots * scale.value_num
+    if scale.sign < 0:
+        amount, size = size, amount
     role = "LIQUIDATED" if liquidated else "COUNTERPARTY"
     sequence, chain = head
     return ForcedTrade(
         pool="a \"pool\"", sequence=sequence + 1, chain=chain,
         trade_id=short_hash(frame.decision_id, number, accounts[account], symbols[symbol], SIDES[side], role),
         decision_id=frame.decision_id, adl_seq=adl_seq, role=role, account=accounts[account], symbol=symbols[symbol],
-        position_side=SIDES[side], side="SELL" if sign > 0 else "BUY", quantity=scale.quantity_text(lots),
-        quote_amount=text_of(quote, 6), price=scale.price_text((2 * abs(quote) * scale.value_den + unit) // (2 * unit)),
+        position_side=SIDES[side], side="SELL" if sign * scale.sign > 0 else "BUY", quantity=scale.quantity_text(lots),
+        quote_amount=text_of(quote, 6), price=scale.price_text((2 * amount + size) // (2 * size) if size else 0),
         clearing_account=frame.clearing_account, round=number, haircut=text_of(haircut, 6),
         **dict(zip(("leverage", "score", "score_after", "score_alone"), rates, strict=True)),
         account_seq=book.account_seq(accounts[account]) if frame.strict else None,

@@ -76,6 +76,7 @@ class SavedBook(msgspec.Struct, frozen=True):
 
 def saved_book(book: Book) -> SavedBook:
     """The words of a book."""
+    book.digest()  # rows that wait for their hash would be counted once more by who loads
     return SavedBook(
         accounts=_saved_names(book.accounts),
         symbols=_saved_names(book.symbols),
