@@ -172,13 +172,13 @@ def test_without_a_new_producer_a_late_commit_tears_the_next_transaction(broker,
 
 def test_a_slow_broker_and_a_full_queue_cost_no_record_and_no_memory(broker, records, tmp_path):
     """15: inputs wait at the broker while outputs are on their way, a few at a time."""
-    marks = many_marks(records, 150_000)
+    marks = many_marks(records, 100_000)
     wanted, peaks = {}, []
-    for seconds in (0, 0.2):
+    for seconds in (0, 0.1):
         topics = Topics(broker, PARTITIONS)
         topics.publish(marks)
         with Proxy(broker, slow(seconds)) as proxy:
-            few = ["kafka.client.queue.buffering.max.messages=8"] if seconds else []
+            few = ["kafka.client.queue.buffering.max.messages=100"] if seconds else []
             settings = through(proxy, topics, *few)
             wanted = expected(topics, marks, settings)
             with Worker(settings, tmp_path) as worker:

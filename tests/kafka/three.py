@@ -30,6 +30,8 @@ class Node(ProcessBroker):
         lines = dict(line.split("=", 1) for line in self._properties.read_text().splitlines())
         ours = lines["listeners"].rpartition("//")[2]
         lines["listeners"] = lines["listeners"].replace(ours, voters[number])
+        # It knows its rules only once there is a controller, and until then lets nobody vote for one.
+        del lines["authorizer.class.name"]
         lines |= COPIES | {"node.id": str(number)}
         lines["controller.quorum.voters"] = ",".join(f"{voter}@{place}" for voter, place in voters.items())
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
