@@ -24,7 +24,7 @@ SETTINGS = (
     ("reductions.tiers=3:0.25, 1.3:1", "ranks.records_per_second=100"), ("worker.mode=shadow",),
 )  # fmt: skip
 WAYS = {"record by record": (1 << 60, None), "as columns": (1, None), "in portions": (3, 7)}
-_SEQ = re.compile(rb'"seq":\d+')
+_SEQ, _EPOCH = re.compile(rb'"seq":\d+'), re.compile(rb'"epoch":\d+')
 
 
 def told(rng, size):
@@ -42,7 +42,8 @@ def tell(tape, rng, number):
     if rng.random() < 0.6:
         key, value = texts.record(rng, accounts=made.ACCOUNTS[:5], symbols=[*made.SYMBOLS], currency="USD")
         topic = "mark-prices" if value and b'"MarkPrice"' in value else "positions"
-        value = value and _SEQ.sub(b'"seq":%d' % (number + 2), value, count=1 if rng.random() < 0.9 else 0)
+        if value and rng.random() < 0.9:  # else it would mostly be stale, or of an epoch that has not begun
+            value = _EPOCH.sub(b'"epoch":1', _SEQ.sub(b'"seq":%d' % (number + 2), value, count=1))
     else:
         topic, said = made.message(rng)
         key, value = texts.key(rng), encode(said)
@@ -56,12 +57,13 @@ def tell(tape, rng, number):
 @contextmanager
 def runs_from(records):
     """So many records at least are taken together as columns."""
-    before = merge.RUN_MIN, reader.RUN_MIN
+    before = merge.RUN_MIN, reader.RUN_MIN, merge.BATCH_MIN
     merge.RUN_MIN = reader.RUN_MIN = records
+    merge.BATCH_MIN = 1
     try:
         yield
     finally:
-        merge.RUN_MIN, reader.RUN_MIN = before
+        merge.RUN_MIN, reader.RUN_MIN, merge.BATCH_MIN = before
 
 
 def said_of(records, flags, way):

@@ -116,6 +116,12 @@ def test_another_process_derives_the_same_bytes(name, crowded, tmp_path):
     check(crowded, tmp_path, batch, **environment)
 
 
+def test_a_generic_processor_derives_the_same_bytes(crowded, tmp_path):
+    """It compiles for itself, so without vectors and FMA."""
+    given = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    check(crowded, tmp_path, **given)
+
+
 def test_without_a_compiler_the_same_bytes_are_derived(few, tmp_path):
     """numba only makes it fast: its kernels are plain Python, on a book that this can bear."""
     check(few, tmp_path, NUMBA_DISABLE_JIT="1")
