@@ -16,7 +16,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_WAIT_POLICY = passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo kafka test simulation boundscheck lint types format bench audit sbom lock clean
+.PHONY: help setup demo kafka test simulation nightly boundscheck lint types format bench audit sbom lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -90,6 +90,14 @@ types: $(VENV)/.dev  ## mypy
 
 format: $(VENV)/.dev  ## ruff, writing
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+NIGHTLY_SEEDS ?= 0:72000
+nightly: $(VENV)/.dev  ## hours: a million simulated deaths, 500 SIGKILLs, late commits, fuzzing, ten minutes' soak
+	@$(BIN)/python -m tests.kafka.soak --minutes 10
+	@$(BIN)/python -m tests.kafka.nightly --kills 500 --stops 200 --delayed 100
+	@$(BIN)/python -m tests.fuzz.plain --records 1000000
+	@$(BIN)/python -m tests.fuzz.engine --logs 2000
+	@$(BIN)/python -m tests.simulation --seeds $(NIGHTLY_SEEDS)
 
 bench: $(VENV)/.dev  ## benchmarks in full size: size, machine, time, digest
 	@$(BIN)/python -m tests.bench_solver

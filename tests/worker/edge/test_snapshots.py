@@ -22,7 +22,7 @@ from worker.record import NotKeptError, Place
 from worker.saved import load
 from worker.settings import SettingError
 
-FLIPS = 300
+FLIPS = 1000
 FACTS = {"pool": "main", "code_digest": "code", "layout_digest": "layout", "settings_digest": "settings"}
 
 
