@@ -94,6 +94,8 @@ def run(
                 outputs += engine.cut(step)
                 # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
                 last = step, Mark.of(engine, step.log_time_ms)
+                if reader.sequencer.in_group:  # no commit: a life that begins here would decide in other groups
+                    continue
                 if engine.poison.beyond(refused_per_minute_max):
                     break
                 if keeper is not None and keeper.due() and is_whole(engine):

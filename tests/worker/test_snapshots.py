@@ -8,12 +8,15 @@ import pytest
 from tests.worker.arriving import ArrivingSource
 from tests.worker.random_run import SEED, Timely, outputs_of, source_of
 from tests.worker.random_tape import PARTITIONS, random_log, random_settings
+from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.test_live import late
 from worker.cut import CutPoint, Event, Sequencer, Standing
-from worker.edge.recording import OUTPUTS_FILE, RecordingSink
+from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource
 from worker.edge.snapshots import Snapshots, snapshots_in
 from worker.loop import run
+from worker.memory import MemorySink
 from worker.record import END, Record
+from worker.settings import KINDS
 from worker.verify import verify_replay
 
 STOPS = 20
@@ -114,6 +117,64 @@ def test_on_a_live_log_with_late_records_every_decision_is_derived_again(seed, w
     with RecordingSink(tmp_path) as sink:
         report = verify_replay(source_of(log), sink, settings)
     assert (report.ok, report.differences) == (True, [])
+
+
+class Waiting:
+    """A keeper that asks for a commit at every cut, and keeps nothing."""
+
+    def due(self):
+        return True
+
+    def keep(self, place, state):
+        pass
+
+    def kept(self, _):
+        return iter(())
+
+
+class Mortal(MemorySink):
+    """Dies behind its n-th commit; None: never."""
+
+    def __init__(self, at_commit=None):
+        super().__init__()
+        self.left = at_commit
+
+    def commit(self, *arguments):
+        super().commit(*arguments)
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise StoppedError
+
+
+def joint_tape():
+    """A group that a refused bankruptcy opens, cuts inside it, and one bankruptcy that comes too late for it."""
+    tape = Tape().instrument().mark(price="100").fund("0").account("w", "50000", ("BTC", "-20", "105"))
+    for name in ("l1", "l2"):
+        tape.account(name, "20", ("BTC", "10", "105"))
+    tape.at(2000).raw("bankruptcies", b"garbage", b"x").at(2500).mark(price="100")
+    tape.at(2900).bankrupt("l1").at(3500).bankrupt("l2")
+    return tape.at(9000).mark(price="100").at(9500).mark(price="100")
+
+
+def test_no_commit_for_a_snapshot_stands_inside_a_joint_group():
+    """Killed behind each of its commits, a pool decides on the same groups and says the same bytes."""
+    records = joint_tape().records
+    settings = settings_of("cut.joint_window_ms=1000", "cut.watch_ms=100")
+    wanted = run_tape(records, settings)
+    assert [len(d.bankruptcies) for d in Said(wanted).decisions] == [1, 1]
+    commits = 0
+    while True:
+        commits, sink = commits + 1, Mortal(commits + 1)
+        source = RecordingSource(records, partitions=[(kind, 0) for kind in KINDS])
+        try:
+            run(source, sink, settings, keeper=Waiting())
+            break
+        except StoppedError:
+            sink.left = None
+        assert run_tape(records, settings, sink).records == wanted.records
+    assert commits > 3
+    assert sink.records == wanted.records
 
 
 def told(step):
