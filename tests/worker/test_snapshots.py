@@ -1,6 +1,7 @@
 """A run that goes on from a snapshot says what an undisturbed run says; what cannot be used is passed over."""
 
 import random
+from itertools import islice
 
 import msgspec
 import pytest
@@ -175,6 +176,40 @@ def test_no_commit_for_a_snapshot_stands_inside_a_joint_group():
         assert run_tape(records, settings, sink).records == wanted.records
     assert commits > 3
     assert sink.records == wanted.records
+
+
+class Forgetting(RecordingSink):
+    """Outputs of which only so many are found where those behind a snapshot should be."""
+
+    def __init__(self, folder, found):
+        super().__init__(folder)
+        self._found = found
+
+    def outputs_behind(self, topic, sequence, log_time_ms):  # noqa: ARG002  the protocol's
+        behind = (record for record in self.outputs(topic) if msgspec.json.decode(record.value)["sequence"] > sequence)
+        return islice(behind, self._found)
+
+
+def kept_early(runs, folder):
+    """A folder of a whole run whose snapshots stand many cuts before its end; its settings, its log."""
+    settings, log, _ = runs[0]
+    with pytest.raises(StoppedError), Dying(folder, 30) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=counting(folder, 1))
+    with RecordingSink(folder) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=counting(folder, 1, share=0))
+    assert len(snapshots_in(folder / "snapshots")) == 3
+    return settings, log
+
+
+def test_a_snapshot_behind_which_no_cut_can_be_found_is_passed_over(runs, tmp_path):
+    """As where the broker stamps outputs with its own time: the whole log is read, in the same start."""
+    settings, log = kept_early(runs, tmp_path)
+    said, keeper = (tmp_path / OUTPUTS_FILE).read_bytes(), counting(tmp_path, 2, share=0)
+    with Forgetting(tmp_path, 0) as sink:
+        run(source_of(log), sink, settings, keeper=keeper)
+    assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
+    assert keeper.begun == 3
+    assert snapshots_in(tmp_path / "snapshots") == []
 
 
 def told(step):
