@@ -254,6 +254,28 @@ def test_a_copy_that_fails_is_told_and_leaves_nothing(how, tmp_path, capsys):
     assert SnapshotFile(path).words() == b"words"
 
 
+def test_a_copy_that_cannot_begin_or_was_reaped_is_told(tmp_path, capsys, monkeypatch):
+    """The worker goes on, and the next one is taken."""
+    keeper, place = AtEvery(tmp_path, 1, in_background=True), Place(1, 1, "d", {}, {})
+
+    def none():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", none)
+        keeper.keep(place, lambda: (b"", []))
+    assert "adl.snapshot_failed" in capsys.readouterr().out
+    assert Snapshots.due(keeper)
+    assert list(tmp_path.iterdir()) == []
+    for look in (lambda: Snapshots.due(keeper), keeper.wait, keeper.close):
+        keeper.keep(place, lambda: (b"words", []))
+        os.waitpid(keeper._child, 0)
+        look()
+        assert "adl.snapshot_failed" in capsys.readouterr().out
+        assert Snapshots.due(keeper)
+    assert len(snapshots_in(tmp_path)) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     """By the setting's name."""
     (tmp_path / "file").write_text("")
