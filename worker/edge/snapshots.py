@@ -139,8 +139,9 @@ class Snapshots:
 
     def _write(self, facts: Facts, state: Callable[[], tuple[bytes, Sequence[Column]]]) -> None:
         words, columns = state()
-        write_snapshot(self._folder / f"{facts.cut:020d}{SUFFIX}", facts, words, columns)
-        prune(self._folder, self._keep)
+        path = self._folder / f"{facts.cut:020d}{SUFFIX}"
+        write_snapshot(path, facts, words, columns)
+        prune(self._folder, self._keep, path)
 
     def _ended(self, now: float) -> bool:
         found, status = self._asked(os.WNOHANG)

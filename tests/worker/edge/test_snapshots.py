@@ -276,6 +276,13 @@ def test_a_copy_that_cannot_begin_or_was_reaped_is_told(tmp_path, capsys, monkey
     assert len(snapshots_in(tmp_path)) == 1
 
 
+def test_a_pool_that_began_anew_keeps_its_own_snapshots(tmp_path):
+    """Those of the life before stand at later cuts and were never looked at."""
+    for cut in (1000, 1001, 1002, 5, 6, 7):
+        AtEvery(tmp_path, 1).keep(Place(cut, 1, "", {}, {}), lambda: (b"", []))
+    assert [SnapshotFile(path).facts.cut for path in snapshots_in(tmp_path)] == [5, 6, 7]
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     """By the setting's name."""
     (tmp_path / "file").write_text("")
