@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas import AdlDecision
+from schemas import AdlDecision, Refused
 from worker.cut import CutPoint, RecordedCut, Standing
 from worker.engine import Engine, Start
 from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, REDUCTIONS, TRADES, read
@@ -136,8 +136,11 @@ def _begun(
             try:
                 saved = load(engine, kept.words(), kept.fill)
                 rebuild.begin_at(engine, saved.mark, saved.standing.offsets)
-            except (NotKeptError, msgspec.MsgspecError) as error:
+            except NotKeptError as error:
                 kept.refuse(str(error))
+                continue
+            except (msgspec.MsgspecError, ValueError, LookupError, Refused) as error:  # other code wrote what was read
+                kept.refuse(f"it cannot be loaded: {error!r}")
                 continue
             source.seek(saved.standing.offsets)
             return engine, _Begun(saved, kept)
