@@ -14,9 +14,9 @@ from tests.worker.test_live import late
 from worker.cut import CutPoint, Event, Sequencer, Standing
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource
 from worker.edge.snapshots import Snapshots, snapshots_in
-from worker.loop import run
+from worker.loop import StateLostError, run
 from worker.memory import MemorySink
-from worker.record import END, Record
+from worker.record import END, KeptWrongError, Record
 from worker.settings import KINDS
 from worker.verify import verify_replay
 
@@ -210,6 +210,30 @@ def test_a_snapshot_behind_which_no_cut_can_be_found_is_passed_over(runs, tmp_pa
     assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
     assert keeper.begun == 3
     assert snapshots_in(tmp_path / "snapshots") == []
+
+
+def test_a_snapshot_that_turns_out_wrong_is_set_aside_for_the_next_start(runs, tmp_path):
+    """Of what was said behind it only the first is there: each start tries one less, the last the whole log."""
+    settings, log = kept_early(runs, tmp_path)
+    said = (tmp_path / OUTPUTS_FILE).read_bytes()
+    for left in (2, 1, 0):
+        with pytest.raises(KeptWrongError, match="must hold"), Forgetting(tmp_path, 1) as sink:
+            run(source_of(log), sink, settings, keeper=counting(tmp_path, 2, share=0))
+        assert len(snapshots_in(tmp_path / "snapshots")) == left
+    with Forgetting(tmp_path, 1) as sink:
+        run(source_of(log), sink, settings, keeper=counting(tmp_path, 2, share=0))
+    assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
+
+
+def test_a_log_that_does_not_agree_is_lost_with_snapshots_too(runs, tmp_path):
+    """They are tried one after the other; then it is no longer a snapshot that is to blame."""
+    settings, log = kept_early(runs, tmp_path)
+    short, ends = [record for record in log if record.log_time_ms < log[-1].log_time_ms - 5000], []
+    for _ in range(4):
+        with pytest.raises((StateLostError, KeptWrongError)) as error, RecordingSink(tmp_path) as sink:
+            run(source_of(short), sink, settings, keeper=counting(tmp_path, 2, share=0))
+        ends.append(error.type)
+    assert ends == [KeptWrongError] * 3 + [StateLostError]
 
 
 def told(step):
