@@ -11,7 +11,9 @@ from tests.worker.random_run import SEED, Timely, outputs_of, source_of
 from tests.worker.random_tape import PARTITIONS, random_log, random_settings
 from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.test_live import late
+from worker.cli.run import _end
 from worker.cut import CutPoint, Event, Sequencer, Standing
+from worker.edge.exits import Exit
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource
 from worker.edge.snapshots import Snapshots, snapshots_in
 from worker.loop import StateLostError, run
@@ -234,6 +236,11 @@ def test_a_log_that_does_not_agree_is_lost_with_snapshots_too(runs, tmp_path):
             run(source_of(short), sink, settings, keeper=counting(tmp_path, 2, share=0))
         ends.append(error.type)
     assert ends == [KeptWrongError] * 3 + [StateLostError]
+
+
+def test_who_restarts_the_worker_can_tell_a_wrong_snapshot_from_a_lost_state():
+    """By the exit code."""
+    assert [_end(KeptWrongError("")), _end(StateLostError(""))] == [Exit.KEPT_WRONG, Exit.STATE_LOST]
 
 
 def told(step):
