@@ -108,6 +108,8 @@ class Sequencer:
         self._beyond = beyond  # False: cuts that were recorded and no others
         self._next_recorded = next(self._recorded, None)
         self._group: list[Event] = []  # from the first bankruptcy of a joint group on
+        # Between the first event of a joint group and its last cut: who began here would open another group.
+        self.in_group = False
         self._run: list[Event] = []  # results of one log time, one behind the other
         self._held: list[Event | Batch] = []  # live: taken from the merge, said with the next cut
         self._last_ms: int | None = None  # of the newest emitted event that no watch cut has covered
@@ -130,7 +132,7 @@ class Sequencer:
         self.merge.reach(offsets)
 
     def standing(self) -> Standing:
-        """Where it stood at the last cut, which has been said and nothing behind it; not inside a joint window."""
+        """Where it stood at the last cut, which has been said and nothing behind it; not `in_group`."""
         offsets, last_ms, newest = self._committed
         times = {where: (order >> ORDER_BITS, order & KIND_MASK) for where, order in newest.items()}
         return Standing(dict(offsets), times, last_ms, self._cut_ms, self._watched_ms)
@@ -262,9 +264,11 @@ class Sequencer:
     def _release_group(self) -> Iterator[Step]:
         group, self._group = self._group, []
         last = max(i for i, event in enumerate(group) if event.kind == BANKRUPTCY)
+        self.in_group = True
         for i, event in enumerate(group):
             if i == last:
                 yield from self._advance(event.log_time_ms, close_run=True)
+                self.in_group = False
                 yield from self._cut(event.log_time_ms, [event])
             else:
                 yield from self._emit(event)

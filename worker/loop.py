@@ -4,19 +4,32 @@ Duties: open the pool (committed offsets, the newest state that was kept, silent
 digest check); then read, apply, and at every cut write what the engine says together with the offsets it rests on.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from schemas import AdlDecision
+from schemas import AdlDecision, Refused
 from worker.cut import CutPoint, RecordedCut, Standing
 from worker.engine import Engine, Start
 from worker.output import ADVISORY, CUTS, DECISIONS, RANKS, REDUCTIONS, TRADES, read
 from worker.reader import Reader
 from worker.rebuild import Mark, Rebuild, StateLostError
-from worker.record import END, Keeper, Kept, NotKeptError, Output, Partition, Place, SeekingSource, Sink, Source
+from worker.record import (
+    END,
+    Keeper,
+    Kept,
+    KeptWrongError,
+    NotKeptError,
+    Output,
+    Partition,
+    Place,
+    SeekingSource,
+    Sink,
+    Source,
+)
 from worker.saved import Saved, columns, is_whole, load, words
 from worker.settings import Settings
 
@@ -55,7 +68,7 @@ def run(
 ) -> RunReport:
     """Runs a source to its end, or until `stop()`; goes on from what the sink committed.
 
-    Raises StateLostError, and PoisonedError once what led to it is committed.
+    Raises StateLostError, KeptWrongError, and PoisonedError once what led to it is committed.
 
     `recorded`: cuts to decide at, for a sink that committed nothing; `beyond` False ends the run with them.
     `keeper`: keeps the state now and then, and has what was kept; of no use for a source that cannot seek.
@@ -78,40 +91,43 @@ def run(
         sink.advise([output for output in outputs if output.topic in ADVISORY], point.log_time_ms)
         _count(report, chained, on_decision)
 
-    for steps in reader.steps(stop):
-        outputs: list[Output] = []
-        last: tuple[CutPoint, Mark] | None = None
-        taken = False
-        for step in steps:
-            taken = True
-            if not isinstance(step, CutPoint):
-                engine.apply(step)
-            elif rebuild.open:
-                _replay(step, engine, rebuild, begun)
-                if engine.cut_number == rebuild.last_cut:
-                    engine.poison.judge(refused_per_minute_max)
-            else:
-                outputs += engine.cut(step)
-                # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
-                last = step, Mark.of(engine, step.log_time_ms)
-                if engine.poison.beyond(refused_per_minute_max):
-                    break
-                if keeper is not None and keeper.due() and is_whole(engine):
-                    commit(*last, outputs)
-                    _keep(keeper, engine, reader.sequencer.standing(), last[1])
-                    outputs, last = [], None
-        if progress is not None:
-            progress(reader.records)
-        if last is not None:
-            commit(*last, outputs)
-            engine.poison.judge(refused_per_minute_max)
-        # Not while catching up: names that came since are sorted once, not in each of the cuts behind which they came.
-        if taken and not rebuild.open and all(source.complete_until_ms(p) == END for p in source.partitions()):
-            engine.book.prepare()
-        if not beyond and not reader.sequencer.replaying:
-            break
-    if rebuild.open and not stop():
-        raise StateLostError(f"the inputs end before cut {rebuild.last_cut}, which was committed")
+    with _blamed(begun, rebuild):
+        for steps in reader.steps(stop):
+            outputs: list[Output] = []
+            last: tuple[CutPoint, Mark] | None = None
+            taken = False
+            for step in steps:
+                taken = True
+                if not isinstance(step, CutPoint):
+                    engine.apply(step)
+                elif rebuild.open:
+                    _replay(step, engine, rebuild)
+                    if engine.cut_number == rebuild.last_cut:
+                        engine.poison.judge(refused_per_minute_max)
+                else:
+                    outputs += engine.cut(step)
+                    # The digest of the cut, not of the batch: events behind its last cut are no part of the commit.
+                    last = step, Mark.of(engine, step.log_time_ms)
+                    if reader.sequencer.in_group:  # no commit: a life that begins here would decide in other groups
+                        continue
+                    if engine.poison.beyond(refused_per_minute_max):
+                        break
+                    if keeper is not None and keeper.due() and is_whole(engine):
+                        commit(*last, outputs)
+                        _keep(keeper, engine, reader.sequencer.standing(), last[1])
+                        outputs, last = [], None
+            if progress is not None:
+                progress(reader.records)
+            if last is not None:
+                commit(*last, outputs)
+                engine.poison.judge(refused_per_minute_max)
+            # Not while catching up: names that came since are sorted once, not at each of the cuts behind them.
+            if taken and not rebuild.open and all(source.complete_until_ms(p) == END for p in source.partitions()):
+                engine.book.prepare()
+            if not beyond and not reader.sequencer.replaying:
+                break
+        if rebuild.open and not stop():
+            raise StateLostError(f"the inputs end before cut {rebuild.last_cut}, which was committed")
     report.records, report.cuts = reader.records, engine.cut_number
     report.state_digest, report.counts = engine.digest(), dict(sorted(engine.counts.items()))
     return report
@@ -134,24 +150,34 @@ def _begun(
             try:
                 saved = load(engine, kept.words(), kept.fill)
                 rebuild.begin_at(engine, saved.mark, saved.standing.offsets)
-            except (NotKeptError, msgspec.MsgspecError) as error:
+            except NotKeptError as error:
                 kept.refuse(str(error))
+                continue
+            except (msgspec.MsgspecError, ValueError, LookupError, Refused) as error:  # other code wrote what was read
+                kept.refuse(f"it cannot be loaded: {error!r}")
                 continue
             source.seek(saved.standing.offsets)
             return engine, _Begun(saved, kept)
     return new(), None
 
 
-def _replay(point: CutPoint, engine: Engine, rebuild: Rebuild, begun: _Begun | None) -> None:
+@contextmanager
+def _blamed(begun: _Begun | None, rebuild: Rebuild) -> Iterator[None]:
+    """What does not agree in a replay that began at a state that was kept may be the fault of that state."""
+    try:
+        yield
+    except StateLostError as error:
+        if begun is None or not rebuild.open:
+            raise
+        begun.kept.refuse(str(error))
+        raise KeptWrongError(f"a snapshot is set aside, a restart goes on without it: {error}") from None
+
+
+def _replay(point: CutPoint, engine: Engine, rebuild: Rebuild) -> None:
     """Takes a cut that was committed."""
     number = engine.cut_number + 1
-    try:
-        engine.cut(point, rebuild.published(number), rebuild.reduced(number))
-        rebuild.passed(engine, after(point))
-    except StateLostError as error:
-        if begun is not None:  # the next start tries without
-            begun.kept.refuse(str(error))
-        raise
+    engine.cut(point, rebuild.published(number), rebuild.reduced(number))
+    rebuild.passed(engine, after(point))
 
 
 def _keep(keeper: Keeper, engine: Engine, standing: Standing, mark: Mark) -> None:

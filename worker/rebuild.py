@@ -114,6 +114,8 @@ class Rebuild:
         try:
             if saved.cut < self.last_cut:
                 self._next_cut = next(self._cuts, None)  # its chain holds all cuts before
+                if self._next_cut is None or self._next_cut.number != saved.cut + 1:
+                    raise StateLostError(f"{CUTS} does not show cut {saved.cut + 1} behind it")
             else:
                 self.passed(engine, offsets)
         except StateLostError as error:

@@ -143,6 +143,10 @@ class NotKeptError(Exception):
     """What was kept of the state cannot be used; the sentence says why."""
 
 
+class KeptWrongError(Exception):
+    """What was kept does not agree with the log behind it, and is set aside: a new start goes on without it."""
+
+
 class Place(NamedTuple):
     """The committed cut that a state stands at."""
 

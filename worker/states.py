@@ -146,10 +146,10 @@ class States:
         """Cuts until then are silent: forecasts on which nothing can depend at that time are not made.
 
         1 M accounts take 0.3 s each time, and a log may hold days. `forecasts_since_ms` is what the commit says; as it
-        says it of older settings, no later than by those of today.
+        says it of older settings, no later than by those of today; 0: nothing that was said depends on one.
         """
         by_these = log_time_ms - self._settings.quiet_ms - (self._settings.forecast_ms or 0)
-        self._forecasts_from_ms = min(by_these, forecasts_since_ms)
+        self._forecasts_from_ms = min(by_these, forecasts_since_ms) if forecasts_since_ms else by_these
 
     def asks_book(self, now_ms: int) -> bool:
         """Whether a watch cut of a silent replay looks at positions: others need not apply the marks that wait."""

@@ -80,6 +80,7 @@ ANEW = {
         "_handlers": "the engine's own methods",
         "_silent": "a loaded engine says its advice again",
         "ranks": "every place is told anew after a restart",
+        "silent_until_ms": "set by who replays",
     },
     Book: {
         "converting currency currency_decimals": "settings",
@@ -95,7 +96,10 @@ ANEW = {
     Held: {"_book": "the engine's"},
     LegRows: {"_ids _following _heads _high _low _next _first": "columns of their own, and views of them"},
     Needed: {"_quiet_ms": "settings"},
-    Reductions: {"_known _passed cool_down_ms tiers": "follow from settings"},
+    Reductions: {
+        "_known _passed cool_down_ms tiers": "follow from settings",
+        "_cross": "found anew by `recover`, which goes before what asks for it",
+    },
     SolventMarks: {"_book": "the engine's"},
     OutputLog: {"_pending": "empty at a cut", "_pool encodings": "settings"},
     States: {

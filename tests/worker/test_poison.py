@@ -13,11 +13,11 @@ from schemas import decode_output, encode
 from tests.bench_book import instruments, marks, updates
 from tests.worker.random_run import source_of
 from tests.worker.random_tape import random_log, random_settings
-from tests.worker.tape import settings_of
+from tests.worker.tape import Tape, settings_of
 from worker.edge.recording import RecordingSource
 from worker.loop import run
 from worker.memory import MemorySink
-from worker.output import DEAD_LETTERS
+from worker.output import DEAD_LETTERS, DECISIONS
 from worker.poison import MINUTE_MS, Poison, PoisonedError
 from worker.record import Record
 
@@ -124,6 +124,25 @@ def test_beyond_the_limit_the_pool_stops_at_the_same_cut_until_more_is_allowed()
     sink, stops = lives_of(records, settings, (2, 2, 5, 5, letters))
     assert stops[0] == stops[1] < stops[2] == stops[3]
     assert len(stops) == 4
+    assert sink.records == undisturbed.records
+
+
+def test_a_stop_inside_a_joint_group_comes_at_its_end():
+    """Or what stands behind it would be decided in other groups once the limit is raised."""
+    tape = Tape().instrument().mark(price="100").fund("0").account("w", "50000", ("BTC", "-20", "105"))
+    for name in ("l1", "l2"):
+        tape.account(name, "20", ("BTC", "10", "105"))
+    tape.at(2000).bankrupt("l1", name="b-l1").at(2300)
+    for _ in range(5):
+        tape.raw("mark-prices", b"garbage", b"BTC")
+    tape.mark(price="100").at(2600).mark(price="100")
+    tape.at(2900).bankrupt("l1", name="b2").at(3500).bankrupt("l2").at(9000).mark(price="100")
+    settings = settings_of("cut.joint_window_ms=1000", "cut.watch_ms=100")
+    undisturbed, _ = lives_of(tape.records, settings, ())
+    sink, stops = lives_of(tape.records, settings, (3, 3))
+    decisions = [decode_output(record.value) for record in undisturbed.outputs(DECISIONS)]
+    assert [[b.id for b in decision.bankruptcies] for decision in decisions] == [["b-l1", "b2"], ["b-l2"]]
+    assert stops[0] == stops[1] < len(sink.records)
     assert sink.records == undisturbed.records
 
 

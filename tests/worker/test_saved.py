@@ -6,6 +6,8 @@ import pytest
 from tests.worker.random_run import SEED, Timely
 from tests.worker.random_tape import random_log, random_settings
 from tests.worker.saved_fields import ANEW, KEPT, differences
+from worker.book import saved as book
+from worker.book.book import Book
 from worker.book.isolated import Side
 from worker.decide import Case
 from worker.engine import Engine
@@ -81,6 +83,23 @@ def test_a_loaded_engine_holds_all_that_was_saved(seed):
     run(Timely(log, batch_max=20), MemorySink(), settings, keeper=keeper, on_engine=see)
     assert keeper.cuts > 100
     assert keeper.kinds == keeper.seen
+
+
+def test_names_that_came_since_they_were_ordered_are_loaded():
+    """More of them than there is room for ranks."""
+    one, other = Book("USDT", 2), Book("USDT", 2)
+    for number in range(160):
+        if number == 60:
+            one.prepare()
+        one._account_row(f"a{number}")
+    kept = {name: column.copy() for name, column in book.columns(one)}
+    book.prepare(other, book.saved_book(one))
+    rooms = dict(book.columns(other))
+    assert {name: room.shape for name, room in rooms.items()} == {name: column.shape for name, column in kept.items()}
+    for name, room in rooms.items():
+        room[...] = kept[name]
+    book.finish(other)
+    assert [order.tolist() for order in other.accounts.order()] == [order.tolist() for order in one.accounts.order()]
 
 
 def test_an_attribute_that_nobody_has_decided_about_is_found():

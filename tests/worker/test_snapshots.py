@@ -1,6 +1,7 @@
 """A run that goes on from a snapshot says what an undisturbed run says; what cannot be used is passed over."""
 
 import random
+from itertools import islice
 
 import msgspec
 import pytest
@@ -8,12 +9,17 @@ import pytest
 from tests.worker.arriving import ArrivingSource
 from tests.worker.random_run import SEED, Timely, outputs_of, source_of
 from tests.worker.random_tape import PARTITIONS, random_log, random_settings
+from tests.worker.tape import Said, Tape, run_tape, settings_of
 from tests.worker.test_live import late
+from worker.cli.run import _end
 from worker.cut import CutPoint, Event, Sequencer, Standing
-from worker.edge.recording import OUTPUTS_FILE, RecordingSink
+from worker.edge.exits import Exit
+from worker.edge.recording import OUTPUTS_FILE, RecordingSink, RecordingSource
 from worker.edge.snapshots import Snapshots, snapshots_in
-from worker.loop import run
-from worker.record import END, Record
+from worker.loop import StateLostError, run
+from worker.memory import MemorySink
+from worker.record import END, KeptWrongError, Record
+from worker.settings import KINDS
 from worker.verify import verify_replay
 
 STOPS = 20
@@ -114,6 +120,127 @@ def test_on_a_live_log_with_late_records_every_decision_is_derived_again(seed, w
     with RecordingSink(tmp_path) as sink:
         report = verify_replay(source_of(log), sink, settings)
     assert (report.ok, report.differences) == (True, [])
+
+
+class Waiting:
+    """A keeper that asks for a commit at every cut, and keeps nothing."""
+
+    def due(self):
+        return True
+
+    def keep(self, place, state):
+        pass
+
+    def kept(self, _):
+        return iter(())
+
+
+class Mortal(MemorySink):
+    """Dies behind its n-th commit; None: never."""
+
+    def __init__(self, at_commit=None):
+        super().__init__()
+        self.left = at_commit
+
+    def commit(self, *arguments):
+        super().commit(*arguments)
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                raise StoppedError
+
+
+def joint_tape():
+    """A group that a refused bankruptcy opens, cuts inside it, and one bankruptcy that comes too late for it."""
+    tape = Tape().instrument().mark(price="100").fund("0").account("w", "50000", ("BTC", "-20", "105"))
+    for name in ("l1", "l2"):
+        tape.account(name, "20", ("BTC", "10", "105"))
+    tape.at(2000).raw("bankruptcies", b"garbage", b"x").at(2500).mark(price="100")
+    tape.at(2900).bankrupt("l1").at(3500).bankrupt("l2")
+    return tape.at(9000).mark(price="100").at(9500).mark(price="100")
+
+
+def test_no_commit_for_a_snapshot_stands_inside_a_joint_group():
+    """Killed behind each of its commits, a pool decides on the same groups and says the same bytes."""
+    records = joint_tape().records
+    settings = settings_of("cut.joint_window_ms=1000", "cut.watch_ms=100")
+    wanted = run_tape(records, settings)
+    assert [len(d.bankruptcies) for d in Said(wanted).decisions] == [1, 1]
+    commits = 0
+    while True:
+        commits, sink = commits + 1, Mortal(commits + 1)
+        source = RecordingSource(records, partitions=[(kind, 0) for kind in KINDS])
+        try:
+            run(source, sink, settings, keeper=Waiting())
+            break
+        except StoppedError:
+            sink.left = None
+        assert run_tape(records, settings, sink).records == wanted.records
+    assert commits > 3
+    assert sink.records == wanted.records
+
+
+class Forgetting(RecordingSink):
+    """Outputs of which only so many are found where those behind a snapshot should be."""
+
+    def __init__(self, folder, found):
+        super().__init__(folder)
+        self._found = found
+
+    def outputs_behind(self, topic, sequence, log_time_ms):  # noqa: ARG002  the protocol's
+        behind = (record for record in self.outputs(topic) if msgspec.json.decode(record.value)["sequence"] > sequence)
+        return islice(behind, self._found)
+
+
+def kept_early(runs, folder):
+    """A folder of a whole run whose snapshots stand many cuts before its end; its settings, its log."""
+    settings, log, _ = runs[0]
+    with pytest.raises(StoppedError), Dying(folder, 30) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=counting(folder, 1))
+    with RecordingSink(folder) as sink:
+        run(source_of(log, batch_max=20), sink, settings, keeper=counting(folder, 1, share=0))
+    assert len(snapshots_in(folder / "snapshots")) == 3
+    return settings, log
+
+
+def test_a_snapshot_behind_which_no_cut_can_be_found_is_passed_over(runs, tmp_path):
+    """As where the broker stamps outputs with its own time: the whole log is read, in the same start."""
+    settings, log = kept_early(runs, tmp_path)
+    said, keeper = (tmp_path / OUTPUTS_FILE).read_bytes(), counting(tmp_path, 2, share=0)
+    with Forgetting(tmp_path, 0) as sink:
+        run(source_of(log), sink, settings, keeper=keeper)
+    assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
+    assert keeper.begun == 3
+    assert snapshots_in(tmp_path / "snapshots") == []
+
+
+def test_a_snapshot_that_turns_out_wrong_is_set_aside_for_the_next_start(runs, tmp_path):
+    """Of what was said behind it only the first is there: each start tries one less, the last the whole log."""
+    settings, log = kept_early(runs, tmp_path)
+    said = (tmp_path / OUTPUTS_FILE).read_bytes()
+    for left in (2, 1, 0):
+        with pytest.raises(KeptWrongError, match="must hold"), Forgetting(tmp_path, 1) as sink:
+            run(source_of(log), sink, settings, keeper=counting(tmp_path, 2, share=0))
+        assert len(snapshots_in(tmp_path / "snapshots")) == left
+    with Forgetting(tmp_path, 1) as sink:
+        run(source_of(log), sink, settings, keeper=counting(tmp_path, 2, share=0))
+    assert (tmp_path / OUTPUTS_FILE).read_bytes() == said
+
+
+def test_a_log_that_does_not_agree_is_lost_with_snapshots_too(runs, tmp_path):
+    """They are tried one after the other; then it is no longer a snapshot that is to blame."""
+    settings, log = kept_early(runs, tmp_path)
+    short, ends = [record for record in log if record.log_time_ms < log[-1].log_time_ms - 5000], []
+    for _ in range(4):
+        with pytest.raises((StateLostError, KeptWrongError)) as error, RecordingSink(tmp_path) as sink:
+            run(source_of(short), sink, settings, keeper=counting(tmp_path, 2, share=0))
+        ends.append(error.type)
+    assert ends == [KeptWrongError] * 3 + [StateLostError]
+
+
+def test_who_restarts_the_worker_can_tell_a_wrong_snapshot_from_a_lost_state():
+    """By the exit code."""
+    assert [_end(KeptWrongError("")), _end(StateLostError(""))] == [Exit.KEPT_WRONG, Exit.STATE_LOST]
 
 
 def told(step):

@@ -281,6 +281,18 @@ def test_a_run_that_goes_on_says_what_an_undisturbed_one_says(records, settings,
     assert max(again) <= len(made) + 2, "a replay makes those of the last `quiet_ms` and `forecast_ms`"
 
 
+def test_a_commit_that_names_no_forecast_asks_for_those_of_the_last_while_alone(monkeypatch):
+    """Forecasts that are switched on behind a long life without, and a commit of code that named none."""
+    tape, made = market().at(1_760_000_000_000), []
+    for _ in range(60):
+        tape.at(tape.now_ms + 1000).mark(price="100")
+    sink = run_tape(tape.records, settings_of())
+    assert msgspec.json.decode(sink.committed().metadata)["forecasts_since_ms"] == 0
+    monkeypatch.setattr(states_module, "forecast", lambda *given: made.append(0) or forecast(*given))
+    run_tape(tape.records, settings_of(*FORECAST), sink)
+    assert 3 <= len(made) <= 6, "those of the last `quiet_ms` and `forecast_ms`"
+
+
 def sparse_tape(seed):
     """Marks, fund draws, bankruptcies and deposits with seconds or minutes of silence between them."""
     rng, tape = random.Random(seed), Tape().instrument().instrument("ETH", fund_id="alts")

@@ -21,7 +21,6 @@ from worker.book.levels import LEVELS
 from worker.book.market import Market
 from worker.book.name_cells import BUCKETS, ROWS_USED, WORDS_USED
 from worker.book.names import Names
-from worker.book.table import grown
 
 Column = tuple[str, NDArray[Any]]
 RUNG_FIELDS = 3
@@ -175,6 +174,5 @@ def _prepare_names(names: Names, saved: SavedNames) -> None:
     if names.state[BUCKETS] > names.capacity or names.state[ROWS_USED] > names.capacity:
         raise ValueError("names must fit their capacity")
     names._order = np.empty(saved.ordered, np.int32)
-    if saved.ranked:
-        names._rank = grown(names._rank, max(names.capacity, saved.ranked))
+    names._rank = np.zeros(saved.ranked, np.int32)  # the next order gives the others room
     names._gone = list(saved.gone)

@@ -25,6 +25,7 @@ from worker.edge.snapshots import Snapshots
 from worker.edge.topics import identity
 from worker.edge.watchdog import Watchdog
 from worker.poison import PoisonedError
+from worker.record import KeptWrongError
 from worker.settings import Settings, state_settings_digest
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def run_pool(
         except StoppedError as stopped:
             code = Exit.DONE
             log.info("adl.stopped", reason=str(stopped))
-        except (EdgeError, KafkaException, StateLostError, PoisonedError) as error:
+        except (EdgeError, KafkaException, StateLostError, KeptWrongError, PoisonedError) as error:
             cause = _cause(error, opened)
             code, sentence = _end(cause), str(cause)
             del cause  # its frames, too
@@ -131,7 +132,7 @@ def run_pool(
 
 def _cause(error: Exception, opened: Pool | None) -> Exception:
     """Outputs that are new to us are no lost state where another process has opened the pool since we did."""
-    if opened is None or isinstance(error, EdgeError) or _end(error) != Exit.STATE_LOST:
+    if opened is None or isinstance(error, EdgeError) or _end(error) not in (Exit.STATE_LOST, Exit.KEPT_WRONG):
         return error
     try:
         opened.sink.assure()
@@ -145,6 +146,8 @@ def _end(error: Exception) -> Exit:
         return error.exit
     if isinstance(error, PoisonedError):
         return Exit.POISONED
+    if isinstance(error, KeptWrongError):
+        return Exit.KEPT_WRONG
     return end_of(error) if isinstance(error, KafkaException) else Exit.STATE_LOST
 
 

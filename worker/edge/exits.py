@@ -1,6 +1,6 @@
 """How the process ends: the closed list of exit codes, and the exceptions of the edge that lead to them.
 
-Whoever restarts the worker may do so after codes 5 to 9; codes 2 to 4 and 10 need a person first.
+Whoever restarts the worker may do so after codes 5 to 9 and 11; codes 2 to 4 and 10 need a person first.
 """
 
 from enum import IntEnum
@@ -20,6 +20,7 @@ class Exit(IntEnum):
     HUNG = 8  # calls to the Kafka client do not come back
     MORE_PARTITIONS = 9  # an input has partitions that are not read yet; a restart reads them
     POISONED = 10  # more input was refused than is allowed; what was refused is committed
+    KEPT_WRONG = 11  # a snapshot was wrong and is set aside; a restart takes an older one, or reads the whole log
 
 
 class EdgeError(Exception):

@@ -127,7 +127,10 @@ class SnapshotFile:
             raise NotKeptError("it is no snapshot of this version")
         if checksum(header) != said:
             raise NotKeptError("its header is torn or was changed")
-        self.header = msgspec.json.decode(header, type=Header)
+        try:
+            self.header = msgspec.json.decode(header, type=Header)
+        except msgspec.MsgspecError as error:
+            raise NotKeptError(f"its header is of another version: {error}") from None
         self.facts = self.header.facts
         self._rows = self.header.row_bytes()
         self._end = self._begin + self.header.words_bytes + sum(self._rows)
@@ -169,9 +172,12 @@ class SnapshotFile:
 
     def _checksums(self, of_header: bytes, blocks: int) -> list[bytes]:
         text = bytearray(CHECKSUM_BYTES * (blocks + 1))
-        with self.path.open("rb") as file:
-            file.seek(self._end)
-            file.readinto(text)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._end)
+                file.readinto(text)
+        except OSError as error:
+            raise NotKeptError(f"it cannot be read: {error.strerror}") from None
         sums = [bytes(text[at : at + CHECKSUM_BYTES]) for at in range(0, len(text), CHECKSUM_BYTES)]
         if checksum(of_header, *sums[:-1]) != sums[-1]:
             raise NotKeptError("its checksums are torn or were changed")
@@ -179,7 +185,10 @@ class SnapshotFile:
 
     def _read_all(self, places: list[tuple[int, memoryview, int]]) -> None:
         """Reads parts from places of the file and checks them."""
-        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise NotKeptError(f"it cannot be read: {error.strerror}") from None
 
         def read(place: tuple[int, memoryview, int]) -> bool:
             at, room, number = place

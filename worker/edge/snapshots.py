@@ -24,6 +24,7 @@ from worker.settings import SettingError
 SUFFIX: Final = ".snapshot"
 REFUSED: Final = ".refused"  # behind the name of one that could not be used; gone with the next that is taken
 STUCK_SECONDS: Final = 600.0  # a copy that writes for longer is ended
+LOST_STATUS: Final = 1 << 8  # as of a process that ended with 1: nobody knows how it ended
 
 
 class Found:
@@ -93,7 +94,11 @@ class Snapshots:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the copy only writes and ends
-            self._child = os.fork()
+            try:
+                self._child = os.fork()
+            except OSError as error:  # no process, or no memory for its page tables
+                structlog.get_logger().warning("adl.snapshot_failed", reason=str(error))
+                return
         if self._child == 0:
             _only(lambda: self._write(facts, state))
         paused_ms = round(1000 * (time.monotonic() - begun), 1)
@@ -127,24 +132,32 @@ class Snapshots:
     def wait(self) -> None:
         """Returns when nothing is being written."""
         if self._child:
-            _, status = os.waitpid(self._child, 0)
+            _, status = self._asked(0)
             self._tell(status)
 
     # --- the copy -----------------------------------------------------------------------------------------------------
 
     def _write(self, facts: Facts, state: Callable[[], tuple[bytes, Sequence[Column]]]) -> None:
         words, columns = state()
-        write_snapshot(self._folder / f"{facts.cut:020d}{SUFFIX}", facts, words, columns)
-        prune(self._folder, self._keep)
+        path = self._folder / f"{facts.cut:020d}{SUFFIX}"
+        write_snapshot(path, facts, words, columns)
+        prune(self._folder, self._keep, path)
 
     def _ended(self, now: float) -> bool:
-        found, status = os.waitpid(self._child, os.WNOHANG)
+        found, status = self._asked(os.WNOHANG)
         if found == 0:
             if now - self._at > STUCK_SECONDS:
                 os.kill(self._child, signal.SIGKILL)
             return False
         self._tell(status)
         return True
+
+    def _asked(self, how: int) -> tuple[int, int]:
+        """The copy and how it ended; 0 while it writes. One that was reaped by somebody else counts as failed."""
+        try:
+            return os.waitpid(self._child, how)
+        except ChildProcessError:
+            return self._child, LOST_STATUS
 
     def _tell(self, status: int) -> None:
         child, self._child = self._child, 0
@@ -159,9 +172,14 @@ def snapshots_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest, and those that were set aside."""
-    for path in (*snapshots_in(folder)[:-keep], *folder.glob(f"*{SUFFIX}{REFUSED}")):
+def prune(folder: Path, keep: int, newest: Path) -> None:
+    """Removes all but the newest, and those that were set aside.
+
+    One of a later cut than the newest is of a pool that began anew since.
+    """
+    found = snapshots_in(folder)
+    kept = [path for path in found if path <= newest][-keep:]
+    for path in (*(path for path in found if path not in kept), *folder.glob(f"*{SUFFIX}{REFUSED}")):
         path.unlink(missing_ok=True)
     sync_folder(folder)
 

@@ -10,16 +10,17 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.worker.random_run import SEED, source_of
 from tests.worker.random_tape import random_log
 from worker.edge.recording import OUTPUTS_FILE, RecordingSink
-from worker.edge.snapshot_file import SnapshotFile, write_snapshot
+from worker.edge.snapshot_file import MAGIC, Header, SnapshotFile, checksum, write_snapshot
 from worker.edge.snapshots import REFUSED, Snapshots, snapshots_in
 from worker.engine import Engine
 from worker.loop import run
 from worker.record import NotKeptError, Place
-from worker.saved import load
+from worker.saved import Saved, load
 from worker.settings import SettingError
 
 FLIPS = 1000
@@ -252,6 +253,88 @@ def test_a_copy_that_fails_is_told_and_leaves_nothing(how, tmp_path, capsys):
     keeper.wait()
     (path,) = snapshots_in(tmp_path)
     assert SnapshotFile(path).words() == b"words"
+
+
+def test_a_copy_that_cannot_begin_or_was_reaped_is_told(tmp_path, capsys, monkeypatch):
+    """The worker goes on, and the next one is taken."""
+    keeper, place = AtEvery(tmp_path, 1, in_background=True), Place(1, 1, "d", {}, {})
+
+    def none():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", none)
+        keeper.keep(place, lambda: (b"", []))
+    assert "adl.snapshot_failed" in capsys.readouterr().out
+    assert Snapshots.due(keeper)
+    assert list(tmp_path.iterdir()) == []
+    for look in (lambda: Snapshots.due(keeper), keeper.wait, keeper.close):
+        keeper.keep(place, lambda: (b"words", []))
+        os.waitpid(keeper._child, 0)
+        look()
+        assert "adl.snapshot_failed" in capsys.readouterr().out
+        assert Snapshots.due(keeper)
+    assert len(snapshots_in(tmp_path)) == 1
+
+
+class Vanishing(AtEvery):
+    """The newest file is gone once it was found."""
+
+    def kept(self, cut_max):
+        for number, found in enumerate(super().kept(cut_max)):
+            if not number:
+                found._file.path.unlink()
+            yield found
+
+
+@pytest.mark.parametrize("when", ["found", "begun", "other header"])
+def test_a_snapshot_that_can_no_longer_be_read_gives_way_to_an_older_one(when, made, settings, log, capsys, tmp_path):
+    """Gone behind its header, gone before its words, or with a header of other code."""
+    folder = copy_of(made, tmp_path)
+    cuts, newest = cuts_in(folder), snapshots_in(folder / "snapshots")[-1]
+    keeper, engines = (Vanishing if when == "begun" else AtEvery)(folder / "snapshots", 10**9), []
+    with pytest.MonkeyPatch.context() as patched, RecordingSink(folder) as sink:
+        if when == "found":
+            rows = Header.row_bytes
+            patched.setattr(Header, "row_bytes", lambda header: newest.unlink(missing_ok=True) or rows(header))
+        elif when == "other header":
+            text = b"{}"
+            newest.write_bytes(MAGIC + len(text).to_bytes(8, "big") + text + checksum(text) + bytes(32))
+        run(source_of(log), sink, settings, keeper=keeper, on_engine=lambda engine: engines.append(engine.cut_number))
+    assert engines == [cuts[-2]]
+    assert capsys.readouterr().out.count("adl.snapshot_refused") == 1
+
+
+def other_words(words, how):
+    saved = msgspec.msgpack.decode(words, type=Saved)
+    book, (market, *rest) = saved.book, saved.book.markets
+    refused = replace(market, instrument=replace(market.instrument, tick_size="x"))
+    other = {
+        "too short": lambda: replace(saved, book=replace(book, heap=b"123")),
+        "not whole": lambda: replace(saved, solvent=replace(saved.solvent, last=999)),
+        "refused": lambda: replace(saved, book=replace(book, markets=[refused, *rest])),
+        "not words": lambda: {"mark": 1},
+    }
+    return msgspec.msgpack.encode(other[how]())
+
+
+@pytest.mark.parametrize("how", ["too short", "not whole", "refused", "not words"])
+def test_words_that_cannot_be_loaded_give_way_to_an_older_snapshot(how, made, settings, log, capsys, tmp_path):
+    """Their checksums are right: other code has written them."""
+    folder = copy_of(made, tmp_path)
+    cuts, newest = cuts_in(folder), snapshots_in(folder / "snapshots")[-1]
+    file = SnapshotFile(newest)
+    write_snapshot(newest, file.facts, other_words(file.words(), how), file.columns())
+    cut, lines = begun_from(folder, log, settings, capsys)
+    assert cut == cuts[-2]
+    assert len(lines) == 1
+
+
+def test_a_pool_that_began_anew_keeps_its_own_snapshots(tmp_path):
+    """Those of the life before stand at later cuts and were never looked at."""
+    for cut in (1000, 1001, 1002, 5, 6, 7):
+        AtEvery(tmp_path, 1).keep(Place(cut, 1, "", {}, {}), lambda: (b"", []))
+    assert [SnapshotFile(path).facts.cut for path in snapshots_in(tmp_path)] == [5, 6, 7]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
