@@ -93,6 +93,7 @@ format: $(VENV)/.dev  ## ruff, writing
 
 NIGHTLY_SEEDS ?= 0:72000
 nightly: $(VENV)/.dev  ## hours: a million simulated deaths, 500 SIGKILLs, late commits, fuzzing, ten minutes' soak
+	@$(BIN)/python -m pytest -m night
 	@$(BIN)/python -m tests.kafka.soak --minutes 10
 	@$(BIN)/python -m tests.kafka.nightly --kills 500 --stops 200 --delayed 100
 	@$(BIN)/python -m tests.fuzz.plain --records 1000000

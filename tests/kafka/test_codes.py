@@ -14,6 +14,8 @@ from tests.kafka.topics import Topics, Worker, expected
 from tests.worker.random_tape import PARTITIONS, random_log
 from worker.edge.exits import Exit
 
+pytestmark = pytest.mark.night
+
 COORDINATOR = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,

@@ -19,6 +19,8 @@ from worker.edge.exits import Exit
 from worker.edge.kafka_cluster import Cluster
 from worker.output import CHAINED, CUTS
 
+pytestmark = pytest.mark.night
+
 FURTHER_SECONDS = 15  # a worker gets further within this, or its watchdog has ended it
 MARKERS_SECONDS = 0.2  # a transaction's markers are written behind the answer to its end
 ALONE = "alone=1"  # a life without a point, cut by cut

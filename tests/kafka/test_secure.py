@@ -175,6 +175,7 @@ def test_what_does_not_let_us_in_is_said_in_one_line(place, refused, name):
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.night
 def test_tokens_are_renewed_and_an_endpoint_that_is_away_is_waited_for(place, tmp_path):
     """Every connection ends with its token, and the worker reads, asks and commits through three lives of one."""
     records = random_log(5, accounts=60, end_ms=20_000)

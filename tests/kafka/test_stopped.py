@@ -17,6 +17,8 @@ from worker.edge.exits import Exit
 from worker.edge.kafka_cluster import Cluster
 from worker.output import CHAINED, CUTS
 
+pytestmark = pytest.mark.night
+
 LOOKS_SECONDS = 10  # the broker looks so often for transactions that have lasted too long
 
 

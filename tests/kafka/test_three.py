@@ -12,6 +12,8 @@ from tests.kafka.topics import Topics, Worker, expected
 from tests.worker.random_tape import PARTITIONS, random_log
 from worker.output import CUTS
 
+pytestmark = pytest.mark.night
+
 FURTHER_SECONDS = 30  # a broker that was killed is given up after three, and then there are leaders to be found
 
 
