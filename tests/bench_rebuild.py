@@ -158,7 +158,10 @@ def taken(process):
     """What a process has taken so far: seconds of processor, those of its first thread, the peak of its memory."""
     place, seconds = Path(f"/proc/{process.pid}"), {}
     for task in (place / "task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # a thread that ends while it is looked at
+            continue
         seconds[task.name] = (int(fields[11]) + int(fields[12])) / TICK
     peak = int(re.search(r"VmHWM:\s+(\d+)", (place / "status").read_text())[1])
     return {

@@ -44,12 +44,11 @@ def _step(level, surplus, response, reach, size, mu, A, U, scale, d):
     return finite, along
 
 
-@njit(cache=True, error_model="numpy")
 def _along(surplus, d):
     """The slope of the dual function along a step, added up in the order of the demands."""
     total = 0.0
-    for k in range(d.size):
-        total += surplus[k] * d[k]
+    for gap, by in zip(surplus.tolist(), d.tolist(), strict=True):
+        total += gap * by
     return total
 
 

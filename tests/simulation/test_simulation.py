@@ -12,7 +12,7 @@ from tests.simulation.world import World
 
 SEEDS, BLOCK = 40, 5
 # A worker that is broken so is found out within so many seeds.
-FOUND_WITHIN = dict.fromkeys(MUTATIONS, 10) | {"producer is kept after doubt": 40, "lost state is believed": 20}
+FOUND_WITHIN = dict.fromkeys(MUTATIONS, 10) | {"producer is kept after doubt": 200, "lost state is believed": 20}
 
 
 @pytest.mark.parametrize("block", range(SEEDS // BLOCK))

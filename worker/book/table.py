@@ -7,12 +7,16 @@ Python reads and writes single cells through `columns[FIELD][row]` (a numpy scal
 
 import math
 import mmap
+import sys
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Kind = TypeVar("_Kind", bound=np.generic)
+# MAP_NORESERVE, which Python does not name: what is not written counts as no memory, or no process with more of it than
+# the machine has memory could be copied (worker/edge/snapshots.py).
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 # --- an account -------------------------------------------------------------------------------------------------------
 EQUITY = 0  # derived: balance + loose + sum over cross slots of value - entry + held quote
@@ -102,7 +106,7 @@ def grown(cells: NDArray[_Kind], size: int) -> NDArray[_Kind]:
     else:
         # numpy asks for huge pages, and each stops a step until 2 MB are cleared: for 0.2 ms, or for 6 ms on a virtual
         # machine whose memory is given when it is first touched. Decisions were no quicker with them.
-        room = mmap.mmap(-1, count * cells.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        room = mmap.mmap(-1, count * cells.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
         longer = np.frombuffer(room, cells.dtype, count).reshape(shape)
     longer[..., : cells.shape[-1]] = cells
     return longer
