@@ -7,7 +7,6 @@ Python reads and writes single cells through `columns[FIELD][row]` (a numpy scal
 
 import math
 import mmap
-import sys
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 _Kind = TypeVar("_Kind", bound=np.generic)
 # MAP_NORESERVE, which Python does not name: what is not written counts as no memory, or no process with more of it than
 # the machine has memory could be copied (worker/edge/snapshots.py).
-_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+_NO_RESERVE = 0x4000 if hasattr(mmap, "MAP_POPULATE") else 0  # on Linux
 
 # --- an account -------------------------------------------------------------------------------------------------------
 EQUITY = 0  # derived: balance + loose + sum over cross slots of value - entry + held quote
