@@ -164,7 +164,7 @@ def test_a_worker_that_may_not_read_says_so_and_waits_for_a_person(
     ruled(topics, but=(resource, name, operations))
     with Worker(topics.settings(*FLAGS), tmp_path) as worker:
         assert worker.wait(60) == Exit.USAGE, worker.words()
-        assert says in worker.words().splitlines()[-1]
+        assert says in worker.sentence()
 
 
 def test_with_the_rules_of_readers_nothing_can_be_written(broker, records, ruled, tmp_path):

@@ -42,7 +42,7 @@ def refused(settings, folder):
     """Exit code and last line of a worker that must not start."""
     with Worker(settings, folder) as worker:
         code = worker.wait()
-        return code, worker.words().splitlines()[-1]
+        return code, worker.sentence()
 
 
 @pytest.mark.parametrize("how", UNCERTAIN)
@@ -66,7 +66,7 @@ def test_a_second_process_fences_the_first(topics, records, tmp_path):
         with Worker(settings, tmp_path) as newer:
             newer.wait_until("adl.opened")
             assert older.wait(20) == Exit.FENCED
-            assert "another process writes for this pool" in older.words().splitlines()[-1]
+            assert "another process writes for this pool" in older.sentence()
             time.sleep(1.5)
             assert newer.stop() == 0
     assert topics.outputs() == wanted
@@ -105,7 +105,7 @@ def test_a_stop_while_the_broker_is_away_takes_less_than_ten_seconds(topics, bro
 
 
 def test_outputs_that_the_broker_does_not_take_end_it(topics, broker, tmp_path):
-    """8: after at most one more try, as the same bytes would be refused again; the last line names topic and limit."""
+    """8: after at most one more try, as the same bytes would be refused again; our last line names topic and limit."""
     limit = ConfigEntry("max.message.bytes", "300", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topics.named(DECISIONS), incremental_configs=[limit])
     admin = broker.admin()
@@ -113,7 +113,7 @@ def test_outputs_that_the_broker_does_not_take_end_it(topics, broker, tmp_path):
         future.result(10)
     with Worker(topics.settings(*FLAGS), tmp_path) as worker:
         assert worker.wait() == Exit.USAGE, worker.words()
-        last = worker.words().splitlines()[-1]
+        last = worker.sentence()
         assert "MSG_SIZE_TOO_LARGE" in last
         assert topics.named(DECISIONS) in last
         assert worker.events().count("adl.commit_uncertain") <= 1

@@ -118,7 +118,7 @@ def test_words_behind_the_last_commit_stop_the_pool(broker, records, tmp_path):
     said = topics.outputs()
     with Worker(settings, tmp_path) as worker:
         assert worker.wait() == Exit.STATE_LOST
-        words = worker.words().splitlines()[-1]
+        words = worker.sentence()
     assert f"adl-cuts holds record {cut.sequence + 1}, but committed was record {cut.sequence} as its last" in words
     assert topics.outputs() == said
 

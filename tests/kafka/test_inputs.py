@@ -102,7 +102,7 @@ def test_a_partition_that_is_added_while_it_runs_ends_it_and_is_read_after_a_res
             future.result(10)
         topics.publish([Record("mark-prices", count, 0, 20_000, b"BTC", b"no mark")])
         assert worker.wait(20) == Exit.MORE_PARTITIONS, worker.words()
-        assert f"{marks} has {count + 1} partitions, {count} are read" in worker.words().splitlines()[-1]
+        assert f"{marks} has {count + 1} partitions, {count} are read" in worker.sentence()
     topics.inputs[marks] += 1
     worker = finished(topics, settings, tmp_path)
     assert topics.last_cut()["basis"][f"{marks}:{count}"] == 1
@@ -120,7 +120,7 @@ def test_a_topic_that_is_made_anew_while_it_runs_ends_it(filled, topics, records
         if filled:
             topics.publish([record for record in records if record.topic == "mark-prices"])
         assert worker.wait(40) == Exit.STATE_LOST, worker.words()
-        assert topics.named("mark-prices") in worker.words().splitlines()[-1]
+        assert topics.named("mark-prices") in worker.sentence()
 
 
 @pytest.mark.parametrize("start_at", ["end", 30_001])
@@ -142,4 +142,4 @@ def test_a_topic_that_the_settings_name_later_is_watched_like_the_first_ones(sta
     made_anew(topics, "more")
     with Worker(settings, tmp_path) as worker:
         assert worker.wait() == Exit.STATE_LOST
-        assert f"{added} was deleted and made anew" in worker.words().splitlines()[-1]
+        assert f"{added} was deleted and made anew" in worker.sentence()

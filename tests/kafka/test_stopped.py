@@ -78,7 +78,7 @@ def test_a_worker_that_slept_past_its_transactions_time_is_fenced_and_writes_not
     said = topics.outputs()
     worker.process.send_signal(signal.SIGCONT)
     assert worker.wait() == Exit.FENCED, worker.words()
-    assert "another process writes for this pool" in worker.words().splitlines()[-1]
+    assert "another process writes for this pool" in worker.sentence()
     time.sleep(0.5)
     assert topics.outputs() == said
     with Worker(settings, tmp_path) as after:
@@ -123,7 +123,7 @@ def test_retention_that_overtakes_a_reader_stops_it(broker, records, tmp_path):
             future.result(10)
         worker.process.send_signal(signal.SIGCONT)
         assert worker.wait() == Exit.STATE_LOST, worker.words()
-        assert f"{topic}:0" in worker.words().splitlines()[-1]
+        assert f"{topic}:0" in worker.sentence()
     now = topics.outputs()
     for name, before in said.items():
         assert now[name][: len(before)] == before

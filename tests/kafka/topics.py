@@ -244,6 +244,11 @@ class Worker:
         """What it has logged."""
         return self.log.read_text()
 
+    def sentence(self):
+        """Our last line; the client may add words of its own behind it."""
+        lines = self.words().splitlines()
+        return ([line for line in lines if line.startswith("adl: ")] or lines)[-1]
+
     def events(self):
         """The events of its log."""
         return [json.loads(line)["event"] for line in self.words().splitlines() if line.startswith("{")]
